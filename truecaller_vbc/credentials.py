@@ -1,0 +1,84 @@
+"""The API key of an account, and where it comes from."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import attrs
+
+from .errors import ConfigurationError
+from .secret import MASK, Secret, hidden
+
+_ACCOUNT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_VISIBLE = re.compile(r"[^\s\x00-\x1f\x7f]+")
+
+
+@attrs.define(frozen=True, init=False)
+class Credentials:
+    """One API key of one Truecaller for Business account.
+
+    The three values are those of the console's "Manage API Keys" page (API reference, "Authentication").
+
+    Args:
+        client_account_id: the account's ID, a UUID; it becomes a part of the URL, so only letters, digits,
+            ``-`` and ``_`` are allowed.
+        key_id: the "Key ID".
+        api_key: the "Secret API Key", which no repr, log record or error of this library ever shows.
+
+    Raises:
+        ConfigurationError: a value is missing, blank, not a string, or has a character that it cannot have.
+    """
+
+    client_account_id: str
+    key_id: str
+    api_key: str = attrs.field(repr=lambda _: MASK)
+
+    def __init__(self, client_account_id: str, key_id: str, api_key: str) -> None:
+        # Masked before anything can be raised: a traceback that captures locals would print the parameter.
+        api_key = hidden(api_key)
+        for name, value in (
+            ("client_account_id", client_account_id),
+            ("key_id", key_id),
+            ("api_key", api_key),
+        ):
+            _check(name, value)
+        self.__attrs_init__(client_account_id, key_id, api_key)
+
+    @classmethod
+    def from_env(cls, prefix: str = "TRUECALLER_VBC_") -> Credentials:
+        """The credentials in ``{prefix}CLIENT_ACCOUNT_ID``, ``{prefix}KEY_ID`` and ``{prefix}API_KEY``.
+
+        Raises:
+            ConfigurationError: names every variable that is missing or blank, or the value that is wrong.
+        """
+        names = [prefix + name for name in ("CLIENT_ACCOUNT_ID", "KEY_ID", "API_KEY")]
+        values = [Secret(os.environ.get(name, "").strip()) for name in names]
+        missing = [name for name, value in zip(names, values, strict=True) if not value]
+        if missing:
+            raise ConfigurationError(
+                f"{' and '.join(missing)} not set: export the values shown in the console under Manage API Keys"
+            )
+        account, key, secret = values
+        return cls(str(account), str(key), secret)
+
+
+CredentialsSource: TypeAlias = Credentials | Callable[[], Awaitable[Credentials]]
+"""Credentials, or an async callable that fetches them, from a vault for example."""
+
+
+def _check(name: str, value: object) -> None:
+    where = f"Credentials({name}=...)"
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{where} must be a string, not {type(value).__name__}")
+    if not value.strip():
+        raise ConfigurationError(f"{where} is blank: take it from the console under Manage API Keys")
+    if name == "client_account_id" and not _ACCOUNT_ID.fullmatch(value):
+        raise ConfigurationError(
+            f"{where} may have only letters, digits, '-' and '_' (it becomes a part of the URL): "
+            "copy the account's UUID from the console under Manage API Keys"
+        )
+    if not _VISIBLE.fullmatch(value):
+        raise ConfigurationError(f"{where} has white space or control characters in it: copy it again without them")

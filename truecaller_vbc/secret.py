@@ -1,0 +1,26 @@
+"""A string that works everywhere and shows itself nowhere."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MASK: Final = "***"
+
+
+class Secret(str):
+    """A `str` whose repr is a mask.
+
+    Tracebacks that capture locals, aiohttp's ``ClientResponseError`` (which prints the request headers)
+    and the repr of any container go through ``repr``, so the value stays out of all of them, while sending,
+    comparing and formatting work as with any string.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"'{MASK}'"
+
+
+def hidden(value: str) -> str:
+    """A string as a `Secret`; what is none, in spite of its annotation, stays as it is for the validation."""
+    return Secret(value) if issubclass(type(value), str) else value

@@ -1,0 +1,359 @@
+"""`VBCSession`: opens and closes everything, and sends requests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable
+from threading import get_ident
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+import aiohttp
+from yarl import URL
+
+from .credentials import Credentials, CredentialsSource
+from .errors import ConfigurationError, SessionClosedError
+from .stores import TokenStore, open_store
+from .token.clock import Clock, system_clock
+from .token.endpoint import TokenEndpoint
+from .token.events import TokenEvent, TokenStatus
+from .token.holder import TokenHolder
+from .token.model import AccessToken
+from .token.policy import TokenPolicy
+from .transport import RequestContext, Transport, is_loopback
+
+BASE_URL: Final = "https://enterprise-portal-noneu.truecaller.com"
+
+
+class VBCSession:
+    """A session with the Verified Business Caller ID API: one token, shared by any number of coroutines.
+
+    To be used as ``async with VBCSession(...) as vbc``, on one event loop.
+
+    Args:
+        credentials: `Credentials`, or an async callable that returns them (a vault); it is asked when a token
+            is first needed, and again, once, when the server rejects what it gave.
+        base_url: the API's origin; ``https`` only, but for loopback hosts.
+        store: where the token and its ledger are kept: a `TokenStore`, a URL (``memory://``), or None for the
+            memory of this session.
+        policy: every number of the token's life.
+        http: an `aiohttp.ClientSession` of yours, which is used for everything and never closed here; None for
+            one of our own.
+        on_event: called with everything that happens to the token (`TokenMinted`, ...). It must not block.
+        allow_http: True says that ``http://`` to another host is meant: a test network.
+        clock: for tests that own time.
+
+    Raises:
+        ConfigurationError: a setting is missing or wrong; nothing was sent.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_base_url",
+        "_closing",
+        "_guard",
+        "_holder",
+        "_home",
+        "_http",
+        "_loop",
+        "_state",
+        "_transport",
+        "_user_http",
+    )
+
+    def __init__(
+        self,
+        credentials: CredentialsSource,
+        *,
+        base_url: str | URL = BASE_URL,
+        store: TokenStore | str | None = None,
+        policy: TokenPolicy | None = None,
+        http: aiohttp.ClientSession | None = None,
+        on_event: Callable[[TokenEvent], object] | None = None,
+        allow_http: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        _check_types(credentials, policy, http, on_event)
+        self._base_url = checked_base_url(base_url, allow_http=allow_http)
+        policy = policy or TokenPolicy()
+        self._holder = TokenHolder(
+            endpoint=TokenEndpoint(self._base_url, policy),
+            source=credentials,
+            store=open_store(store),
+            policy=policy,
+            clock=clock or system_clock(),
+            on_event=on_event,
+        )
+        self._transport = Transport(self._holder, self._base_url)
+        self._user_http = http
+        self._http: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._home: Any = _Thread(None)
+        self._guard: AsyncGenerator[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._state: Literal["new", "open", "closed"] = "new"
+
+    @classmethod
+    def from_env(cls, prefix: str = "TRUECALLER_VBC_", **options: Any) -> Self:
+        """A session from environment variables.
+
+        ``{prefix}CLIENT_ACCOUNT_ID``, ``{prefix}KEY_ID`` and ``{prefix}API_KEY`` are needed;
+        ``{prefix}BASE_URL`` and ``{prefix}STORE`` are read if they are there.
+
+        Args:
+            prefix: of the variables' names.
+            options: any argument of `VBCSession`; it goes before the environment.
+
+        Raises:
+            ConfigurationError: names the variable that is missing or wrong.
+        """
+        for option in ("base_url", "store"):
+            if value := os.environ.get(prefix + option.upper(), "").strip():
+                options.setdefault(option, value)
+        credentials = options.pop("credentials", None) or Credentials.from_env(prefix)
+        return cls(credentials, **options)
+
+    # Opening and closing
+
+    async def __aenter__(self) -> Self:
+        if self._state != "new":
+            raise SessionClosedError(f"this VBCSession is {self._state}: make a new one for each 'async with'")
+        if self._user_http is not None and self._user_http.closed:
+            raise ConfigurationError("http= is an aiohttp session that is closed: keep it open as long as this one")
+        self._loop = asyncio.get_running_loop()
+        self._http = self._user_http or aiohttp.ClientSession()
+        self._holder.open(self._http)
+        self._guard = self._close_with_the_loop()
+        await anext(self._guard)
+        # A loop knows its thread while it runs, and comparing that is cheaper than asking for the running loop.
+        self._home = self._loop if hasattr(self._loop, "_thread_id") else _Thread(get_ident())
+        self._state = "open"
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop the background and close what is ours. May be called again, and at any time.
+
+        Coroutines that wait for a mint get `SessionClosedError`. The token itself stays valid at the server.
+
+        Raises:
+            SessionClosedError: called on another event loop than the session was opened on.
+        """
+        if self._state == "new":
+            self._state = "closed"
+            return
+        if self._loop is not asyncio.get_running_loop():
+            raise self._not_usable_here()
+        if self._closing is None:
+            # Of its own, and shielded: a caller who is cancelled in mid-close does not leave half of it behind.
+            self._closing = self._loop.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        self._state = "closed"
+        self._home = _Thread(None)
+        guard, self._guard = self._guard, None
+        await self._holder.close()
+        if self._user_http is None and self._http is not None:
+            await self._http.close()
+        if guard is not None:
+            await guard.aclose()
+
+    async def _close_with_the_loop(self) -> AsyncGenerator[None]:
+        """Whoever ends a loop properly closes its async generators: so an abandoned session is closed, too."""
+        try:
+            yield
+        finally:
+            if self._guard is not None:
+                self._guard = None
+                await self.close()
+
+    # The token
+
+    async def token(self) -> AccessToken:
+        """A token that may be sent now: at once and without any I/O while there is one, else minted.
+
+        However many coroutines ask, one attempt serves them all, and cancelling any of them neither stops it nor
+        loses what it brings. Once there is a token, the background keeps it fresh as long as somebody asks.
+
+        Raises:
+            TokenError: none could be had: `CredentialsRejectedError`, `MintQuotaExhaustedError` or
+                `TokenEndpointError`. The same failure is raised, without any network, until its ``retry_at``.
+            SessionClosedError: the session is not open on this event loop, or was closed meanwhile.
+        """
+        token = self._holder.hot
+        if token is not None and self._home._thread_id == get_ident():  # noqa: SLF001
+            return token
+        self._check_usable()
+        return await self._holder.token()
+
+    @property
+    def current_token(self) -> AccessToken | None:
+        """The token at hand if it may still be sent, else None. Never any I/O; may be read from any thread."""
+        return self._holder.current
+
+    async def warm_up(self) -> AccessToken:
+        """Have a token before the first request needs it, so that a server fails at boot and not at its first call.
+
+        Raises:
+            TokenError: as `token`.
+            SessionClosedError: as `token`.
+        """
+        return await self.token()
+
+    def status(self) -> TokenStatus:
+        """Where the token stands. Never any I/O; the session need not be open."""
+        return self._holder.status()
+
+    @property
+    def client_account_id(self) -> str | None:
+        """The account's ID, for paths. None until a credentials callable was first asked."""
+        return self._holder.account
+
+    @property
+    def base_url(self) -> URL:
+        """The only origin that the token is ever sent to."""
+        return self._base_url
+
+    # Requests
+
+    def request(self, method: str, path: str | URL, **kwargs: Any) -> RequestContext:
+        """Send a request with the token attached, as ``aiohttp.ClientSession.request`` does without.
+
+        A token that the API says is dead is replaced, and the request is sent once more, unless its body cannot
+        be sent twice (an async generator, a file). Whatever else comes is the caller's: no status is an error.
+
+        Args:
+            method: such as ``"GET"``.
+            path: below `base_url`, such as ``f"/clients/{vbc.client_account_id}/labels"``.
+            kwargs: aiohttp's own. An ``Authorization`` among the headers goes before the token. The total of
+                ``timeout`` includes the wait for a token.
+
+        Returns:
+            To be used with ``async with`` or ``await``; it gives an `aiohttp.ClientResponse`.
+
+        Raises:
+            ConfigurationError: the path leads to another origin; nothing was sent.
+            TokenError: there is no token, or none to replace a dead one.
+            SessionClosedError: the session is not open on this event loop.
+            aiohttp.ClientError: as aiohttp; also TimeoutError.
+        """
+        return RequestContext(self._send(method, path, kwargs))
+
+    async def _send(self, method: str, path: str | URL, kwargs: dict[str, Any]) -> aiohttp.ClientResponse:
+        http = self._check_usable()
+        return await self._transport.request(http, method, path, kwargs)
+
+    def get(self, path: str | URL, **kwargs: Any) -> RequestContext:
+        """`request` with GET."""
+        return self.request("GET", path, **kwargs)
+
+    def post(self, path: str | URL, **kwargs: Any) -> RequestContext:
+        """`request` with POST."""
+        return self.request("POST", path, **kwargs)
+
+    def put(self, path: str | URL, **kwargs: Any) -> RequestContext:
+        """`request` with PUT."""
+        return self.request("PUT", path, **kwargs)
+
+    def patch(self, path: str | URL, **kwargs: Any) -> RequestContext:
+        """`request` with PATCH."""
+        return self.request("PATCH", path, **kwargs)
+
+    def delete(self, path: str | URL, **kwargs: Any) -> RequestContext:
+        """`request` with DELETE."""
+        return self.request("DELETE", path, **kwargs)
+
+    async def auth(self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        """An aiohttp client middleware that does what `request` does, for a `ClientSession` that you keep.
+
+        ``aiohttp.ClientSession(middlewares=(vbc.auth,))``. Requests to other origins pass untouched, on every hop
+        of a redirect. ``middlewares=`` of a single request replaces the session's, this one included.
+
+        Raises:
+            TokenError: as `request`.
+            SessionClosedError: the session is not open on this event loop.
+        """
+        self._check_usable()
+        return await self._transport.middleware(request, handler)
+
+    # Being usable
+
+    def _check_usable(self) -> aiohttp.ClientSession:
+        if self._state != "open" or self._http is None or self._loop is not asyncio.get_running_loop():
+            raise self._not_usable_here()
+        return self._http
+
+    def _not_usable_here(self) -> SessionClosedError:
+        if self._state == "new":
+            return SessionClosedError("this VBCSession was not entered: use it as 'async with VBCSession(...) as vbc'")
+        if self._state == "closed":
+            return SessionClosedError("this VBCSession is closed: make a new one, and keep it as long as it is used")
+        return SessionClosedError(
+            "this VBCSession was opened on another event loop: make one per loop, inside the loop that uses it"
+        )
+
+    def __repr__(self) -> str:
+        return f"<VBCSession {self.client_account_id} at {self._base_url} {self._state}>"
+
+
+class _Thread:
+    """In the place of a loop, the thread that it runs on."""
+
+    __slots__ = ("_thread_id",)
+
+    def __init__(self, thread_id: int | None) -> None:
+        self._thread_id = thread_id
+
+
+def checked_base_url(base_url: object, *, allow_http: bool) -> URL:
+    """`base_url` as a URL that a token may be sent to.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        url = URL(base_url) if isinstance(base_url, str | URL) else URL()
+        origin = url.origin()
+    except ValueError:
+        raise ConfigurationError(f"base_url= must be an origin such as {BASE_URL}") from None
+    if url.user is not None or url.password is not None:
+        raise ConfigurationError("base_url= carries credentials: leave them out, they go into Credentials")
+    if url.path not in ("", "/") or url.query_string or url.fragment or "?" in str(url) or "#" in str(url):
+        raise ConfigurationError(f"base_url= must be an origin without path and query, such as {origin}")
+    if url.scheme not in ("https", "http"):
+        raise ConfigurationError(f"base_url= must start with https://, not {url.scheme}://")
+    if url.scheme == "http" and not allow_http and not is_loopback(url.host or ""):
+        raise ConfigurationError(
+            f"base_url={origin} would send the API key in the clear: use https, or allow_http=True in a test network"
+        )
+    return origin
+
+
+def _check_types(
+    credentials: object,
+    policy: TokenPolicy | None,
+    http: aiohttp.ClientSession | None,
+    on_event: Callable[[TokenEvent], object] | None,
+) -> None:
+    checks = (
+        (
+            "credentials",
+            isinstance(credentials, Credentials) or callable(credentials),
+            "Credentials or a callable",
+        ),
+        ("policy", policy is None or isinstance(policy, TokenPolicy), "a TokenPolicy"),
+        ("http", http is None or isinstance(http, aiohttp.ClientSession), "an aiohttp.ClientSession"),
+        ("on_event", on_event is None or callable(on_event), "callable"),
+    )
+    for name, fits, what in checks:
+        if not fits:
+            raise ConfigurationError(f"VBCSession({name}=...) must be {what}")

@@ -1,0 +1,36 @@
+"""What a store is: a locked box with one small document per account."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, runtime_checkable
+
+
+@runtime_checkable
+class TokenStore(Protocol):
+    """Where the token and the ledger of one account live. Everything clever is in the holder.
+
+    A document is JSON text, to be kept as it is; it contains the token, so keep it as you keep a password.
+    Any failure is raised as `StoreError` (other exceptions are treated as one).
+    """
+
+    async def read(self, key: str) -> str | None:
+        """The document at `key`, or None where there is none."""
+        ...
+
+    async def write(self, key: str, document: str) -> bool | None:
+        """Keep `document` at `key`.
+
+        A store that can be written by somebody whose lease has run out compares ``revision``, an integer at
+        the top of each document, and refuses to replace a document by one whose revision is not higher: it
+        keeps what it has and returns False. Anything else means that the document was kept.
+        """
+        ...
+
+    def lease(self, key: str, seconds: float) -> AbstractAsyncContextManager[bool]:
+        """The right to mint for `key`, for at most `seconds`.
+
+        Entering never waits for another owner: it yields True to the one who may mint now and False to
+        everybody else. It ends with the block, with its owner's death, or after `seconds`.
+        """
+        ...

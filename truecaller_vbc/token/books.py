@@ -1,0 +1,236 @@
+"""What is known: the ledger, the last failure and the tokens seen; and its form as a document. No I/O.
+
+Times here are on `Clock.now`, which nobody can step; those in a document are of the wall clock.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import attrs
+
+from ..credentials import Credentials
+from ..errors import CredentialsRejectedError, TokenEndpointError, TokenError
+from .clock import Clock, aware
+from .document import Document, KeyState, StoredAttempt, StoredFailure, StoredToken, short_hash
+from .endpoint import Grant
+from .failure import Failure, backoff, doubled, key_hash
+from .ledger import Attempt, Ledger, Outcome
+from .model import AccessToken
+from .policy import TokenPolicy
+
+_REMEMBERED_VALUES: Final = 32
+_SHARED_ERRORS: Final = {kind.__name__: kind for kind in (CredentialsRejectedError, TokenEndpointError)}
+
+
+@attrs.frozen
+class Issued:
+    """A token that was come by.
+
+    Args:
+        token: for the callers.
+        starts_at: the moment from which its life counts.
+        generation: grows with every new token.
+        adopted: found in the store instead of minted.
+        repeated: the server handed out the very token that it had handed out before.
+    """
+
+    token: AccessToken
+    starts_at: float
+    generation: int
+    adopted: bool = False
+    repeated: bool = False
+
+
+class Books:
+    """One account's books, as this process keeps them.
+
+    Args:
+        policy: the numbers.
+        clock: the only time it knows.
+    """
+
+    def __init__(self, policy: TokenPolicy, clock: Clock) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._lifetime = policy.lifetime.total_seconds()
+        self._window = policy.mint_window.total_seconds()
+        self._latest_deadline = 2 * policy.mint_timeout.total_seconds()
+        self.ledger = Ledger(self._window, policy.max_mints)
+        self.failure: Failure | None = None
+        self.generation = 0
+        self._document = Document()
+        self._starts: dict[str, float] = {}
+        self._rejected: dict[str, None] = {}
+        self._latest_value: str | None = None
+
+    # What became of an attempt
+
+    def enter(self, attempt: Attempt) -> None:
+        """Enter an attempt before it is made, or what came of it."""
+        self.ledger = self.ledger.pruned(self._clock.now()).put(attempt)
+
+    def grant(self, grant: Grant, credentials: Credentials, sent: float, sent_wall: float) -> Issued | None:
+        """Enter a minted token; None where it has already ended by the server's own account."""
+        # The same value again is the same token: it does not grow younger by being handed out again.
+        starts_at = min(sent - grant.age, self._starts.get(grant.value, sent))
+        if self._clock.now() >= starts_at + self._usable_for():
+            return None
+        starts_at_wall = sent_wall - (sent - starts_at)
+        token = AccessToken(grant.value, grant.created_at or aware(sent_wall), aware(starts_at_wall + self._lifetime))
+        repeated = grant.value == self._latest_value
+        if not repeated:
+            self.generation += 1
+        self._know(grant.value, starts_at)
+        stored = StoredToken(token.value, token.created_at.isoformat(), starts_at_wall)
+        self._put_state(credentials, KeyState(self.generation, stored))
+        return Issued(token, starts_at, self.generation, repeated=repeated)
+
+    def fail(
+        self,
+        error: TokenError,
+        *,
+        retry_after: float | None = None,
+        shared: bool = True,
+        credentials: Credentials | None = None,
+    ) -> TokenError:
+        """Enter a failure, so that everybody gets it until its time has come. Returns it, dated."""
+        count = self.failure.count + 1 if self.failure else 1
+        rejected = isinstance(error, CredentialsRejectedError)
+        if rejected:
+            wait = doubled(self._policy.error_memory, count)
+        elif retry_after is not None:
+            wait = retry_after
+        else:
+            wait = backoff(self._policy.retry_first, count, self._policy.retry_most)
+        until = self._clock.now() + min(wait, self._window)
+        api_key = key_hash(credentials) if rejected and credentials else None
+        self.failure = Failure(self._dated(error, until), until, count, api_key, shared)
+        return error
+
+    def fail_for_quota(self, error: TokenError, free_at: float) -> TokenError:
+        """As `fail`, but to be looked at again soon: by then another process may have stored a token."""
+        until = min(free_at, self._clock.now() + self._policy.retry_most.total_seconds())
+        count = self.failure.count if self.failure else 0
+        self.failure = Failure(self._dated(error, free_at), until, count, shared=False)
+        return error
+
+    def _dated(self, error: TokenError, until: float) -> TokenError:
+        error.retry_at = aware(self._clock.wall() + until - self._clock.now())
+        return error
+
+    def reject(self, value: str) -> None:
+        """A value that the API refused: it is never adopted again."""
+        self._rejected[value] = None
+        _trim(self._rejected)
+
+    # From and to the document
+
+    def absorb(self, document: Document, credentials: Credentials) -> None:
+        """Learn what other processes wrote; of the token, keep the newer one."""
+        now = self._clock.now()
+        shift = now - self._clock.wall()
+        latest = now + self._latest_deadline
+        attempts = tuple(Attempt(a.id, min(a.at + shift, latest), _outcome(a.outcome), a.by) for a in document.attempts)
+        full_until = now if document.full_until is None else min(document.full_until + shift, now + self._window)
+        theirs = attrs.evolve(self.ledger, attempts=attempts, full_until=full_until)
+        self.ledger = self.ledger.merged(theirs).pruned(now)
+        mine, theirs_state = self._state(credentials), _state_of(document, credentials)
+        self._document = document
+        if theirs_state.generation < mine.generation:
+            self._put_state(credentials, mine)  # the store missed it, or lost it
+        self.generation = max(self.generation, theirs_state.generation)
+        self._absorb_failure(theirs_state.failure, credentials, shift)
+
+    def _absorb_failure(self, stored: StoredFailure | None, credentials: Credentials, shift: float) -> None:
+        if stored is None or stored.kind not in _SHARED_ERRORS:
+            return
+        until = min(stored.retry_at + shift, self._clock.now() + self._window)
+        error = self._dated(_SHARED_ERRORS[stored.kind](stored.message), until)
+        failure = Failure(error, until, stored.count, stored.api_key)
+        if failure.binds(credentials) and (self.failure is None or self.failure.until < until):
+            self.failure = failure
+
+    def adopt(self, credentials: Credentials, held: str | None, most_age: float) -> Issued | None:
+        """The document's token, if it is another than `held`, no older than `most_age` and was never refused."""
+        state = self._state(credentials)
+        stored = state.token
+        if stored is None or stored.value in self._rejected or stored.value == held:
+            return None
+        now, wall = self._clock.now(), self._clock.wall()
+        # A stamp that lies in the future counts from our first sight of it: somebody's clock was stepped.
+        starts_at = self._starts.get(stored.value, now - max(0.0, wall - stored.starts_at))
+        if now >= starts_at + most_age:
+            return None
+        self._know(stored.value, starts_at)
+        created_at = _parsed(stored.created_at) or aware(stored.starts_at)
+        token = AccessToken(stored.value, created_at, aware(wall + starts_at + self._lifetime - now))
+        return Issued(token, starts_at, state.generation, adopted=True)
+
+    def compose(self, credentials: Credentials) -> Document:
+        """The document to write: what was read, with what is known now."""
+        now = self._clock.now()
+        shift = self._clock.wall() - now
+        ledger = self.ledger.pruned(now)
+        state = self._state(credentials)
+        self._put_state(credentials, attrs.evolve(state, failure=self._failure_to_store(state, credentials)))
+        return attrs.evolve(
+            self._document,
+            revision=self._document.revision + 1,
+            attempts=[StoredAttempt(a.id, a.at + shift, a.outcome.value, a.by) for a in ledger.attempts],
+            full_until=ledger.full_until + shift if ledger.full_until > now else None,
+        )
+
+    def written(self, document: Document) -> None:
+        """The store kept `document`."""
+        self._document = document
+
+    def _failure_to_store(self, state: KeyState, credentials: Credentials) -> StoredFailure | None:
+        theirs = state.failure
+        if theirs is not None and theirs.api_key not in (None, key_hash(credentials)):
+            return theirs  # about another API key, and none of ours
+        mine = self.failure
+        if mine is None or not mine.shared or mine.error.retry_at is None:
+            return None
+        retry_at = mine.error.retry_at.timestamp()
+        return StoredFailure(type(mine.error).__name__, str(mine.error), retry_at, mine.count, mine.api_key)
+
+    def _state(self, credentials: Credentials) -> KeyState:
+        return _state_of(self._document, credentials)
+
+    def _put_state(self, credentials: Credentials, state: KeyState) -> None:
+        keys = {**self._document.keys, short_hash(credentials.key_id): state}
+        self._document = attrs.evolve(self._document, keys=keys)
+
+    def _usable_for(self) -> float:
+        return (self._policy.lifetime - self._policy.expiry_margin).total_seconds()
+
+    def _know(self, value: str, starts_at: float) -> None:
+        self._starts[value] = starts_at
+        self._latest_value = value
+        self.failure = None
+        _trim(self._starts)
+
+
+def _state_of(document: Document, credentials: Credentials) -> KeyState:
+    return document.keys.get(short_hash(credentials.key_id), KeyState())
+
+
+def _outcome(name: str) -> Outcome:
+    try:
+        return Outcome(name)
+    except ValueError:
+        return Outcome.UNKNOWN
+
+
+def _parsed(stamp: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(stamp).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _trim(memory: dict[str, Any]) -> None:
+    while len(memory) > _REMEMBERED_VALUES:
+        del memory[next(iter(memory))]

@@ -1,0 +1,261 @@
+"""The one POST that buys a token, and what each answer means."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import aiohttp
+import attrs
+from aiohttp import hdrs
+from yarl import URL
+
+from ..credentials import Credentials
+from ..errors import CredentialsRejectedError, MintQuotaExhaustedError, TokenEndpointError, TokenError
+from ..secret import Secret
+from .ledger import Outcome
+from .policy import TokenPolicy
+
+_MOST_BYTES: Final = 64 * 1024
+_HEADER_SAFE: Final = re.compile(r"[\x21-\x7e]{1,8192}")
+_SPEAKS_OF_A_LIMIT: Final = re.compile(r"(?<!de)limit|quota|maximum|exceed|throttl|too[ _-]?many", re.IGNORECASE)
+_REFUSES_CREDENTIALS: Final = frozenset({400, 401, 403, 404})
+_CONNECT_SHARE: Final = 2 / 3
+
+_NOTHING_WAS_SENT: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientConnectorCertificateError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ServerFingerprintMismatch,
+    aiohttp.InvalidURL,
+)
+
+
+@attrs.frozen
+class Grant:
+    """A token as the server gave it.
+
+    Args:
+        value: the token.
+        created_at: the server's stamp, or None where it gave none that parses.
+        age: seconds that it had already lived, by the server's own account.
+    """
+
+    value: str
+    created_at: datetime | None
+    age: float
+
+
+@attrs.frozen
+class Answer:
+    """What one token call came to: a grant, or the error for the callers, and whether it counts."""
+
+    outcome: Outcome
+    grant: Grant | None = None
+    error: TokenError | None = None
+    retry_after: float | None = None
+
+
+class TokenEndpoint:
+    """``POST {base}/clients/{clientAccountId}/token`` (API reference, "Generate Access Token").
+
+    Args:
+        base_url: where the API is.
+        policy: for the deadline.
+    """
+
+    __slots__ = ("_base_url", "_timeout")
+
+    def __init__(self, base_url: URL, policy: TokenPolicy) -> None:
+        self._base_url = base_url
+        self._timeout = policy.mint_timeout.total_seconds()
+
+    @property
+    def base_url(self) -> URL:
+        """Where the API is."""
+        return self._base_url
+
+    async def mint(self, http: aiohttp.ClientSession, credentials: Credentials) -> Answer:
+        """Make the call once. Never raises (but for cancellation): a failure is an answer, too."""
+        if http.closed:
+            return _failed(Outcome.UNSENT, "the aiohttp session is closed: keep it open as long as VBCSession")
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._post(http, credentials)
+        except _NOTHING_WAS_SENT as error:
+            return _failed(Outcome.UNSENT, f"could not be reached ({_reason(error)})", error)
+        except TimeoutError as error:
+            return _failed(Outcome.UNKNOWN, f"did not answer within {self._timeout:g} s", error)
+        except Exception as error:
+            return _failed(Outcome.UNKNOWN, f"was lost in mid-request ({_reason(error)})", error)
+
+    async def _post(self, http: aiohttp.ClientSession, credentials: Credentials) -> Answer:
+        url = self._base_url / "clients" / credentials.client_account_id / "token"
+        async with http.post(
+            url,
+            data=_body(credentials),
+            headers={"X-Public-Access": "allow"},
+            allow_redirects=False,
+            raise_for_status=False,
+            auto_decompress=True,
+            middlewares=_bare(http),
+            # Shorter than the deadline, so that a connection that never came about is told from a lost answer.
+            timeout=aiohttp.ClientTimeout(total=None, connect=self._timeout * _CONNECT_SHARE),
+        ) as response:
+            body = await _read(response)
+            return read_answer(response.status, response.headers, body)
+
+
+def read_answer(status: int, headers: Mapping[str, str], body: bytes | None) -> Answer:
+    """What an answer to the token call means. Pure.
+
+    Args:
+        status: the HTTP status.
+        headers: of the answer; ``Date`` and ``Retry-After`` are read.
+        body: of the answer, or None where it was too long or broke off.
+    """
+    payload = _json_object(body)
+    if 200 <= status < 300:  # noqa: PLR2004
+        return _read_success(status, headers, payload)
+    retry_after = read_retry_after(headers)
+    words = _words(payload)
+    if status == 429 or (400 <= status < 500 and _SPEAKS_OF_A_LIMIT.search(words)):  # noqa: PLR2004
+        error: TokenError = MintQuotaExhaustedError(
+            f"the server grants no more tokens for now (HTTP {status}): wait until retry_at, "
+            "and share one token between processes"
+        )
+    elif status in _REFUSES_CREDENTIALS:
+        error = CredentialsRejectedError(
+            f"the token endpoint refused the credentials (HTTP {status}): check client_account_id, key_id and "
+            "api_key in the console under Manage API Keys"
+        )
+    else:
+        error = _endpoint_error(f"answered HTTP {status}")
+    return Answer(Outcome.REFUSED, error=error, retry_after=retry_after)
+
+
+def read_retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds that ``Retry-After`` asks for, given as seconds or as an HTTP date; None if it is nonsense.
+
+    A date is taken relative to the server's own ``Date``. Nothing and less than nothing are nonsense, too: they
+    would make a loop out of a wait.
+    """
+    text = headers.get(hdrs.RETRY_AFTER, "").strip()
+    try:
+        seconds = float(text)
+    except ValueError:
+        then = _http_date(text)
+        now = _http_date(headers.get(hdrs.DATE, "")) or datetime.now(UTC)
+        seconds = (then - now).total_seconds() if then else math.nan
+    return seconds if 0 < seconds < math.inf else None
+
+
+def _read_success(status: int, headers: Mapping[str, str], payload: dict[str, Any]) -> Answer:
+    value = payload.get("token")
+    if not isinstance(value, str) or not _HEADER_SAFE.fullmatch(value):
+        return _failed(Outcome.UNKNOWN, f"answered HTTP {status} without a token")
+    created_at = _timestamp(payload.get("created_at"))
+    date = _http_date(headers.get(hdrs.DATE, ""))
+    age = (date - created_at).total_seconds() if date and created_at else 0.0
+    return Answer(Outcome.MINTED, Grant(Secret(value), created_at, max(age, 0.0)))
+
+
+def _bare(http: aiohttp.ClientSession) -> tuple[aiohttp.ClientMiddlewareType, ...]:
+    """No middleware of a foreign session; where that could add an Authorization by itself, one that removes it."""
+    if hdrs.AUTHORIZATION in http.headers or http.auth is not None or http.trust_env:
+        return (_without_authorization,)
+    return ()
+
+
+async def _without_authorization(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    request.headers.popall(hdrs.AUTHORIZATION, None)
+    return await handler(request)
+
+
+def _body(credentials: Credentials) -> aiohttp.BytesPayload:
+    # A payload instead of bytes: its repr says nothing, in whichever frame of aiohttp a traceback captures it.
+    text = json.dumps({"key_id": credentials.key_id, "api_key": credentials.api_key})
+    return aiohttp.BytesPayload(text.encode(), content_type="application/json")
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes | None:
+    """The body, or None where it is too long. Of a failure the status says enough if the body breaks off."""
+    chunks = bytearray()
+    try:
+        async for chunk in response.content.iter_any():
+            chunks += chunk
+            if len(chunks) > _MOST_BYTES:
+                response.close()
+                return None
+    except (aiohttp.ClientError, TimeoutError):
+        if response.ok:
+            raise
+        return None
+    return bytes(chunks)
+
+
+def _json_object(body: bytes | None) -> dict[str, Any]:
+    try:
+        payload = json.loads(body or b"")
+    except (ValueError, RecursionError):
+        return {}
+    return payload if isinstance(payload, dict) else {}
+
+
+def _words(payload: dict[str, Any]) -> str:
+    """What an error envelope says, in any of the five shapes (API reference, "Error envelopes seen")."""
+    inner = payload.get("status_info") or payload.get("statusInfo")
+    places = [payload, inner] if isinstance(inner, dict) else [payload]
+    return " ".join(str(place.get(name) or "") for place in places for name in ("slug", "message"))
+
+
+def _timestamp(value: object) -> datetime | None:
+    try:
+        stamp = datetime.fromisoformat(value) if isinstance(value, str) else None
+        if stamp is None:
+            return None
+        return stamp.replace(tzinfo=UTC) if stamp.tzinfo is None else stamp.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        stamp = parsedate_to_datetime(text)
+        return stamp.replace(tzinfo=UTC) if stamp.tzinfo is None else stamp
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+def _failed(outcome: Outcome, what: str, cause: Exception | None = None) -> Answer:
+    error = _endpoint_error(what)
+    if isinstance(cause, aiohttp.ClientError | OSError):
+        error.__cause__ = _bounded(cause)
+    return Answer(outcome, error=error)
+
+
+def _bounded(cause: BaseException) -> BaseException:
+    """The cause without its frames: a failure is remembered, and would keep a whole request alive."""
+    link: BaseException | None = cause
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return cause
+
+
+def _endpoint_error(what: str) -> TokenEndpointError:
+    return TokenEndpointError(f"the token endpoint {what}: it will be tried again by itself after retry_at")
+
+
+def _reason(error: BaseException) -> str:
+    """The kind of a foreign error; its text may quote what was sent."""
+    return type(error).__name__

@@ -1,0 +1,62 @@
+"""A failure is a result, too: kept, and given to everybody until its time has come."""
+
+from __future__ import annotations
+
+import copy
+import random
+from datetime import timedelta
+from typing import Final
+
+import attrs
+
+from ..credentials import Credentials
+from ..errors import TokenError
+from .document import short_hash
+
+_MOST_DOUBLINGS: Final = 32
+_SPREAD: Final = (0.8, 1.2)
+
+
+@attrs.frozen
+class Failure:
+    """The last attempt's failure.
+
+    Args:
+        error: never raised itself; each caller gets a copy with this one as its cause.
+        until: on `Clock.now`; before it nobody tries again.
+        count: failures in a row.
+        api_key: a short hash of the refused API key, where the credentials were the reason.
+        shared: whether other processes would have failed, too.
+    """
+
+    error: TokenError
+    until: float
+    count: int
+    api_key: str | None = None
+    shared: bool = True
+
+    def binds(self, credentials: Credentials | None) -> bool:
+        """Whether it says anything about these credentials."""
+        return self.api_key is None or credentials is None or self.api_key == key_hash(credentials)
+
+
+def key_hash(credentials: Credentials) -> str:
+    """A short hash of the API key, by which a mended typo is told from the typo."""
+    return short_hash(credentials.client_account_id, credentials.key_id, credentials.api_key)[:16]
+
+
+def fresh(error: TokenError) -> TokenError:
+    """A new exception like `error` and caused by it, so that no two callers raise the same object."""
+    twin = copy.copy(error)
+    twin.__cause__ = error
+    return twin
+
+
+def backoff(first: timedelta, count: int, most: timedelta = timedelta.max) -> float:
+    """Seconds to wait after `count` failures in a row: doubled each time, at most `most`, spread by a fifth."""
+    return min(doubled(first, count), most.total_seconds()) * random.uniform(*_SPREAD)
+
+
+def doubled(first: timedelta, count: int) -> float:
+    """`first` in seconds, doubled for each failure after the first."""
+    return first.total_seconds() * 2.0 ** min(count - 1, _MOST_DOUBLINGS)

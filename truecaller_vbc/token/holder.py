@@ -1,0 +1,416 @@
+"""One token, single flight, rejection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import random
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final, TypeAlias
+
+import aiohttp
+import attrs
+
+from ..credentials import CredentialsSource
+from ..errors import CredentialsRejectedError, SessionClosedError, TokenEndpointError, TokenError
+from ..stores.protocol import TokenStore
+from .acquirer import Acquirer, Need, StoodAside
+from .books import Issued
+from .clock import Clock, aware
+from .endpoint import TokenEndpoint
+from .events import (
+    Announcer,
+    MintFailed,
+    RefreshFailed,
+    State,
+    TokenAdopted,
+    TokenEvent,
+    TokenMinted,
+    TokenRejected,
+    TokenStatus,
+)
+from .failure import backoff, doubled, fresh
+from .model import AccessToken
+from .policy import TokenPolicy
+from .refresher import Refresher
+
+_log = logging.getLogger("truecaller_vbc")
+_NEVER: Final = float("inf")
+
+Outcome: TypeAlias = AccessToken | TokenError | SessionClosedError | None
+"""What an attempt brings its waiters; None where it stood aside, which is nobody's failure."""
+
+
+@attrs.define
+class Held:
+    """The token at hand.
+
+    Args:
+        issued: as it was come by.
+        obtained: when, for the grace of a rejection.
+        soft: when it becomes stale; drawn once.
+        hard: when it is no longer handed out.
+        accepted: whether the API has accepted it since.
+    """
+
+    issued: Issued
+    obtained: float
+    soft: float
+    hard: float
+    accepted: bool = False
+
+    @property
+    def token(self) -> AccessToken:
+        """The token."""
+        return self.issued.token
+
+
+class TokenHolder:
+    """Holds one token for any number of callers, and sees to it that one attempt serves them all.
+
+    The lock that guards it is the attempt itself: a task that the holder owns and that nobody can cancel. Callers
+    wait for its outcome, each on a future of its own, so that one who leaves takes nothing away; a failure is an
+    outcome like a token.
+
+    Args:
+        endpoint: where tokens are minted.
+        source: credentials, or an async callable that fetches them.
+        store: the document that is shared with other processes.
+        policy: the numbers.
+        clock: the only time it knows.
+        on_event: told of everything that happens to the token.
+    """
+
+    __slots__ = (
+        "_acquirer",
+        "_announce",
+        "_asked",
+        "_attempt",
+        "_clock",
+        "_closed",
+        "_cooling",
+        "_held",
+        "_http",
+        "_loop",
+        "_policy",
+        "_refresh_failures",
+        "_refresher",
+        "_unproven",
+        "_waiters",
+        "hot",
+        "refresh_at",
+    )
+
+    def __init__(
+        self,
+        *,
+        endpoint: TokenEndpoint,
+        source: CredentialsSource,
+        store: TokenStore,
+        policy: TokenPolicy,
+        clock: Clock,
+        on_event: Callable[[TokenEvent], object] | None = None,
+    ) -> None:
+        self._announce = Announcer(on_event)
+        self._acquirer = Acquirer(
+            endpoint=endpoint,
+            source=source,
+            store=store,
+            policy=policy,
+            clock=clock,
+            announce=self._announce,
+        )
+        self._policy = policy
+        self._clock = clock
+        self._held: Held | None = None
+        self._attempt: asyncio.Task[Outcome] | None = None
+        self._waiters: list[asyncio.Future[Outcome]] = []
+        self._asked = False
+        self._closed = False
+        self._cooling: asyncio.TimerHandle | None = None
+        self._refresh_failures = 0
+        self._unproven = 0
+        self.refresh_at = _NEVER
+        self.hot: AccessToken | None = None
+        """The token while it was seen to be fresh a moment ago; this attribute is the whole fast path."""
+
+    def open(self, http: aiohttp.ClientSession) -> None:
+        """Start to live on the running loop, with this session for the mints."""
+        self._loop = asyncio.get_running_loop()
+        self._http = http
+        self._refresher = Refresher(self, self._clock)
+
+    # Reading
+
+    @property
+    def current(self) -> AccessToken | None:
+        """The token at hand if it may still be handed out."""
+        held = self._held
+        return held.token if held is not None and self._clock.now() < held.hard and not self._closed else None
+
+    async def token(self) -> AccessToken:
+        """A token that may be sent.
+
+        Raises:
+            TokenError: none could be had; not to be asked for again before its ``retry_at``.
+            SessionClosedError: the session was closed meanwhile.
+        """
+        while True:
+            if (token := self._usable()) is not None:
+                return token
+            if (outcome := await self._attempted(Need.NOTHING_LEFT)) is not None:
+                return outcome
+
+    async def _attempted(self, need: Need) -> AccessToken | None:
+        """What the attempt under way brings, or a new one; or, without any, the failure that is remembered."""
+        if self._closed:
+            raise SessionClosedError("the session is closed: make a new VBCSession")
+        if self._attempt is None:
+            if (error := self._acquirer.blocked()) is not None:
+                raise error
+            self._start(need)
+        outcome = await self._join()
+        if isinstance(outcome, TokenError):
+            raise fresh(outcome)
+        if isinstance(outcome, SessionClosedError):
+            raise SessionClosedError(*outcome.args)
+        return outcome
+
+    def _usable(self) -> AccessToken | None:
+        held = self._held
+        if held is None or self._closed:
+            return None
+        now = self._clock.now()
+        if now >= held.hard:
+            return None
+        self._asked = True
+        if now < held.soft:
+            self._heat(held.token)
+        elif self.refresh_at == _NEVER and not self._resting():
+            self.refresh_at = now  # dormant until now: somebody asks again
+            self._refresher.wake()
+        return held.token
+
+    def _heat(self, token: AccessToken) -> None:
+        """Take the token as fresh, without looking at the clock, for a tenth of the margin before its end."""
+        if self.hot is not None:
+            return
+        self.hot = token
+        margin = self._policy.expiry_margin.total_seconds()
+        self._cooling = self._loop.call_later(min(1.0, margin / 10), self._cool)
+
+    def _cool(self) -> None:
+        self.hot = None
+        if self._cooling is not None:
+            self._cooling.cancel()
+            self._cooling = None
+
+    # The one attempt
+
+    def _start(self, need: Need) -> None:
+        # An empty context: a caller's request-scoped variables must not live on in a task that outlives the caller.
+        self._attempt = self._loop.create_task(
+            self._run(need), name="truecaller_vbc attempt", context=contextvars.Context()
+        )
+        self._attempt.add_done_callback(self._deliver)
+
+    def _join(self) -> asyncio.Future[Outcome]:
+        waiter = self._loop.create_future()
+        self._waiters.append(waiter)
+        return waiter
+
+    def _deliver(self, attempt: asyncio.Task[Outcome]) -> None:
+        self._attempt = None
+        waiters, self._waiters = self._waiters, []
+        if attempt.cancelled():
+            outcome: Outcome = SessionClosedError("the session was closed while a token was being minted")
+        else:
+            outcome = attempt.result()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(outcome)
+
+    async def _run(self, need: Need) -> Outcome:
+        held = self._held
+        try:
+            issued = await self._acquirer.acquire(self._http, need, held.token.value if held else None)
+        except StoodAside as aside:
+            self._refresh_later(aside.until)
+            return None
+        except TokenError as error:
+            return self._failed(error)
+        except Exception:
+            _log.exception("an attempt to get a token failed in a way that it should not")
+            bug = TokenEndpointError("an attempt failed in an unexpected way: the log of truecaller_vbc says how")
+            return self._failed(self._acquirer.books.fail(bug, shared=False))
+        return self._keep(issued, need)
+
+    def _keep(self, issued: Issued, need: Need) -> AccessToken:
+        now = self._clock.now()
+        soft = issued.starts_at + self._soft_age()
+        hard = issued.starts_at + (self._policy.lifetime - self._policy.expiry_margin).total_seconds()
+        self._cool()
+        self._held = Held(issued, now, soft, hard)
+        # Whoever waited for it will use it; a refresh is used only by those who ask from now on.
+        self._asked = need is Need.NOTHING_LEFT or bool(self._waiters)
+        if (issued.repeated or now >= soft) and not issued.adopted:
+            self._refresh_later(now)
+        else:
+            self._refresh_failures = 0
+            self.refresh_at = soft
+        self._refresher.wake()
+        self._announce(self._obtained(issued))
+        return issued.token
+
+    def _obtained(self, issued: Issued) -> TokenEvent:
+        token = issued.token
+        if issued.adopted:
+            return TokenAdopted(token.fingerprint, issued.generation, token.expires_at)
+        return TokenMinted(token.fingerprint, issued.generation, token.expires_at, self._mints_left())
+
+    def _soft_age(self) -> float:
+        policy = self._policy
+        jitter = random.uniform(0, policy.refresh_jitter.total_seconds())
+        return (policy.lifetime - policy.refresh_ahead).total_seconds() - jitter
+
+    def _failed(self, error: TokenError) -> TokenError:
+        # Kept and shared, so the frames that it went through would never go.
+        error.__traceback__ = None
+        if self.current is None:
+            self._announce(MintFailed(error))
+            return error
+        if isinstance(error, CredentialsRejectedError):
+            self.refresh_at = _NEVER
+        else:
+            failure = self._acquirer.books.failure
+            self._refresh_later(failure.until if failure else self._clock.now())
+        self._announce(RefreshFailed(error, self._as_time(self.refresh_at)))
+        return error
+
+    def _refresh_later(self, earliest: float) -> None:
+        """The background waits for its own backoff and for what the failure says, whichever is later."""
+        self._refresh_failures += 1
+        wait = backoff(self._policy.refresh_retry, self._refresh_failures)
+        self.refresh_at = max(earliest, self._clock.now() + wait)
+
+    # Refreshing
+
+    async def refresh(self) -> None:
+        """Called by the background when `refresh_at` has come. Dormant where nobody asked since the last time."""
+        held = self._held
+        if held is None or not self._asked or self._clock.now() >= held.hard:
+            self.refresh_at = _NEVER
+            return
+        if self._attempt is None:
+            self._start(Need.AHEAD)
+        await self._join()
+
+    async def save_back(self) -> None:
+        """Called by the background now and then: tell the store what it missed."""
+        if self._acquirer.unsaved:
+            await self._acquirer.save_back()
+
+    def _resting(self) -> bool:
+        """Whether the background rests because the credentials were refused, not because nobody asked."""
+        failure = self._acquirer.books.failure
+        return failure is not None and isinstance(failure.error, CredentialsRejectedError)
+
+    # Rejection
+
+    def accepted(self, token: AccessToken) -> None:
+        """The API took this token: the next rejection is not one of a token that never worked."""
+        held = self._held
+        if held is not None and not held.accepted and held.token is token:
+            held.accepted = True
+            self._unproven = 0
+
+    def rejected(self, token: AccessToken) -> bool:
+        """Judge a token that the API refused: whether sending the request again with another one may help."""
+        held = self._held
+        if held is None or held.token.value != token.value:
+            self._acquirer.books.reject(token.value)
+            return True
+        if self._clock.now() - held.obtained < self._grace():
+            self._announce(TokenRejected(token.fingerprint, replaced=False))
+            return False
+        self._acquirer.books.reject(token.value)
+        self._announce(TokenRejected(token.fingerprint, replaced=True))
+        if self._acquirer.blocked() is None and self._mints_left() > 0:
+            self._drop(held)
+        return True
+
+    async def replacement(self, rejected: AccessToken) -> AccessToken:
+        """Another token than the one that was refused.
+
+        Raises:
+            TokenError: there is none. A token that cannot be replaced now is kept: other endpoints may take it.
+        """
+        while (held := self._held) is not None and held.token.value == rejected.value:
+            if (outcome := await self._attempted(Need.NOTHING_LEFT)) is not None:
+                return outcome
+        return await self.token()
+
+    def _drop(self, held: Held) -> None:
+        self._unproven = 0 if held.accepted else self._unproven + 1
+        self._cool()
+        self._held = None
+        self.refresh_at = _NEVER
+
+    def _grace(self) -> float:
+        """Longer with every token in a row that the API never took: replacing them is not what helps."""
+        return min(
+            doubled(self._policy.rejection_grace, self._unproven + 1),
+            self._policy.mint_window.total_seconds(),
+        )
+
+    # Looking
+
+    def status(self) -> TokenStatus:
+        """A snapshot, without any I/O."""
+        held, now = self._held, self._clock.now()
+        failure = self._acquirer.books.failure
+        blocked = self._acquirer.blocked()
+        spent = self._acquirer.books.ledger.spent(now)
+        return TokenStatus(
+            state=self._state(held, now),
+            fingerprint=held.token.fingerprint if held else None,
+            generation=self._acquirer.books.generation,
+            expires_at=held.token.expires_at if held else None,
+            next_refresh_at=self._as_time(self.refresh_at),
+            mints_in_window=spent,
+            mints_left=max(0, self._policy.max_mints - spent),
+            retry_at=blocked.retry_at if blocked else None,
+            last_error=fresh(failure.error) if failure else None,
+        )
+
+    def _state(self, held: Held | None, now: float) -> State:
+        if held is None:
+            return "empty"
+        return "fresh" if now < held.soft else "stale" if now < held.hard else "expired"
+
+    @property
+    def account(self) -> str | None:
+        """The account's ID; None until the credentials callable was first asked."""
+        credentials = self._acquirer.credentials
+        return credentials.client_account_id if credentials else None
+
+    def _mints_left(self) -> int:
+        now = self._clock.now()
+        return max(0, self._policy.max_mints - self._acquirer.books.ledger.spent(now))
+
+    def _as_time(self, at: float) -> datetime | None:
+        return None if at == _NEVER else aware(self._clock.wall() + at - self._clock.now())
+
+    # Closing
+
+    async def close(self) -> None:
+        """Stop everything. Those who wait get `SessionClosedError`."""
+        self._closed = True
+        self._cool()
+        self.refresh_at = _NEVER
+        await self._refresher.stop()
+        if (attempt := self._attempt) is not None:
+            attempt.cancel()
+            await asyncio.wait([attempt])

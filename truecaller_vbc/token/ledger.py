@@ -1,0 +1,119 @@
+"""Which attempts count, and when the next may happen. Pure: no clock and no I/O."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import attrs
+
+
+class Outcome(StrEnum):
+    """What became of an attempt to mint."""
+
+    UNKNOWN = "unknown"
+    """Sent, or about to be, and no readable answer: the token may have been made, so it counts."""
+    MINTED = "minted"
+    """A token was made. Counts."""
+    REFUSED = "refused"
+    """The server answered that it made none. Does not count, unless the server says that all do."""
+    UNSENT = "unsent"
+    """The server never saw it. Never counts."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it spends one of the mints that the server grants."""
+        return self in (Outcome.UNKNOWN, Outcome.MINTED)
+
+
+@attrs.frozen
+class Attempt:
+    """One attempt: who, when, and what came of it.
+
+    Args:
+        id: unique among all processes that share a ledger.
+        at: the latest moment at which the server can have counted it: its answer, or until that comes, its
+            deadline.
+        outcome: see `Outcome`.
+        by: the process that made it, for people who read the ledger.
+    """
+
+    id: str
+    at: float
+    outcome: Outcome = Outcome.UNKNOWN
+    by: str = ""
+
+
+@attrs.frozen
+class Ledger:
+    """The attempts of the last window, with their outcomes.
+
+    The server counts at arrival and we know only when it answered, so an attempt leaves the window one
+    window after its answer, never earlier than it leaves the server's.
+
+    Args:
+        window: the length of the server's window in seconds.
+        limit: the mints that the server grants in one window.
+        attempts: oldest first.
+        full_until: the server itself said that nothing is free until then.
+    """
+
+    window: float
+    limit: int
+    attempts: tuple[Attempt, ...] = ()
+    full_until: float = float("-inf")
+
+    def put(self, attempt: Attempt) -> Ledger:
+        """The ledger with `attempt` entered, in the place of an earlier entry of the same id."""
+        others = [other for other in self.attempts if other.id != attempt.id]
+        return attrs.evolve(self, attempts=tuple(sorted([*others, attempt], key=_at)))
+
+    def pruned(self, now: float) -> Ledger:
+        """The ledger without the attempts that have left the window."""
+        kept = tuple(a for a in self.attempts if a.at + self.window > now)
+        return self if len(kept) == len(self.attempts) else attrs.evolve(self, attempts=kept)
+
+    def merged(self, other: Ledger) -> Ledger:
+        """Everything that either knows; of an attempt that both know, this ledger's time and any answer."""
+        mine = {a.id: a for a in self.attempts}
+        for theirs in other.attempts:
+            known = mine.get(theirs.id)
+            if known is None:
+                mine[theirs.id] = theirs
+            elif known.outcome is Outcome.UNKNOWN and theirs.outcome is not Outcome.UNKNOWN:
+                mine[theirs.id] = attrs.evolve(known, outcome=theirs.outcome)
+        return attrs.evolve(
+            self,
+            attempts=tuple(sorted(mine.values(), key=_at)),
+            full_until=max(self.full_until, other.full_until),
+        )
+
+    def spent(self, now: float) -> int:
+        """How many mints are taken at `now`."""
+        if now < self.full_until:
+            return self.limit
+        return sum(a.outcome.counts and a.at + self.window > now for a in self.attempts)
+
+    def free_at(self, now: float, *, reserve: int = 0) -> float:
+        """The earliest time at which a mint may be made that leaves `reserve` free; `now` if one may be now."""
+        taken = [a.at for a in self.attempts if a.outcome.counts and a.at + self.window > now]
+        return max(now, self.full_until, _slot(taken, self.limit - reserve, self.window))
+
+    def full(self, now: float, retry_after: float | None) -> Ledger:
+        """The ledger after the server said that the window is full.
+
+        It counts more than we do, so until it says when (`retry_after`, seconds), every attempt that it can
+        have seen is taken as counted, and something must leave the window before the next.
+        """
+        if retry_after is not None:
+            return attrs.evolve(self, full_until=now + min(retry_after, self.window))
+        seen = [a.at for a in self.attempts if a.outcome is not Outcome.UNSENT and a.at + self.window > now]
+        return attrs.evolve(self, full_until=_slot(seen, min(self.limit, len(seen)), self.window))
+
+
+def _at(attempt: Attempt) -> float:
+    return attempt.at
+
+
+def _slot(times: list[float], limit: int, window: float) -> float:
+    """When fewer than `limit` of these ascending times are in the window."""
+    return times[-limit] + window if 0 < limit <= len(times) else float("-inf")

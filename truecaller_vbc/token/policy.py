@@ -1,0 +1,116 @@
+"""Every number of the token's life, in one place."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import Any, Final, TypeGuard
+
+import attrs
+
+from ..errors import ConfigurationError
+
+_LEAST_MINT_TIMEOUT: Final = timedelta(seconds=2)
+
+
+def _duration(**span: float) -> Any:
+    return attrs.field(default=timedelta(**span), converter=_timedelta)
+
+
+def _timedelta(value: object) -> timedelta:
+    """A timedelta as it is; a number is taken as seconds."""
+    if isinstance(value, timedelta):
+        return value
+    if not _is_number(value):
+        raise ConfigurationError(f"TokenPolicy durations are timedeltas or seconds, not {value!r}")
+    return timedelta(seconds=value)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@attrs.frozen(kw_only=True)
+class TokenPolicy:
+    """How tokens are minted, kept and given up. Durations are timedeltas (numbers are taken as seconds).
+
+    The defaults follow the API reference, "Rate limits": a token lives 60 minutes and 10 are granted in 30.
+
+    Args:
+        lifetime: how long a token lives. 60 min.
+        refresh_ahead: how long before its end a token becomes stale and is refreshed. 15 min.
+        refresh_jitter: up to this much earlier, drawn once per token, so that a fleet does not refresh as
+            one. 5 min.
+        expiry_margin: how long before its end a token is no longer handed out. 10 s.
+        max_mints: tokens that the server grants in one `mint_window`. 10.
+        mint_window: the server's window. 30 min.
+        reserve_mints: mints that a refresh ahead of time may not spend; they are for callers who have
+            nothing. 3.
+        mint_timeout: the deadline of one token call, never under 2 s when scaled. 15 s.
+        rejection_grace: a token rejected this soon after it was obtained is not replaced. 30 s.
+        error_memory: how long refused credentials are remembered, doubled each time up to
+            `mint_window`. 60 s.
+        retry_first: a caller's first wait after a failed attempt, doubled each time. 1 s.
+        retry_most: a caller's longest wait. 60 s.
+        refresh_retry: the background's first wait after a failed refresh, doubled each time. 1 min.
+
+    Raises:
+        ConfigurationError: a value is of the wrong type or the values contradict each other.
+    """
+
+    lifetime: timedelta = _duration(minutes=60)
+    refresh_ahead: timedelta = _duration(minutes=15)
+    refresh_jitter: timedelta = _duration(minutes=5)
+    expiry_margin: timedelta = _duration(seconds=10)
+    max_mints: int = 10
+    mint_window: timedelta = _duration(minutes=30)
+    reserve_mints: int = 3
+    mint_timeout: timedelta = _duration(seconds=15)
+    rejection_grace: timedelta = _duration(seconds=30)
+    error_memory: timedelta = _duration(seconds=60)
+    retry_first: timedelta = _duration(seconds=1)
+    retry_most: timedelta = _duration(seconds=60)
+    refresh_retry: timedelta = _duration(minutes=1)
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("max_mints", "reserve_mints"):
+            if type(getattr(self, name)) is not int:
+                raise ConfigurationError(f"TokenPolicy({name}=...) must be an int")
+        zero = timedelta(0)
+        for name in _DURATIONS:
+            may_be_zero = name in ("refresh_jitter", "expiry_margin", "rejection_grace")
+            if getattr(self, name) < zero or (getattr(self, name) == zero and not may_be_zero):
+                raise ConfigurationError(f"TokenPolicy({name}=...) must be positive")
+        if self.max_mints < 1 or not 0 <= self.reserve_mints < self.max_mints:
+            raise ConfigurationError(
+                "TokenPolicy needs max_mints >= 1 and 0 <= reserve_mints < max_mints: "
+                "with nothing above the reserve no token would ever be refreshed"
+            )
+        if self.refresh_ahead + self.refresh_jitter >= self.lifetime:
+            raise ConfigurationError(
+                "TokenPolicy needs refresh_ahead + refresh_jitter < lifetime: a token would be stale when minted"
+            )
+        if self.expiry_margin >= self.refresh_ahead:
+            raise ConfigurationError(
+                "TokenPolicy needs expiry_margin < refresh_ahead: a token would expire before its refresh"
+            )
+        if self.retry_first > self.retry_most:
+            raise ConfigurationError("TokenPolicy needs retry_first <= retry_most")
+
+    def scaled(self, factor: float) -> TokenPolicy:
+        """The same policy with every duration multiplied by `factor`, for demos and tests.
+
+        Counts stay, and `mint_timeout` never falls below 2 s: a real token call takes its time however the
+        rest is scaled, and one that times out counts as a mint.
+
+        Raises:
+            ConfigurationError: `factor` is not a positive finite number.
+        """
+        if not _is_number(factor) or factor <= 0:
+            raise ConfigurationError(f"TokenPolicy.scaled() needs a positive finite factor, not {factor!r}")
+        changes: dict[str, Any] = {name: getattr(self, name) * factor for name in _DURATIONS}
+        changes["mint_timeout"] = max(changes["mint_timeout"], _LEAST_MINT_TIMEOUT)
+        return attrs.evolve(self, **changes)
+
+
+_DURATIONS: Final = tuple(field.name for field in attrs.fields(TokenPolicy) if isinstance(field.default, timedelta))

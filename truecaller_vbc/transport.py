@@ -1,0 +1,228 @@
+"""A token on the wire: where it goes, and what happens to one that the API refuses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Generator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final
+
+import aiohttp
+import attrs
+from aiohttp import hdrs
+from multidict import CIMultiDict
+from yarl import URL
+
+from .errors import ConfigurationError
+from .token.holder import TokenHolder
+from .token.model import AccessToken
+
+_UNPARSABLE: Final = "Failed to parse token"
+_PEEKABLE: Final = 64 * 1024
+_LOOPBACK: Final = frozenset({"localhost", "::1"})
+
+
+class RequestContext(Coroutine[Any, Any, aiohttp.ClientResponse]):
+    """What `VBCSession.request` returns: to be used with ``async with`` or with ``await``, as aiohttp's own."""
+
+    __slots__ = ("_coro", "_response")
+
+    def __init__(self, coro: Coroutine[Any, Any, aiohttp.ClientResponse]) -> None:
+        self._coro = coro
+
+    def send(self, value: Any, /) -> Any:
+        """Coroutine protocol."""
+        return self._coro.send(value)
+
+    def throw(self, *args: Any) -> Any:
+        """Coroutine protocol."""
+        return self._coro.throw(*args)
+
+    def close(self) -> None:
+        """Coroutine protocol."""
+        self._coro.close()
+
+    def __await__(self) -> Generator[Any, Any, aiohttp.ClientResponse]:
+        return self._coro.__await__()
+
+    async def __aenter__(self) -> aiohttp.ClientResponse:
+        self._response = await self._coro
+        return await self._response.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._response.__aexit__(kind, error, traceback)
+
+
+class Transport:
+    """Sends requests with the holder's token, to one origin only.
+
+    Args:
+        holder: of the token.
+        base_url: the origin that the token is for.
+    """
+
+    __slots__ = ("_holder", "_origin", "_prefix")
+
+    def __init__(self, holder: TokenHolder, base_url: URL) -> None:
+        self._holder = holder
+        self._origin = base_url.origin()
+        self._prefix = str(self._origin)
+
+    def url(self, path: str | URL) -> URL:
+        """The URL of a path, or of a URL of our own origin.
+
+        Raises:
+            ConfigurationError: it leads to another origin, or carries credentials.
+        """
+        if type(path) is str and path[:1] == "/" and path[1:2] != "/":
+            return URL(self._prefix + path)
+        try:
+            url = self._origin.join(URL(path))
+            same = url.origin() == self._origin
+        except (ValueError, TypeError) as error:
+            raise ConfigurationError(f"a path such as '/clients/...' is needed, not {path!r}") from error
+        if not same:
+            raise ConfigurationError(
+                f"{url.host or path!r} is not {self._prefix}, and the token goes nowhere else: pass a path, and use "
+                "a ClientSession of your own for other hosts"
+            )
+        if url.user is not None or url.password is not None:
+            raise ConfigurationError("the URL carries credentials: leave them out, the session adds its token")
+        return url
+
+    async def request(
+        self, http: aiohttp.ClientSession, method: str, path: str | URL, kwargs: dict[str, Any]
+    ) -> aiohttp.ClientResponse:
+        """One request and, where its token turns out to be dead, one replay.
+
+        Raises:
+            ConfigurationError: the path leads elsewhere; nothing was sent.
+            TokenError: no token could be had, or none to replace a dead one.
+        """
+        url = self.url(path)
+        if "raise_for_status" not in kwargs and not http.raise_for_status:
+            return await self._request(http, method, url, kwargs)
+        # Judged only after the replay: aiohttp would raise for the 401 that tells us of a dead token.
+        judge = kwargs.pop("raise_for_status", http.raise_for_status)
+        response = await self._request(http, method, url, {**kwargs, "raise_for_status": False})
+        await _raise_for_status(response, judge)
+        return response
+
+    async def _request(
+        self, http: aiohttp.ClientSession, method: str, url: URL, kwargs: dict[str, Any]
+    ) -> aiohttp.ClientResponse:
+        headers = kwargs.pop("headers", None)
+        if headers is not None:
+            headers = CIMultiDict(headers)
+        if (headers is not None and hdrs.AUTHORIZATION in headers) or kwargs.get("auth") is not None:
+            return await http.request(method, url, headers=headers, **kwargs)
+        token = self._holder.hot or await self._token_within(http, kwargs)
+        kwargs["headers"] = _with_token(headers, token)
+        kwargs["data"] = data = _reusable(kwargs.get("data"))
+        response = await http.request(method, url, **kwargs)
+        if not await self._refused(response, token) or not self._holder.rejected(token) or not resendable(data):
+            return response
+        response.release()
+        kwargs["headers"] = _with_token(headers, await self._holder.replacement(token))
+        return await http.request(method, url, **kwargs)
+
+    async def _token_within(self, http: aiohttp.ClientSession, kwargs: dict[str, Any]) -> AccessToken:
+        """A token, within the caller's total timeout, of which the request then has the rest."""
+        timeout = kwargs.get("timeout", http.timeout)
+        if not isinstance(timeout, aiohttp.ClientTimeout):
+            timeout = aiohttp.ClientTimeout(total=timeout)
+        if not timeout.total:
+            return await self._holder.token()
+        clock = asyncio.get_running_loop().time
+        end = clock() + timeout.total
+        async with asyncio.timeout(timeout.total):
+            token = await self._holder.token()
+        kwargs["timeout"] = attrs.evolve(timeout, total=max(end - clock(), 0.001))
+        return token
+
+    async def middleware(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """The same for a `ClientSession` that the user keeps. aiohttp calls it on every hop of a redirect."""
+        if request.url.origin() != self._origin or hdrs.AUTHORIZATION in request.headers:
+            return await handler(request)
+        token = self._holder.hot or await self._holder.token()
+        request.headers[hdrs.AUTHORIZATION] = token.authorization
+        response = await handler(request)
+        if not await self._refused(response, token) or not self._holder.rejected(token):
+            return response
+        if not resendable(request.body):
+            return response
+        response.release()
+        replacement = await self._holder.replacement(token)
+        request.headers[hdrs.AUTHORIZATION] = replacement.authorization
+        return await handler(request)
+
+    async def _refused(self, response: aiohttp.ClientResponse, token: AccessToken) -> bool:
+        """Whether this answer means that the token is dead; if not, it has been accepted."""
+        status = response.status
+        if status == 401:  # noqa: PLR2004
+            # After a redirect to another origin the token was not sent, and nobody can have refused it.
+            return hdrs.AUTHORIZATION in response.request_info.headers
+        if status == 500:  # noqa: PLR2004
+            return await _says_unparsable(response)
+        if status < 500:  # noqa: PLR2004
+            self._holder.accepted(token)
+        return False
+
+
+def resendable(body: object) -> bool:
+    """Whether a request body can be sent a second time as it was sent the first time."""
+    match body:
+        case None | str() | bytes() | bytearray() | memoryview() | aiohttp.BytesPayload():
+            return True
+        case aiohttp.MultipartWriter():
+            return all(isinstance(part, aiohttp.BytesPayload) for part, _, _ in body)
+        case Mapping():
+            return all(isinstance(value, str | bytes) for value in body.values())
+        case Sequence():
+            return all(isinstance(item, Sequence) and isinstance(item[-1], str | bytes) for item in body)
+        case _:
+            return False
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name can only be this machine."""
+    return host in _LOOPBACK or (host.startswith("127.") and host.replace(".", "").isdigit())
+
+
+def _reusable(data: object) -> Any:
+    # A form adds its parts anew at each call of it; made into a payload once, it has them once.
+    return data() if isinstance(data, aiohttp.FormData) else data
+
+
+def _with_token(headers: CIMultiDict[str] | None, token: AccessToken) -> Mapping[str, str]:
+    if headers is None:
+        return {hdrs.AUTHORIZATION: token.authorization}
+    headers[hdrs.AUTHORIZATION] = token.authorization
+    return headers
+
+
+async def _says_unparsable(response: aiohttp.ClientResponse) -> bool:
+    """The documented 500 of a dead token (API reference, "Error envelopes seen"). aiohttp keeps what is read."""
+    length = response.content_length
+    small = length is not None and length <= _PEEKABLE
+    if not small and "json" not in response.content_type:
+        return False
+    return _UNPARSABLE in (await response.read()).decode("utf-8", "replace")
+
+
+async def _raise_for_status(response: aiohttp.ClientResponse, judge: Any) -> None:
+    try:
+        if callable(judge):
+            await judge(response)
+        elif judge:
+            response.raise_for_status()
+    except BaseException:
+        response.close()
+        raise
