@@ -1,0 +1,142 @@
+"""The authenticated endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from sandbox_wire import HandClock, bearer, wire
+
+from truecaller_vbc.sandbox import SandboxRules
+from truecaller_vbc.sandbox.rules import DeadToken
+
+LOGIN_AGAIN = {"slug": "authorization-error", "message": "please login again"}
+
+
+async def test_labels_are_a_bare_array() -> None:
+    """The labels come as a JSON array of documented objects."""
+    async with wire() as w:
+        answer = await w.api(await w.token())
+
+        assert answer.status == 200
+        assert [label["label_type"] for label in answer.json] == ["dynamic", "dynamic"]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Basic abc"}, {"Authorization": "Bearer"}])
+async def test_missing_token(headers: dict[str, str]) -> None:
+    """Without a bearer token every endpoint says to log in."""
+    async with wire(SandboxRules(dead_token="500")) as w:
+        answer = await w.send("GET", f"{w.account}/labels", headers=headers)
+
+        assert (answer.status, answer.json) == (401, LOGIN_AGAIN)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "body"),
+    [
+        ("401", 401, LOGIN_AGAIN),
+        ("500", 500, {"slug": "internal-server-error", "message": "500/50011 - Failed to parse token"}),
+        ("401-flat", 401, {"field": "", "message": "please login again", "status": "error"}),
+    ],
+)
+async def test_dead_token(kind: DeadToken, status: int, body: dict[str, str]) -> None:
+    """A token that is unknown gets the answer of the rules."""
+    async with wire(SandboxRules(dead_token=kind)) as w:
+        answer = await w.api("x" * 64)
+
+        assert (answer.status, answer.json) == (status, body)
+
+
+async def test_token_ends_after_its_lifetime() -> None:
+    """A token works until its 60 minutes are over."""
+    clock = HandClock()
+    async with wire(clock=clock) as w:
+        token = await w.token()
+        clock.now += 3599.0
+        assert await w.is_live(token)
+
+        clock.now += 1.0
+        assert not await w.is_live(token)
+
+
+async def test_revoke_all() -> None:
+    """Revoking ends every token at once, and a new one works."""
+    async with wire() as w:
+        old = [await w.token(), await w.token()]
+        w.sandbox.revoke_all()
+
+        assert [await w.is_live(token) for token in old] == [False, False]
+        assert await w.is_live(await w.token())
+
+
+async def test_other_account_is_forbidden() -> None:
+    """A live token does not open another account."""
+    async with wire() as w:
+        answer = await w.send("GET", "/clients/other/labels", headers=bearer(await w.token()))
+
+        assert (answer.status, answer.json["slug"]) == (403, "forbidden-error")
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("GET", "/clients/a/b/c"), ("DELETE", "/clients/a/token")])
+async def test_unknown_endpoint(method: str, path: str) -> None:
+    """A path or method that does not exist gets 404 in an E1 envelope."""
+    async with wire() as w:
+        answer = await w.send(method, path)
+
+        assert (answer.status, answer.json["slug"]) == (404, "not-found")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "word"), [(b"{}", 200, "success"), (b"[]", 400, "error"), (b"", 400, "error")]
+)
+async def test_call_record(body: bytes, status: int, word: str) -> None:
+    """A JSON object is a record that succeeds; anything else is an error in the nested shape."""
+    async with wire() as w:
+        path = f"/v2{w.account}/dynamic_call_record"
+        answer = await w.send("POST", path, data=body, headers=bearer(await w.token()))
+
+        assert (answer.status, answer.json["status_info"]["status"]) == (status, word)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "GET", "DELETE"])
+async def test_echo_says_what_was_sent(method: str) -> None:
+    """The echo shows method, query, type, length and hash of what it got, but never the token."""
+    body = b"some bytes" * 1000
+    async with wire() as w:
+        token = await w.token()
+        answer = await w.api(token, method, "/echo?a=1", data=body)
+
+    said: dict[str, Any] = answer.json
+    assert (said["method"], said["query"], said["body_length"]) == (method, {"a": "1"}, len(body))
+    assert said["body_sha256"] == hashlib.sha256(body).hexdigest()
+    assert said["content_type"] == "application/octet-stream"
+    assert said["headers"]["Authorization"] == "***"
+    assert token.encode() not in answer.raw
+
+
+async def test_body_over_the_limit() -> None:
+    """A body of more than 16 MiB gets 413, not a broken server."""
+    async with wire() as w:
+        answer = await w.api(await w.token(), "POST", "/echo", data=io.BytesIO(b"x" * (16 * 1024 * 1024 + 1)))
+
+        assert (answer.status, answer.json["slug"]) == (413, "invalid-input")
+
+
+async def test_header_that_is_no_text() -> None:
+    """Bytes that are no UTF-8 are a dead token, not an error of the server."""
+    async with wire() as w:
+        address = urlsplit(w.sandbox.base_url)
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(
+            b"GET %s/labels HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\xfe\r\n\r\n" % w.account.encode()
+        )
+        line = await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+
+        assert b" 401 " in line
+        assert w.sandbox.log[-1].fingerprint is not None

@@ -1,0 +1,305 @@
+"""Every way in which the sandbox can go wrong on request."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import pytest
+from sandbox_wire import PUBLIC, Wire, until, wire
+
+from truecaller_vbc.sandbox import Endpoint, Fault, FaultOptions
+
+HANG = float("inf")
+
+
+async def test_status_comes_in_place_of_the_token() -> None:
+    """A status fault answers with its E1 envelope, makes no token, and is used up."""
+    async with wire() as w:
+        w.sandbox.fail_next("token", status=503, times=2)
+        statuses = [(await w.mint()).status for _ in range(3)]
+
+        assert statuses == [503, 503, 200]
+        assert (w.sandbox.mints, w.sandbox.token_requests) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("status", "slug"),
+    [
+        (401, "authorization-error"),
+        (422, "invalid-input"),
+        (429, "too-many-requests"),
+        (599, "internal-server-error"),
+    ],
+)
+async def test_error_status_has_an_envelope(status: int, slug: str) -> None:
+    """An error status without a body gets the slug that goes with it."""
+    async with wire() as w:
+        w.sandbox.fail_next("token", status=status)
+        answer = await w.mint()
+
+        assert (answer.status, answer.json["slug"]) == (status, slug)
+
+
+@pytest.mark.parametrize(
+    ("body", "raw", "content_type"),
+    [
+        ("<html>ä", "<html>ä".encode(), "text/plain"),
+        (b"\x00\xff", b"\x00\xff", "application/octet-stream"),
+        ({"token": 5}, b'{"token": 5}', "application/json"),
+        ([], b"[]", "application/json"),
+        ("", b"", "text/plain"),
+    ],
+)
+async def test_garbage_body(body: Any, raw: bytes, content_type: str) -> None:
+    """A body is sent as it is with status 200, a dict or list as JSON, and nothing is made."""
+    async with wire() as w:
+        w.sandbox.fail_next("token", body=body)
+        answer = await w.mint()
+
+        assert (answer.status, answer.raw, w.sandbox.mints) == (200, raw, 0)
+        assert answer.headers["Content-Type"] == content_type
+
+
+async def test_headers_and_content_type_win() -> None:
+    """A fault's headers are on its answer, its own Date and content type in place of ours."""
+    date = "Thu, 01 Jan 1970 00:00:00 GMT"
+    async with wire() as w:
+        w.sandbox.fail_next(
+            "token",
+            status=429,
+            body="{}",
+            content_type="text/html",
+            headers={"Retry-After": "7", "Date": date},
+        )
+        headers = (await w.mint()).headers
+
+        assert (headers["Retry-After"], headers.getall("Date")) == ("7", [date])
+        assert headers["Content-Type"] == "text/html"
+
+
+async def test_headers_alone_leave_the_answer_whole() -> None:
+    """Headers without status or body are added to the endpoint's own answer."""
+    async with wire() as w:
+        w.sandbox.fail_next("token", headers={"X-Extra": "1"})
+        answer = await w.mint()
+
+        assert (answer.status, answer.headers["X-Extra"], w.sandbox.mints) == (200, "1", 1)
+
+
+async def test_redirect() -> None:
+    """A redirect is a status with a Location, and has no body."""
+    async with wire() as w:
+        w.sandbox.fail_next("token", status=307, headers={"Location": "http://elsewhere.invalid/"})
+        answer = await w.mint()
+
+        assert (answer.status, answer.headers["Location"], answer.raw) == (
+            307,
+            "http://elsewhere.invalid/",
+            b"",
+        )
+
+
+@pytest.mark.parametrize(("mint", "mints"), [(True, 1), (False, 0), (None, 0)])
+async def test_error_after_the_work_was_done(mint: bool | None, mints: int) -> None:  # noqa: FBT001 parametrized
+    """With `mint` the token is made and the error comes all the same."""
+    async with wire() as w:
+        w.sandbox.fail_next("token", status=500, mint=mint)
+
+        assert ((await w.mint()).status, w.sandbox.mints) == (500, mints)
+
+
+@pytest.mark.parametrize(("fault", "mints"), [({"drop": "before"}, 0), ({"drop": "after"}, 1)])
+async def test_dropped_connection(fault: FaultOptions, mints: int) -> None:
+    """The client gets no answer; whether a token was made depends on when the connection broke."""
+    async with wire() as w:
+        w.sandbox.fail_next("token", **fault)
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await w.mint()
+
+        assert (w.sandbox.mints, w.sandbox.log[-1].status) == (mints, None)
+
+
+@pytest.mark.parametrize("slow", [0.0, 0.02])
+async def test_answer_breaks_off_in_the_middle(slow: float) -> None:
+    """The headers promise a whole body, exactly half of it comes, and the token was made."""
+    async with wire() as w:
+        w.sandbox.fail_next("token", drop="mid", slow=slow)
+        async with w.http.post(f"{w.account}/token", json=w.keys, headers=PUBLIC) as response:
+            with pytest.raises(aiohttp.ClientPayloadError, match=r"received (\d+) of") as caught:
+                await response.read()
+
+        whole = response.content_length or 0
+        assert f"received {whole // 2} of {whole} bytes" in str(caught.value)
+        assert (response.status, w.sandbox.mints, w.sandbox.log[-1].status) == (200, 1, None)
+
+
+async def test_half_of_a_given_body_arrives() -> None:
+    """Also a fault's own body can break off, after exactly its first half."""
+    async with wire() as w:
+        w.sandbox.fail_next("token", body=b"12345678", drop="mid")
+        async with w.http.post(f"{w.account}/token", json=w.keys) as response:
+            got = await response.content.readexactly(4)
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await response.content.read()
+
+        assert (got, w.sandbox.mints) == (b"1234", 0)
+
+
+async def test_slow_body_comes_byte_by_byte() -> None:
+    """A slow answer is whole in the end, takes its time, and comes in many pieces."""
+    loop = asyncio.get_running_loop()
+    async with wire() as w:
+        w.sandbox.fail_next("token", body=b"0123456789", slow=0.1)
+        start = loop.time()
+        async with w.http.post(f"{w.account}/token") as response:
+            pieces = [piece async for piece, _ in response.content.iter_chunks() if piece]
+
+        assert b"".join(pieces) == b"0123456789"
+        assert len(pieces) > 3
+        assert loop.time() - start >= 0.1
+
+
+async def test_delay_comes_before_the_work() -> None:
+    """During a delay nothing is made yet; afterwards the answer is the usual one."""
+    async with wire() as w:
+        w.sandbox.fail_next("token", delay=0.05)
+        asked = asyncio.create_task(w.mint())
+        await until(lambda: w.sandbox.token_requests)
+        before = w.sandbox.mints
+
+        assert ((await asked).status, before, w.sandbox.mints) == (200, 0, 1)
+
+
+async def test_client_that_leaves_does_not_stop_the_work() -> None:
+    """A token that was asked for is made although the client gave up waiting."""
+    async with wire() as w:
+        w.sandbox.fail_next("token", delay=0.15)
+        with pytest.raises(TimeoutError):
+            await w.mint(timeout=aiohttp.ClientTimeout(total=0.1))
+        await until(lambda: w.sandbox.log)
+
+        assert (w.sandbox.mints, w.sandbox.log[-1].status) == (1, None)
+
+
+async def test_hang_ends_when_connections_are_dropped() -> None:
+    """An endless delay waits until the connections are dropped, and makes nothing."""
+    async with wire() as w:
+        w.sandbox.fail_next("*", delay=HANG)
+        asked = asyncio.create_task(w.mint())
+        await until(lambda: w.sandbox.token_requests)
+        await asyncio.sleep(0.02)
+        assert not asked.done()
+
+        await w.sandbox.drop_connections()
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await asked
+        assert (w.sandbox.mints, [record.status for record in w.sandbox.log]) == (0, [None])
+
+
+async def both(w: Wire) -> list[int]:
+    """The statuses of a call to the API and of a token request."""
+    return [(await w.api("x")).status, (await w.mint()).status]
+
+
+@pytest.mark.parametrize(("endpoint", "statuses"), [("token", [401, 503]), ("api", [503, 200]), ("*", [503, 503])])
+async def test_faults_keep_to_their_endpoint(endpoint: Endpoint, statuses: list[int]) -> None:
+    """A fault meets the requests of its endpoint and no others."""
+    async with wire() as w:
+        w.sandbox.fail_next(endpoint, status=503, times=2)
+
+        assert await both(w) == statuses
+
+
+async def test_faults_come_in_order() -> None:
+    """Faults of one endpoint are used first in, first out; its own go before those for all."""
+    async with wire() as w:
+        w.sandbox.fail_next("*", status=504)
+        w.sandbox.fail_next("token", status=500)
+        w.sandbox.fail_next("token", status=502)
+        assert (w.sandbox.faults_left("token"), w.sandbox.faults_left("*"), w.sandbox.faults_left("api")) == (
+            2,
+            1,
+            0,
+        )
+
+        assert [(await w.mint()).status for _ in range(4)] == [500, 502, 504, 200]
+        assert w.sandbox.faults_left("token") == w.sandbox.faults_left("*") == 0
+
+
+async def test_faults_can_be_cleared() -> None:
+    """Clearing forgets what is queued, and leaves an outage."""
+    async with wire() as w:
+        w.sandbox.fail_next("token", status=500, times=3)
+        w.sandbox.set_outage("token", status=503)
+        w.sandbox.clear_faults()
+
+        assert (await w.mint()).status == 503
+
+
+async def test_outage_lasts_until_it_is_ended() -> None:
+    """An outage meets every request, after the queued faults, until it is ended."""
+    async with wire() as w:
+        w.sandbox.set_outage("token", status=503)
+        w.sandbox.fail_next("token", status=500)
+        during = [(await w.mint()).status for _ in range(3)]
+        w.sandbox.end_outage("token")
+        w.sandbox.end_outage("token")
+
+        assert during == [500, 503, 503]
+        assert (await w.mint()).status == 200
+
+
+async def test_outage_of_everything() -> None:
+    """An outage of all endpoints gives way to one of a single endpoint."""
+    async with wire() as w:
+        w.sandbox.set_outage("*", status=503)
+        w.sandbox.set_outage("token", status=500)
+
+        assert await both(w) == [503, 500]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {},
+        {"status": 199},
+        {"status": 600},
+        {"status": "503"},
+        {"body": 5},
+        {"drop": "never"},
+        {"delay": -1},
+        {"delay": float("nan")},
+        {"slow": HANG},
+        {"drop": "before", "status": 500},
+        {"drop": "after", "slow": 1.0},
+        {"drop": "before", "mint": True},
+        {"drop": "after", "mint": False},
+        {"delay": 1.0, "mint": False},
+        {"status": 500, "mint": 1},
+    ],
+)
+def test_fault_without_sense_is_refused(fault: dict[str, Any]) -> None:
+    """A value out of range, or values that contradict each other, raise ValueError."""
+    with pytest.raises(ValueError, match=r"must be|needs|sends nothing|contradicts"):
+        Fault(**fault)
+
+
+async def test_wrong_endpoint_or_times_is_refused() -> None:
+    """A misspelt endpoint would never fail, so it is an error at once; so is a useless count."""
+    async with wire() as w:
+        bad: Any = "tokens"
+        for call in (w.sandbox.faults_left, w.sandbox.end_outage):
+            with pytest.raises(ValueError, match="endpoint must be one of"):
+                call(bad)
+        for call in (w.sandbox.fail_next, w.sandbox.set_outage):
+            with pytest.raises(ValueError, match="endpoint must be one of"):
+                call(bad, status=500)
+        with pytest.raises(ValueError, match="times must be"):
+            w.sandbox.fail_next("token", status=500, times=0)
+
+
+def test_fault_repr_shows_no_content() -> None:
+    """A body or header may be a secret of the test, so it is in no repr."""
+    assert "hush" not in repr(Fault(body={"token": "hush"}, headers={"X": "hush"}))

@@ -1,0 +1,201 @@
+"""Life and death of the server, its connections, and its record."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import gc
+import logging
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+from sandbox_wire import HandClock, until, wire
+
+import truecaller_vbc.sandbox
+from truecaller_vbc.credentials import Credentials
+from truecaller_vbc.sandbox import Sandbox
+from truecaller_vbc.sandbox.records import RequestLog
+from truecaller_vbc.sandbox.tokens import fingerprint
+
+
+async def settled() -> None:
+    """The client's side of a broken connection needs a moment to notice."""
+    await asyncio.sleep(0.02)
+
+
+async def test_sandboxes_are_strangers() -> None:
+    """Two sandboxes have different ports and credentials, and start with nothing made."""
+    async with Sandbox() as one, Sandbox() as two:
+        assert one.base_url != two.base_url
+        assert one.credentials != two.credentials
+        assert (one.mints, one.token_requests, one.log) == (0, 0, [])
+
+
+async def test_given_credentials_are_used() -> None:
+    """The account may be chosen."""
+    mine = Credentials("account", "key", "hush")
+    async with Sandbox(credentials=mine) as sandbox, aiohttp.ClientSession() as http:
+        url = f"{sandbox.base_url}/clients/account/token"
+        body = {"key_id": "key", "api_key": "hush"}
+        async with http.post(url, json=body, headers={"X-Public-Access": "allow"}) as response:
+            assert (sandbox.credentials, response.status) == (mine, 200)
+
+
+async def test_exit_leaves_nothing_behind() -> None:
+    """After the exit no task is pending and the port is closed, though requests hung."""
+    sandbox = Sandbox()
+    async with aiohttp.ClientSession() as http:
+        async with sandbox:
+            async with http.get(sandbox.base_url) as response:
+                assert response.status == 404
+            sandbox.set_outage("api", delay=float("inf"))
+            with pytest.raises(TimeoutError):
+                await http.get(sandbox.base_url, timeout=aiohttp.ClientTimeout(total=0.02))
+            asked = asyncio.create_task(http.post(sandbox.base_url))
+            await settled()
+            start = asyncio.get_running_loop().time()
+        took = asyncio.get_running_loop().time() - start
+        left = asyncio.all_tasks() - {asyncio.current_task(), asked}
+
+        assert (left, took < 0.5) == (set(), True)
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await asked
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await http.get(sandbox.base_url)
+    gc.collect()
+
+
+async def test_sandbox_is_used_once() -> None:
+    """Entering a second time, during or after the first, is an error that says what to do."""
+    sandbox = Sandbox()
+    async with sandbox:
+        with pytest.raises(RuntimeError, match="open already; make a new one"):
+            await sandbox.__aenter__()
+    with pytest.raises(RuntimeError, match="closed already; make a new one"):
+        await sandbox.__aenter__()
+
+
+async def test_misuse_outside_of_its_life() -> None:
+    """Before the start there is no address, and only an open sandbox has connections to drop."""
+    sandbox = Sandbox()
+    with pytest.raises(RuntimeError, match="has an address once it is entered"):
+        _ = sandbox.base_url
+    for call in (sandbox.drop_connections, sandbox.pause_listening, sandbox.resume_listening):
+        with pytest.raises(RuntimeError, match="is new, not open"):
+            await call()
+
+
+async def test_taken_port() -> None:
+    """A port that is taken is an OSError and leaves nothing open; once it is free, a second try succeeds."""
+    async with Sandbox() as first:
+        second = Sandbox(port=urlsplit(first.base_url).port or 0)
+        with pytest.raises(OSError, match="address already in use"):
+            await second.__aenter__()
+    gc.collect()
+
+    async with second, aiohttp.ClientSession() as http, http.get(second.base_url) as response:
+        assert (second.base_url, response.status) == (first.base_url, 404)
+
+
+async def test_dropped_connections_are_closed() -> None:
+    """Dropping breaks a request in its middle, and the next one works on a new connection."""
+    async with wire() as w:
+        w.sandbox.fail_next("token", delay=0.05)
+        asked = asyncio.create_task(w.mint())
+        await until(lambda: w.sandbox.token_requests)
+        await w.sandbox.drop_connections()
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await asked
+
+        assert (await w.mint()).status == 200
+
+
+async def test_paused_port_refuses_and_comes_back() -> None:
+    """While paused the port refuses connections and old ones are closed; then the same port answers again."""
+    async with wire() as w:
+        token = await w.token()
+        url = w.sandbox.base_url
+        for _ in range(2):
+            await w.sandbox.pause_listening()
+        await settled()
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await w.mint()
+        assert w.sandbox.token_requests == 1
+
+        for _ in range(2):
+            await w.sandbox.resume_listening()
+        assert await w.is_live(token)
+        assert w.sandbox.base_url == url
+
+
+async def test_exit_while_paused() -> None:
+    """A paused sandbox can end."""
+    async with Sandbox() as sandbox:
+        await sandbox.pause_listening()
+    assert "closed" in repr(sandbox)
+
+
+async def test_log_tells_what_happened() -> None:
+    """Each request has a record: when, what, the answer, and which token by its fingerprint."""
+    clock = HandClock()
+    async with wire(clock=clock) as w:
+        token = await w.token()
+        clock.now += 7.0
+        await w.api(token, "PATCH", "/echo?secret=hush")
+        await w.send("GET", f"{w.account}/labels", headers={"Authorization": "Basic hush"})
+        first, second, third = w.sandbox.log
+        assert w.sandbox.token_requests == 1
+
+    assert (first.at, first.method, first.path, first.status) == (5000.0, "POST", f"{w.account}/token", 200)
+    assert (first.fingerprint, first.has_authorization) == (None, False)
+    assert (second.at, second.method, second.path) == (5007.0, "PATCH", f"{w.account}/echo")
+    assert (second.fingerprint, second.has_authorization) == (fingerprint(token), True)
+    assert (third.status, third.fingerprint, third.has_authorization) == (401, None, True)
+
+
+def test_log_is_bounded() -> None:
+    """A benchmark with millions of requests does not fill the memory."""
+    assert RequestLog()._records.maxlen == 100_000
+
+
+async def test_nothing_secret_is_shown(caplog: pytest.LogCaptureFixture) -> None:
+    """The API key, tokens and queries are in no repr, record, log line or answer but the token's own."""
+    caplog.set_level(logging.DEBUG)
+    async with wire() as w:
+        token = await w.token()
+        refused = await w.mint(json=w.keys | {"key_id": "other"})
+        echoed = await w.api(token, "POST", "/echo?key=hush", data=b"body")
+        shown = f"{w.sandbox!r} {w.sandbox.credentials!r} {w.sandbox.log!r} {caplog.text}"
+
+    for secret in (token, w.keys["api_key"]):
+        assert secret not in shown + refused.raw.decode() + echoed.raw.decode()
+    assert "hush" not in shown
+
+
+async def test_cut_upload_is_no_error_of_the_server(caplog: pytest.LogCaptureFixture) -> None:
+    """A client that goes away in the middle of its body leaves a record without status, and no error log."""
+    async with wire() as w:
+        address = urlsplit(w.sandbox.base_url)
+        _, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(b"POST %s/token HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{" % w.account.encode())
+        await until(lambda: w.sandbox.token_requests)
+        writer.close()
+        await writer.wait_closed()
+        await until(lambda: w.sandbox.log)
+
+        assert [record.status for record in w.sandbox.log] == [None]
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_sandbox_knows_nothing_of_the_client() -> None:
+    """It imports the credentials and no other module of the library, so that no mistake is shared."""
+    folder = Path(truecaller_vbc.sandbox.__file__).parent
+    nodes = [node for file in folder.glob("*.py") for node in ast.walk(ast.parse(file.read_text()))]
+    plain = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+    froms = {(node.level, node.module or "") for node in nodes if isinstance(node, ast.ImportFrom)}
+
+    assert {module for _, module in froms if "truecaller_vbc" in module} == {"truecaller_vbc.credentials"}
+    assert max(level for level, _ in froms) == 1
+    assert not any("truecaller_vbc" in name for name in plain)

@@ -1,0 +1,17 @@
+"""The other side of the wire: a local server that keeps Truecaller's documented rules, for demos and tests.
+
+::
+
+    async with Sandbox(SandboxRules(token_lifetime=3.0)) as sandbox:
+        ...  # point a client at sandbox.base_url with sandbox.credentials
+
+It is written from the documents alone and knows nothing of the client, so that one mistake cannot hide
+another. What the documents leave open is a switch of `SandboxRules`; what goes wrong in real life is a fault.
+"""
+
+from .faults import Drop, Endpoint, Fault, FaultOptions
+from .records import RequestRecord
+from .rules import SandboxRules
+from .server import Sandbox
+
+__all__ = ["Drop", "Endpoint", "Fault", "FaultOptions", "RequestRecord", "Sandbox", "SandboxRules"]

@@ -1,0 +1,46 @@
+"""The sandbox's sense of time: one tick source, and the wall clock that goes with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+
+class SandboxClock:
+    """Reads `tick` (seconds from any origin; the running loop's time by default), and tells the wall time.
+
+    The wall clock is read once, by `start`. So ``Date`` and ``created_at`` agree with each other and with
+    `tick`, even where `tick` is virtual and a test jumps an hour ahead.
+    """
+
+    tick: Callable[[], float]
+    _started: float
+    _started_wall: datetime
+
+    def __init__(self, tick: Callable[[], float] | None) -> None:
+        self._given = tick
+        self._date = (-1, "")
+
+    def start(self) -> None:
+        """Count from now on; nothing else works before."""
+        self.tick = self._given or asyncio.get_running_loop().time
+        self._started = self.tick()
+        self._started_wall = datetime.now(UTC)
+
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return self.tick() - self._started
+
+    def wall(self, elapsed: float) -> datetime:
+        """The aware wall time at `elapsed` seconds."""
+        return self._started_wall + timedelta(seconds=elapsed)
+
+    def date(self) -> str:
+        """The ``Date`` header of this moment."""
+        wall = self.wall(self.elapsed())
+        second = int(wall.timestamp())
+        if second != self._date[0]:
+            self._date = (second, format_datetime(wall, usegmt=True))
+        return self._date[1]

@@ -1,0 +1,133 @@
+"""What happens to every request around its endpoint: waiting, faults, dropped connections, the record."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from aiohttp import web
+
+from .answers import refusal
+from .clock import SandboxClock
+from .faults import Endpoint, Fault, FaultPlan
+from .records import RequestLog
+from .rules import SandboxRules
+
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
+
+
+class _NobodyThereError(ConnectionResetError):
+    """The connection is gone, by our own doing."""
+
+
+class Gate:
+    """Wraps the endpoints, and can stop whatever is going on inside of them."""
+
+    def __init__(self, rules: SandboxRules, faults: FaultPlan, log: RequestLog, clock: SandboxClock) -> None:
+        self._rules = rules
+        self._faults = faults
+        self._log = log
+        self._clock = clock
+        self._busy: set[asyncio.Task[None]] = set()
+        self._released = asyncio.Event()
+
+    def guard(self, endpoint: Endpoint, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """`handler` behind the rules' latency and the faults of `endpoint`."""
+        latency = self._rules.latency + (self._rules.token_latency if endpoint == "token" else 0.0)
+
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            return await self._exchange(endpoint, latency, handler, request)
+
+        return guarded
+
+    def release(self) -> None:
+        """Let go of every request that hangs."""
+        self._released.set()
+        self._released = asyncio.Event()
+
+    async def stop(self) -> None:
+        """Cancel every request that is under way, and wait until it is over."""
+        # aiohttp forgets the handlers of lost connections, so a hung one would outlive its server.
+        tasks = list(self._busy)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _exchange(
+        self, endpoint: Endpoint, latency: float, handler: Handler, request: web.Request
+    ) -> web.StreamResponse:
+        at = self._clock.tick()
+        answer: web.StreamResponse | None = None
+        self._busy.add(request.task)
+        self._log.token_requests += endpoint == "token"
+        try:
+            return (answer := await self._answer(endpoint, latency, handler, request))
+        except (ConnectionError, web.RequestPayloadError):
+            return web.Response()  # aiohttp wants one, and drops it since the connection is closing
+        finally:
+            self._busy.discard(request.task)
+            status = None if answer is None or request.transport is None else answer.status
+            self._log.note(at, request, status)
+
+    async def _answer(
+        self, endpoint: Endpoint, latency: float, handler: Handler, request: web.Request
+    ) -> web.StreamResponse:
+        fault = self._faults.take(endpoint)
+        try:
+            # Before any fault: a socket that is closed with unread data resets, which can eat the answer.
+            await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            return self._dated(refusal(413))
+        await self._wait(latency + (fault.delay if fault else 0.0))
+        if fault is None:
+            return self._dated(await handler(request))
+        return await self._misbehave(fault, handler, request)
+
+    async def _misbehave(self, fault: Fault, handler: Handler, request: web.Request) -> web.StreamResponse:
+        answer = await handler(request) if fault.lets_work else web.Response()
+        if fault.drop in ("before", "after"):
+            raise _abort(request)
+        answer = self._dated(fault.dress(fault.answer() if fault.replaces else answer))
+        if fault.drop == "mid":
+            await _send(answer, request, portion=0.5, seconds=fault.slow)
+            raise _abort(request)
+        return await _send(answer, request, seconds=fault.slow) if fault.slow else answer
+
+    async def _wait(self, seconds: float) -> None:
+        if seconds == math.inf:
+            await self._released.wait()
+            raise _NobodyThereError
+        if seconds > 0:
+            await asyncio.sleep(seconds)
+
+    def _dated(self, answer: web.Response) -> web.Response:
+        answer.headers.setdefault("Date", self._clock.date())
+        return answer
+
+
+async def remove_date(_: web.Request, answer: web.StreamResponse) -> None:
+    """A signal handler that takes off the ``Date`` which aiohttp insists on."""
+    answer.headers.popall("Date", None)
+
+
+def _abort(request: web.Request) -> _NobodyThereError:
+    if request.transport is not None:
+        request.transport.abort()
+    return _NobodyThereError()
+
+
+async def _send(
+    answer: web.Response, request: web.Request, *, portion: float = 1.0, seconds: float
+) -> web.StreamResponse:
+    """Send `answer` by hand, or a portion of its body, one byte at a time if it shall take any seconds."""
+    body = answer.body if isinstance(answer.body, bytes) else b""
+    stream = web.StreamResponse(status=answer.status, reason=answer.reason, headers=answer.headers)
+    stream.content_length = len(body)
+    await stream.prepare(request)
+    part = body[: int(len(body) * portion)]
+    for piece in [part[i : i + 1] for i in range(len(part))] if seconds else [part]:
+        await asyncio.sleep(seconds / len(body) if body else 0)
+        await stream.write(piece)
+    return stream
