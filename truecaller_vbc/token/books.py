@@ -64,12 +64,18 @@ class Books:
         self._starts: dict[str, float] = {}
         self._rejected: dict[str, None] = {}
         self._latest_value: str | None = None
+        # What a stamp in the document was taken for when it was new: read again after somebody stepped the wall
+        # clock, it would mean another time, and again another, and a wait might never end.
+        self._entered_at: dict[str, float] = {}
+        self._failure_seen: tuple[StoredFailure, float] | None = None
+        self._full_seen: tuple[float, float] | None = None
 
     # What became of an attempt
 
     def enter(self, attempt: Attempt) -> None:
         """Enter an attempt before it is made, or what came of it."""
         self.ledger = self.ledger.pruned(self._clock.now()).put(attempt)
+        self._entered_at[attempt.id] = attempt.at
 
     def grant(self, grant: Grant, credentials: Credentials, sent: float, sent_wall: float) -> Issued | None:
         """Enter a minted token; None where it has already ended by the server's own account."""
@@ -132,10 +138,12 @@ class Books:
         now = self._clock.now()
         shift = now - self._clock.wall()
         latest = now + self._latest_deadline
-        attempts = tuple(Attempt(a.id, min(a.at + shift, latest), _outcome(a.outcome), a.by) for a in document.attempts)
-        full_until = now if document.full_until is None else min(document.full_until + shift, now + self._window)
+        entered_at = {a.id: self._entered_at.get(a.id, min(a.at + shift, latest)) for a in document.attempts}
+        attempts = tuple(Attempt(a.id, entered_at[a.id], _outcome(a.outcome), a.by) for a in document.attempts)
+        full_until = now if document.full_until is None else self._full_until(document.full_until, now, shift)
         theirs = attrs.evolve(self.ledger, attempts=attempts, full_until=full_until)
         self.ledger = self.ledger.merged(theirs).pruned(now)
+        self._entered_at = entered_at | {a.id: a.at for a in self.ledger.attempts}
         mine, theirs_state = self._state(credentials), _state_of(document, credentials)
         self._document = document
         if theirs_state.generation < mine.generation:
@@ -143,10 +151,17 @@ class Books:
         self.generation = max(self.generation, theirs_state.generation)
         self._absorb_failure(theirs_state.failure, credentials, shift)
 
+    def _full_until(self, stored: float, now: float, shift: float) -> float:
+        if self._full_seen is None or self._full_seen[0] != stored:
+            self._full_seen = stored, min(stored + shift, now + self._window)
+        return self._full_seen[1]
+
     def _absorb_failure(self, stored: StoredFailure | None, credentials: Credentials, shift: float) -> None:
         if stored is None or stored.kind not in _SHARED_ERRORS:
             return
-        until = min(stored.retry_at + shift, self._clock.now() + self._window)
+        if self._failure_seen is None or self._failure_seen[0] != stored:
+            self._failure_seen = stored, min(stored.retry_at + shift, self._clock.now() + self._window)
+        until = self._failure_seen[1]
         error = self._dated(_SHARED_ERRORS[stored.kind](stored.message), until)
         failure = Failure(error, until, stored.count, stored.api_key)
         if failure.binds(credentials) and (self.failure is None or self.failure.until < until):
@@ -175,11 +190,13 @@ class Books:
         ledger = self.ledger.pruned(now)
         state = self._state(credentials)
         self._put_state(credentials, attrs.evolve(state, failure=self._failure_to_store(state, credentials)))
+        full_until = ledger.full_until + shift if ledger.full_until > now else None
+        self._full_seen = None if full_until is None else (full_until, ledger.full_until)
         return attrs.evolve(
             self._document,
             revision=self._document.revision + 1,
             attempts=[StoredAttempt(a.id, a.at + shift, a.outcome.value, a.by) for a in ledger.attempts],
-            full_until=ledger.full_until + shift if ledger.full_until > now else None,
+            full_until=full_until,
         )
 
     def written(self, document: Document) -> None:
@@ -194,7 +211,9 @@ class Books:
         if mine is None or not mine.shared or mine.error.retry_at is None:
             return None
         retry_at = mine.error.retry_at.timestamp()
-        return StoredFailure(type(mine.error).__name__, str(mine.error), retry_at, mine.count, mine.api_key)
+        stored = StoredFailure(type(mine.error).__name__, str(mine.error), retry_at, mine.count, mine.api_key)
+        self._failure_seen = stored, mine.until
+        return stored
 
     def _state(self, credentials: Credentials) -> KeyState:
         return _state_of(self._document, credentials)

@@ -209,12 +209,13 @@ class TokenHolder:
 
     # The one attempt
 
-    def _start(self, need: Need) -> None:
+    def _start(self, need: Need) -> asyncio.Task[Outcome]:
         # An empty context: a caller's request-scoped variables must not live on in a task that outlives the caller.
         self._attempt = self._loop.create_task(
             self._run(need), name="truecaller_vbc attempt", context=contextvars.Context()
         )
         self._attempt.add_done_callback(self._deliver)
+        return self._attempt
 
     def _join(self) -> asyncio.Future[Outcome]:
         waiter = self._loop.create_future()
@@ -303,9 +304,8 @@ class TokenHolder:
         if held is None or not self._asked or self._clock.now() >= held.hard:
             self.refresh_at = _NEVER
             return
-        if self._attempt is None:
-            self._start(Need.AHEAD)
-        await self._join()
+        # Not a waiter: who waits for an attempt will use its token, and that is demand for the next.
+        await asyncio.wait([self._attempt or self._start(Need.AHEAD)])
 
     async def save_back(self) -> None:
         """Called by the background now and then: tell the store what it missed."""

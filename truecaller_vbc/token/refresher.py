@@ -80,7 +80,7 @@ class Refresher:
                 if not broken:
                     _log.exception("the token's background refresh failed in a way that it should not")
                 broken = True
-                self._holder.refresh_at = self._clock.now() + _AFTER_A_BUG
+                await asyncio.sleep(_AFTER_A_BUG)
 
     async def _step(self) -> None:
         delay = self._holder.refresh_at - self._clock.now()
