@@ -197,8 +197,11 @@ class VBCSession:
 
     @property
     def current_token(self) -> AccessToken | None:
-        """The token at hand if it may still be sent, else None. Never any I/O; may be read from any thread."""
-        return self._holder.current
+        """The token at hand if it may still be sent, else None. Never any I/O; may be read from any thread.
+
+        Who reads it uses it, so the background keeps a token fresh that is only read here. It mints no first one.
+        """
+        return self._holder.hot or self._holder.current
 
     async def warm_up(self) -> AccessToken:
         """Have a token before the first request needs it, so that a server fails at boot and not at its first call.
@@ -352,6 +355,7 @@ def _check_types(
         ),
         ("policy", policy is None or isinstance(policy, TokenPolicy), "a TokenPolicy"),
         ("http", http is None or isinstance(http, aiohttp.ClientSession), "an aiohttp.ClientSession"),
+        ("http", http is None or http.auth is None, "a session without auth=: the API takes a token and nothing else"),
         ("on_event", on_event is None or callable(on_event), "callable"),
     )
     for name, fits, what in checks:

@@ -169,7 +169,7 @@ def _read_success(status: int, headers: Mapping[str, str], payload: dict[str, An
 
 def _bare(http: aiohttp.ClientSession) -> tuple[aiohttp.ClientMiddlewareType, ...]:
     """No middleware of a foreign session; where that could add an Authorization by itself, one that removes it."""
-    if hdrs.AUTHORIZATION in http.headers or http.auth is not None or http.trust_env:
+    if hdrs.AUTHORIZATION in http.headers or http.trust_env:
         return (_without_authorization,)
     return ()
 

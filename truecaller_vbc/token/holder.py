@@ -146,9 +146,12 @@ class TokenHolder:
 
     @property
     def current(self) -> AccessToken | None:
-        """The token at hand if it may still be handed out."""
+        """The token at hand if it may still be handed out. Reading it is asking for it."""
         held = self._held
-        return held.token if held is not None and self._clock.now() < held.hard and not self._closed else None
+        if held is None or self._closed or self._clock.now() >= held.hard:
+            return None
+        self._asked = True
+        return held.token
 
     async def token(self) -> AccessToken:
         """A token that may be sent.
@@ -238,7 +241,7 @@ class TokenHolder:
         try:
             issued = await self._acquirer.acquire(self._http, need, held.token.value if held else None)
         except StoodAside as aside:
-            self._refresh_later(aside.until)
+            self.refresh_at = aside.until
             return None
         except TokenError as error:
             return self._failed(error)
@@ -279,7 +282,7 @@ class TokenHolder:
     def _failed(self, error: TokenError) -> TokenError:
         # Kept and shared, so the frames that it went through would never go.
         error.__traceback__ = None
-        if self.current is None:
+        if self._held is None or self._clock.now() >= self._held.hard:
             self._announce(MintFailed(error))
             return error
         if isinstance(error, CredentialsRejectedError):

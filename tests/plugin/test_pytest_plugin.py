@@ -1,0 +1,76 @@
+"""The fixtures that a user's own test suite has once the library is installed."""
+
+from __future__ import annotations
+
+import pytest
+
+LOOP_SCOPE = ("-o", "asyncio_default_fixture_loop_scope=function")  # else pytest-asyncio itself warns
+USER_TESTS = """
+    import pytest
+    from truecaller_vbc import TokenEndpointError
+
+    {mark}
+    async def test_labels(vbc_session):
+        async with vbc_session.get(f"/clients/{{vbc_session.client_account_id}}/labels") as response:
+            assert response.status == 200
+
+    {mark}
+    async def test_outage(vbc_sandbox, vbc_session):
+        vbc_sandbox.fail_next("token", status=503)
+        with pytest.raises(TokenEndpointError):
+            await vbc_session.token()
+        assert vbc_sandbox.mints == 0
+"""
+RULES = """
+    import pytest
+    from datetime import timedelta
+    from truecaller_vbc import TokenPolicy
+    from truecaller_vbc.sandbox import SandboxRules
+
+    @pytest.fixture
+    def vbc_sandbox_rules():
+        return SandboxRules(max_mints=1, dead_token="500")
+
+    @pytest.fixture
+    def vbc_policy():
+        return TokenPolicy(rejection_grace=timedelta(0))
+
+    async def test_overridden(vbc_sandbox, vbc_session):
+        await vbc_session.token()
+        vbc_sandbox.revoke_all()
+        vbc_sandbox.fail_next("token", status=401)
+        with pytest.raises(Exception, match="refused the credentials"):
+            async with vbc_session.get(f"/clients/{vbc_session.client_account_id}/labels"):
+                pass
+"""
+
+
+@pytest.mark.parametrize("mode", ["auto", "strict"])
+def test_fixtures_work_in_both_modes(pytester: pytest.Pytester, mode: str) -> None:
+    """A fresh sandbox and an open session for each test, whatever the mode of pytest-asyncio."""
+    pytester.makepyfile(USER_TESTS.format(mark="" if mode == "auto" else "@pytest.mark.asyncio"))
+
+    result = pytester.runpytest_subprocess(f"--asyncio-mode={mode}", "-W", "error", *LOOP_SCOPE)
+
+    result.assert_outcomes(passed=2)
+
+
+def test_fixtures_work_on_anyio(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without pytest-asyncio, anyio's plugin runs the same fixtures."""
+    pytester.path.joinpath("pytest_asyncio.py").write_text("raise ImportError('not installed')")
+    monkeypatch.setenv("PYTHONPATH", str(pytester.path))
+    pytester.makepyfile(USER_TESTS.format(mark="@pytest.mark.anyio"))
+    pytester.makeconftest("import pytest\n@pytest.fixture\ndef anyio_backend(): return 'asyncio'\n")
+
+    result = pytester.runpytest_subprocess("-p", "no:asyncio", "-W", "error")
+
+    result.assert_outcomes(passed=2)
+
+
+def test_rules_and_policy_are_overridden_by_fixtures(pytester: pytest.Pytester) -> None:
+    """`vbc_sandbox_rules` and `vbc_policy` are the user's to replace."""
+    pytester.makepyfile(RULES)
+
+    result = pytester.runpytest_subprocess("--asyncio-mode=auto", "-W", "error", *LOOP_SCOPE)
+
+    result.assert_outcomes(passed=1)

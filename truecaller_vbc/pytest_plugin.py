@@ -1,0 +1,62 @@
+"""Fixtures for your own tests: a sandbox in the place of Truecaller, and a session with it.
+
+They come with the installed library, on pytest-asyncio (in either of its modes) or, without it, on anyio::
+
+    async def test_labels(vbc_session):
+        async with vbc_session.get(f"/clients/{vbc_session.client_account_id}/labels") as response:
+            assert response.status == 200
+
+    async def test_outage(vbc_sandbox, vbc_session):
+        vbc_sandbox.fail_next("token", status=503)
+        with pytest.raises(TokenEndpointError):
+            await vbc_session.token()
+
+Override `vbc_sandbox_rules` or `vbc_policy` for other rules or numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from truecaller_vbc import TokenPolicy, VBCSession
+
+if TYPE_CHECKING:
+    from truecaller_vbc.sandbox import Sandbox, SandboxRules
+
+try:
+    from pytest_asyncio import fixture as async_fixture
+except ImportError:
+    async_fixture = pytest.fixture  # type: ignore[assignment]
+
+
+@pytest.fixture
+def vbc_sandbox_rules() -> SandboxRules:
+    """The rules of `vbc_sandbox`: the documented ones. Override it for others."""
+    from truecaller_vbc.sandbox import SandboxRules  # noqa: PLC0415 - pytest loads this plugin for every test run
+
+    return SandboxRules()
+
+
+@pytest.fixture
+def vbc_policy() -> TokenPolicy:
+    """The policy of `vbc_session`: the default one. Override it for another."""
+    return TokenPolicy()
+
+
+@async_fixture
+async def vbc_sandbox(vbc_sandbox_rules: SandboxRules) -> AsyncIterator[Sandbox]:
+    """A running `truecaller_vbc.sandbox.Sandbox` on loopback, a new one for each test."""
+    from truecaller_vbc.sandbox import Sandbox  # noqa: PLC0415
+
+    async with Sandbox(vbc_sandbox_rules) as sandbox:
+        yield sandbox
+
+
+@async_fixture
+async def vbc_session(vbc_sandbox: Sandbox, vbc_policy: TokenPolicy) -> AsyncIterator[VBCSession]:
+    """An open `VBCSession` with `vbc_sandbox`."""
+    async with VBCSession(vbc_sandbox.credentials, base_url=vbc_sandbox.base_url, policy=vbc_policy) as session:
+        yield session
