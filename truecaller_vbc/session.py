@@ -355,7 +355,7 @@ def _check_types(
         ),
         ("policy", policy is None or isinstance(policy, TokenPolicy), "a TokenPolicy"),
         ("http", http is None or isinstance(http, aiohttp.ClientSession), "an aiohttp.ClientSession"),
-        ("http", http is None or http.auth is None, "a session without auth=: the API takes a token and nothing else"),
+        ("http", getattr(http, "auth", None) is None, "a session without auth=: the API takes a token and nothing else"),
         ("on_event", on_event is None or callable(on_event), "callable"),
     )
     for name, fits, what in checks:

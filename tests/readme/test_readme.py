@@ -29,7 +29,9 @@ async def sandbox(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sandbox]:
         monkeypatch.setenv("TRUECALLER_VBC_CLIENT_ACCOUNT_ID", sandbox.credentials.client_account_id)
         monkeypatch.setenv("TRUECALLER_VBC_KEY_ID", sandbox.credentials.key_id)
         monkeypatch.setenv("TRUECALLER_VBC_API_KEY", str(sandbox.credentials.api_key))
-        monkeypatch.setitem(VBCSession.__init__.__kwdefaults__, "base_url", sandbox.base_url)
+        defaults = VBCSession.__init__.__kwdefaults__
+        assert defaults is not None
+        monkeypatch.setitem(defaults, "base_url", sandbox.base_url)
         yield sandbox
 
 

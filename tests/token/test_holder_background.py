@@ -86,12 +86,13 @@ def test_dormant_background_is_woken_by_a_stale_read() -> None:
         async with world() as it:
             await it.holder.token()
             await asyncio.sleep(2800)  # refreshed once, for the first caller
-            second = it.holder.current
+            held = it.holder._held
+            assert held is not None
             await asyncio.sleep(2750)  # dormant at the second soft point, the token is still good
             assert it.server.mints == 2
             assert it.holder.status().state == "stale"
 
-            assert second == await it.holder.token()
+            assert held.token == await it.holder.token()
             await asyncio.sleep(1)
             assert it.server.mints == 3
             assert it.holder.status().state == "fresh"
