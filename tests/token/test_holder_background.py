@@ -130,6 +130,9 @@ def test_refresh_waits_for_retry_after() -> None:
             it.server.mood, it.server.retry_after = "503", 400.0
             assert await _ask_until(it, 3000) == 0
             assert 2 <= it.server.calls <= 3
+            failed = [event for event in it.events if isinstance(event, RefreshFailed)]
+            assert all(event.next_refresh_at == event.error.retry_at for event in failed)
+            assert failed
 
     run_virtual(main())
 

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias, cast
 
 import aiohttp
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from virtual_time import LoopClock, VirtualLoop, run_virtual
 from world import Mood, World, world
@@ -136,6 +136,9 @@ async def _play(it: World, step: Step) -> None:
     suppress_health_check=[HealthCheck.too_slow],
 )
 @given(steps=_steps, seed=st.integers(0, 1000))
+@example(steps=[("mood", "503"), ("burst", 2.0), ("step", -1899.0)], seed=0)
+@example(steps=[("latency", 15.0), ("wait", 904.0), ("step", -1058.0)], seed=0)
+@example(steps=[("mood", "429"), ("burst", 2.0), ("step", -1899.0)], seed=0)
 def test_no_misery_breaks_the_quota_or_the_holder(steps: list[Step], seed: int) -> None:
     """Whatever happens: never more than 10 mints in any window, never an ended token, and it always recovers."""
 

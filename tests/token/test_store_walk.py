@@ -183,6 +183,7 @@ def test_store_that_is_down_takes_no_token_away(trouble: str) -> None:
             assert first != second
             assert it.server.mints == 2
             assert it.kinds().count("StoreUnavailable") == 1
+            assert "RefreshFailed" not in it.kinds()
 
             setattr(store, trouble, False)
             await asyncio.sleep(70)
