@@ -13,13 +13,14 @@ from .errors import (
     ServerError,
     SessionClosedError,
     StoreError,
+    StoreRefusedError,
     TokenEndpointError,
     TokenError,
     UnauthorizedError,
     VBCError,
 )
 from .session import VBCSession
-from .stores import MemoryStore, TokenStore
+from .stores import FileStore, MemoryStore, RedisStore, TokenStore
 from .token.events import (
     MintFailed,
     RefreshFailed,
@@ -41,17 +42,20 @@ __all__ = [
     "ConfigurationError",
     "Credentials",
     "CredentialsRejectedError",
+    "FileStore",
     "ForbiddenError",
     "MemoryStore",
     "MintFailed",
     "MintQuotaExhaustedError",
     "NotFoundError",
     "RateLimitedError",
+    "RedisStore",
     "RefreshFailed",
     "ServerError",
     "SessionClosedError",
     "StoreError",
     "StoreRecovered",
+    "StoreRefusedError",
     "StoreUnavailable",
     "TokenAdopted",
     "TokenEndpointError",

@@ -6,6 +6,7 @@
     ├── ConfigurationError (also ValueError)
     ├── SessionClosedError (also RuntimeError)
     ├── StoreError
+    │   └── StoreRefusedError
     ├── TokenError                      .retry_at
     │   ├── CredentialsRejectedError
     │   ├── MintQuotaExhaustedError
@@ -35,6 +36,10 @@ class SessionClosedError(VBCError, RuntimeError):
 
 class StoreError(VBCError):
     """The shared token store could not be read or written, or must not be used as it is."""
+
+
+class StoreRefusedError(StoreError):
+    """The store is open to others, or to the wrong ones. It is no outage, so callers hear of it; mend what it names."""
 
 
 class TokenError(VBCError):

@@ -35,8 +35,8 @@ class VBCSession:
         credentials: `Credentials`, or an async callable that returns them (a vault); it is asked when a token
             is first needed, and again, once, when the server rejects what it gave.
         base_url: the API's origin; ``https`` only, but for loopback hosts.
-        store: where the token and its ledger are kept: a `TokenStore`, a URL (``memory://``), or None for the
-            memory of this session.
+        store: where the token and its ledger are kept: a `TokenStore`, a URL (``memory://``,
+            ``file:///path/token.json``, ``redis://host/0``, ``rediss://``), or None for the memory of this session.
         policy: every number of the token's life.
         http: an `aiohttp.ClientSession` of yours, which is used for everything and never closed here; None for
             one of our own.
@@ -57,6 +57,7 @@ class VBCSession:
         "_home",
         "_http",
         "_loop",
+        "_our_store",
         "_state",
         "_transport",
         "_user_http",
@@ -77,10 +78,12 @@ class VBCSession:
         _check_types(credentials, policy, http, on_event)
         self._base_url = checked_base_url(base_url, allow_http=allow_http)
         policy = policy or TokenPolicy()
+        opened = open_store(store)
+        self._our_store: Any = opened if isinstance(store, str) else None
         self._holder = TokenHolder(
             endpoint=TokenEndpoint(self._base_url, policy),
             source=credentials,
-            store=open_store(store),
+            store=opened,
             policy=policy,
             clock=clock or system_clock(),
             on_event=on_event,
@@ -164,6 +167,8 @@ class VBCSession:
         await self._holder.close()
         if self._user_http is None and self._http is not None:
             await self._http.close()
+        if hasattr(self._our_store, "close"):
+            await self._our_store.close()
         if guard is not None:
             await guard.aclose()
 
@@ -187,6 +192,7 @@ class VBCSession:
         Raises:
             TokenError: none could be had: `CredentialsRejectedError`, `MintQuotaExhaustedError` or
                 `TokenEndpointError`. The same failure is raised, without any network, until its ``retry_at``.
+            StoreRefusedError: the store must not be used as it is, such as a file that others can read.
             SessionClosedError: the session is not open on this event loop, or was closed meanwhile.
         """
         token = self._holder.hot
@@ -355,7 +361,7 @@ def _check_types(
         ),
         ("policy", policy is None or isinstance(policy, TokenPolicy), "a TokenPolicy"),
         ("http", http is None or isinstance(http, aiohttp.ClientSession), "an aiohttp.ClientSession"),
-        ("http", getattr(http, "auth", None) is None, "a session without auth=: the API takes a token and nothing else"),
+        ("http", getattr(http, "auth", None) is None, "a session without auth=: the API takes a token only"),
         ("on_event", on_event is None or callable(on_event), "callable"),
     )
     for name, fits, what in checks:

@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote, urlsplit
+
 from ..errors import ConfigurationError
+from .file import FileStore
 from .memory import MemoryStore
 from .protocol import TokenStore
+from .redis import RedisStore
 
-__all__ = ["MemoryStore", "TokenStore", "open_store"]
+__all__ = ["FileStore", "MemoryStore", "RedisStore", "TokenStore", "open_store"]
+
+_KINDS = "memory://, file:///path/token.json, redis://host:6379/0 or rediss:// with TLS"
 
 
 def open_store(store: TokenStore | str | None) -> TokenStore:
-    """The store that is meant: one that exists, a URL (``memory://``), or None for one in memory.
+    """The store that is meant: one that exists, a URL, or None for one in memory.
 
     Raises:
-        ConfigurationError: it is neither.
+        ConfigurationError: it is neither, or the URL is of an unknown kind.
     """
-    if store is None or store == "memory://":
+    if store is None:
         return MemoryStore()
     if isinstance(store, str):
-        raise ConfigurationError("store= has a URL of an unknown kind: this version knows memory://")
+        return _from_url(store)
     if not isinstance(store, TokenStore):
         raise ConfigurationError(
             f"store= must be a URL or an object with read, write and lease, not {type(store).__name__}"
         )
     return store
+
+
+def _from_url(url: str) -> TokenStore:
+    scheme = url.partition("://")[0].lower()
+    if scheme in ("redis", "rediss"):
+        return RedisStore(url)
+    if url == "memory://":
+        return MemoryStore()
+    if scheme == "file":
+        return FileStore(_file_path(url))
+    # The URL itself is not quoted: it may have a password in it.
+    raise ConfigurationError(f"store= has a URL of an unknown kind: use {_KINDS}")
+
+
+def _file_path(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost") or not parts.path or parts.query or parts.fragment:
+        raise ConfigurationError("store= needs three slashes before an absolute path: file:///var/lib/app/token.json")
+    return unquote(parts.path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from .protocol import revision_of
+
 
 class MemoryStore:
     """Keeps documents in this object; the default. Sessions that are given the same one share their token.
@@ -22,9 +24,12 @@ class MemoryStore:
         """The document at `key`, or None."""
         return self._documents.get(key)
 
-    async def write(self, key: str, document: str) -> None:
-        """Keep `document` at `key`."""
+    async def write(self, key: str, document: str) -> bool:
+        """Keep `document` at `key` unless what is there is newer; then False."""
+        if revision_of(self._documents.get(key)) >= revision_of(document):
+            return False
         self._documents[key] = document
+        return True
 
     @asynccontextmanager
     async def lease(self, key: str, seconds: float) -> AsyncIterator[bool]:  # noqa: ARG002

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, runtime_checkable
 
@@ -11,7 +12,9 @@ class TokenStore(Protocol):
     """Where the token and the ledger of one account live. Everything clever is in the holder.
 
     A document is JSON text, to be kept as it is; it contains the token, so keep it as you keep a password.
-    Any failure is raised as `StoreError` (other exceptions are treated as one).
+    Any failure is raised as `StoreError`, or a `StoreRefusedError` where it is no outage but must be mended; other
+    exceptions are treated as a `StoreError`. A store may have ``async def close()``: a session calls it for a store
+    that it opened from a URL.
     """
 
     async def read(self, key: str) -> str | None:
@@ -34,3 +37,12 @@ class TokenStore(Protocol):
         everybody else. It ends with the block, with its owner's death, or after `seconds`.
         """
         ...
+
+
+def revision_of(document: str | None) -> int:
+    """The ``revision`` at the top of a document, by which newer is told from older; -1 where there is none."""
+    try:
+        revision = json.loads(document or "")["revision"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return -1
+    return revision if isinstance(revision, int) else -1

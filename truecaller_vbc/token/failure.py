@@ -5,16 +5,17 @@ from __future__ import annotations
 import copy
 import random
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 
 from ..credentials import Credentials
-from ..errors import TokenError
+from ..errors import TokenError, VBCError
 from .document import short_hash
 
 _MOST_DOUBLINGS: Final = 32
 _SPREAD: Final = (0.8, 1.2)
+_E = TypeVar("_E", bound=VBCError)
 
 
 @attrs.frozen
@@ -45,7 +46,7 @@ def key_hash(credentials: Credentials) -> str:
     return short_hash(credentials.client_account_id, credentials.key_id, credentials.api_key)[:16]
 
 
-def fresh(error: TokenError) -> TokenError:
+def fresh(error: _E) -> _E:
     """A new exception like `error` and caused by it, so that no two callers raise the same object."""
     twin = copy.copy(error)
     twin.__cause__ = error

@@ -14,7 +14,14 @@ import aiohttp
 import attrs
 
 from ..credentials import CredentialsSource
-from ..errors import CredentialsRejectedError, SessionClosedError, TokenEndpointError, TokenError
+from ..errors import (
+    CredentialsRejectedError,
+    SessionClosedError,
+    StoreRefusedError,
+    TokenEndpointError,
+    TokenError,
+    VBCError,
+)
 from ..stores.protocol import TokenStore
 from .acquirer import Acquirer, Need, StoodAside
 from .books import Issued
@@ -39,7 +46,7 @@ from .refresher import Refresher
 _log = logging.getLogger("truecaller_vbc")
 _NEVER: Final = float("inf")
 
-Outcome: TypeAlias = AccessToken | TokenError | SessionClosedError | None
+Outcome: TypeAlias = AccessToken | TokenError | StoreRefusedError | SessionClosedError | None
 """What an attempt brings its waiters; None where it stood aside, which is nobody's failure."""
 
 
@@ -158,6 +165,7 @@ class TokenHolder:
 
         Raises:
             TokenError: none could be had; not to be asked for again before its ``retry_at``.
+            StoreRefusedError: the store must not be used as it is.
             SessionClosedError: the session was closed meanwhile.
         """
         while True:
@@ -175,10 +183,8 @@ class TokenHolder:
                 raise error
             self._start(need)
         outcome = await self._join()
-        if isinstance(outcome, TokenError):
+        if isinstance(outcome, VBCError):
             raise fresh(outcome)
-        if isinstance(outcome, SessionClosedError):
-            raise SessionClosedError(*outcome.args)
         return outcome
 
     def _usable(self) -> AccessToken | None:
@@ -245,6 +251,8 @@ class TokenHolder:
             return None
         except TokenError as error:
             return self._failed(error)
+        except StoreRefusedError as error:
+            return self._refused_by_store(error, need)
         except Exception:
             _log.exception("an attempt to get a token failed in a way that it should not")
             bug = TokenEndpointError("an attempt failed in an unexpected way: the log of truecaller_vbc says how")
@@ -291,6 +299,14 @@ class TokenHolder:
             failure = self._acquirer.books.failure
             self._refresh_later(failure.until if failure else self._clock.now())
         self._announce(RefreshFailed(error, self._as_time(self.refresh_at)))
+        return error
+
+    def _refused_by_store(self, error: StoreRefusedError, need: Need) -> Outcome:
+        """Callers without a token hear of it each time: looking costs no network, and people must mend it."""
+        error.__traceback__ = None
+        if need is Need.AHEAD:
+            self.refresh_at = self._clock.now() + backoff(self._policy.refresh_retry, 1)
+            return None
         return error
 
     def _refresh_later(self, earliest: float) -> None:

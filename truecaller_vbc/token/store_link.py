@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from ..errors import StoreError
-from ..stores.protocol import TokenStore
+from ..errors import StoreError, StoreRefusedError
+from ..stores.protocol import TokenStore, revision_of
 from .document import Document, dump, load
 from .events import StoreRecovered, StoreUnavailable, TokenEvent
 
@@ -22,7 +22,7 @@ class StoreDown(Exception):  # noqa: N818 - a state, and never anybody's error
 
 
 class StoreLink:
-    """A store whose every failure is `StoreDown`.
+    """A store whose every failure is `StoreDown`, but for a `StoreRefusedError`, which is a matter for people.
 
     Args:
         store: anybody's.
@@ -30,54 +30,67 @@ class StoreLink:
         announce: told when the store goes and comes back.
     """
 
-    __slots__ = ("_announce", "_deadline", "_store", "down")
+    __slots__ = ("_announce", "_deadline", "_failing", "_store")
 
     def __init__(self, store: TokenStore, deadline: float, announce: Callable[[TokenEvent], None]) -> None:
         self._store = store
         self._deadline = deadline
         self._announce = announce
-        self.down = False
+        self._failing: set[str] = set()
+
+    @property
+    def down(self) -> bool:
+        """Whether it could not be read, or not be asked for a lease, when that was last tried."""
+        return bool(self._failing - {"write"})
 
     async def read(self, key: str) -> Document:
         """The document at `key`; an empty one where there is none, or none that can be read."""
-        text = await self._call(self._store.read(key))
+        text = await self._call("read", self._store.read(key))
         try:
             return load(text)
         except ValueError as error:
             _log.warning("the token store has %s; the next mint replaces it", error)
-            return Document()
+            return Document(revision=max(0, revision_of(text)))
 
     async def write(self, key: str, document: Document) -> bool:
         """Whether the store kept it; False where it has a newer one."""
-        return await self._call(self._store.write(key, dump(document))) is not False
+        return await self._call("write", self._store.write(key, dump(document))) is not False
 
     @asynccontextmanager
     async def lease(self, key: str, seconds: float) -> AsyncIterator[bool]:
         """The store's lease. One that cannot be given back ends by itself and takes no token with it."""
         lease = self._store.lease(key, seconds)
-        granted = await self._call(lease.__aenter__())
+        granted = await self._call("lease", lease.__aenter__())
         try:
             yield granted
         finally:
             try:
-                await self._call(lease.__aexit__(None, None, None))
-            except StoreDown:
+                await self._call("release", lease.__aexit__(None, None, None))
+            except (StoreDown, StoreRefusedError):
                 _log.debug("a lease could not be given back; it ends by itself")
 
-    async def _call(self, call: Awaitable[_T]) -> _T:
+    async def _call(self, kind: str, call: Awaitable[_T]) -> _T:
         try:
             async with asyncio.timeout(self._deadline):
                 result = await call
+        except StoreRefusedError:
+            raise
         except Exception as error:
             # Without a cause: what a store's driver raises may quote the document.
             reason = str(error) if isinstance(error, StoreError) else type(error).__name__
-            self._note(down=True, reason=reason)
+            self._failed(kind, reason)
             raise StoreDown(reason) from None
-        self._note(down=False)
+        self._worked(kind)
         return result
 
-    def _note(self, *, down: bool, reason: str = "") -> None:
-        if down is self.down:
-            return
-        self.down = down
-        self._announce(StoreUnavailable(reason) if down else StoreRecovered())
+    def _failed(self, kind: str, reason: str) -> None:
+        if not self._failing:
+            self._announce(StoreUnavailable(reason))
+        self._failing.add(kind)
+
+    def _worked(self, kind: str) -> None:
+        # Only the same kind of call shows that it works again: a full disk can still be read.
+        if kind in self._failing:
+            self._failing.discard(kind)
+            if not self._failing:
+                self._announce(StoreRecovered())

@@ -1,0 +1,167 @@
+"""What every store must do: for your own store's tests, and for ours.
+
+::
+
+    @pytest.mark.parametrize("check", CHECKS)
+    async def test_my_store(check):
+        await check(lambda: MyStore("where it keeps things"))
+
+Each check takes a callable that gives a new handle on the same box, as another process would have one, and uses keys
+that nobody else has. It raises AssertionError with the rule that is broken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+
+from .protocol import TokenStore
+
+NewStore: TypeAlias = Callable[[], TokenStore]
+_MINUTE: Final = 60.0
+
+
+async def unknown_key_is_none(new_store: NewStore) -> None:
+    """A key that nobody wrote has no document."""
+    _rule(await new_store().read(_key()) is None, "read() of an unknown key must give None")
+
+
+async def document_is_kept_as_it_is(new_store: NewStore) -> None:
+    """What was written is read again, to the letter, through another handle, too."""
+    key = _key()
+    text = _document(1, words='"quotes", \\ and ☎ of many a script: नमस्ते', bulk="x" * 50_000)
+    await new_store().write(key, text)
+    _rule(await new_store().read(key) == text, "read() must give what write() was given, to the letter")
+
+
+async def newer_document_replaces_the_older(new_store: NewStore) -> None:
+    """A higher revision takes the place of a lower one."""
+    key, store = _key(), new_store()
+    for revision in (1, 2, 7):
+        _rule(await store.write(key, _document(revision)) is not False, "write() of a higher revision must be kept")
+    _rule(await new_store().read(key) == _document(7), "read() must give the newest document")
+
+
+async def older_document_is_refused(new_store: NewStore) -> None:
+    """A revision that is not higher is refused with False, and what was there stays."""
+    key = _key()
+    await new_store().write(key, _document(5))
+    for revision in (5, 4):
+        kept = await new_store().write(key, _document(revision, late=True))
+        _rule(kept is False, "write() of a revision that is not higher must give False")
+    _rule(await new_store().read(key) == _document(5), "a refused write() must change nothing")
+
+
+async def keys_are_separate(new_store: NewStore) -> None:
+    """Two accounts in one store have nothing to do with each other."""
+    one, two = _key(), _key()
+    await new_store().write(one, _document(9))
+    await new_store().write(two, _document(1))
+    _rule(await new_store().read(one) == _document(9), "a write() at one key must not touch another")
+    async with new_store().lease(one, _MINUTE) as first, new_store().lease(two, _MINUTE) as second:
+        _rule(first and second, "the leases of two keys must not exclude each other")
+
+
+async def lease_is_for_one(new_store: NewStore) -> None:
+    """While one has the lease, others are told False at once; after its end the next one has it."""
+    key = _key()
+    async with new_store().lease(key, _MINUTE) as first:
+        _rule(first, "the first lease() must be granted")
+        async with asyncio.timeout(5), new_store().lease(key, _MINUTE) as second:
+            _rule(not second, "a second lease() must not be granted")
+        async with new_store().lease(key, _MINUTE) as third:
+            _rule(not third, "the end of a lease() that was not granted must not end the one that was")
+    async with new_store().lease(key, _MINUTE) as next_one:
+        _rule(next_one, "lease() must be granted again after its end")
+
+
+async def lease_ends_with_its_block(new_store: NewStore) -> None:
+    """However the block is left, by an exception or by cancellation, the lease is given back."""
+    key = _key()
+
+    async def fail() -> None:
+        async with new_store().lease(key, _MINUTE):
+            raise ZeroDivisionError
+
+    async def hang() -> None:
+        async with new_store().lease(key, _MINUTE):
+            await asyncio.sleep(_MINUTE)
+
+    await asyncio.gather(fail(), return_exceptions=True)
+    async with new_store().lease(key, _MINUTE) as granted:
+        _rule(granted, "an exception in its block must end the lease()")
+    hanging = asyncio.create_task(hang())
+    await asyncio.sleep(0.1)
+    hanging.cancel()
+    await asyncio.gather(hanging, return_exceptions=True)
+    async with new_store().lease(key, _MINUTE) as granted:
+        _rule(granted, "the cancellation of its block must end the lease()")
+
+
+async def lease_survives_a_crowd(new_store: NewStore) -> None:
+    """Twenty contenders, some of them cancelled in the middle of asking: never two at once, and none for ever."""
+    key = _key()
+    inside = most = turns = 0
+
+    async def contend() -> None:
+        nonlocal inside, most, turns
+        async with new_store().lease(key, _MINUTE) as granted:
+            if granted:
+                inside += 1
+                most = max(most, inside)
+                await asyncio.sleep(0.005)
+                turns += 1
+                inside -= 1
+
+    for round_ in range(10):
+        crowd = [asyncio.create_task(contend()) for _ in range(20)]
+        for _ in range(round_):
+            await asyncio.sleep(0)
+        for one in crowd[::3]:
+            one.cancel()
+        await asyncio.gather(*crowd, return_exceptions=True)
+        inside = 0
+    async with new_store().lease(key, _MINUTE) as granted:
+        _rule(granted, "a lease() that was cancelled while it was asked for must not stay taken")
+    _rule(most == 1, f"lease() was granted to {most} at once")
+    _rule(turns > 0, "lease() was granted to nobody")
+
+
+CHECKS: Final[tuple[Callable[[NewStore], Awaitable[None]], ...]] = (
+    unknown_key_is_none,
+    document_is_kept_as_it_is,
+    newer_document_replaces_the_older,
+    older_document_is_refused,
+    keys_are_separate,
+    lease_is_for_one,
+    lease_ends_with_its_block,
+    lease_survives_a_crowd,
+)
+"""All of them, for ``pytest.mark.parametrize``. `older_document_is_refused` is only for stores whose lease can run out
+while its owner goes on."""
+
+
+async def check_store(new_store: NewStore) -> None:
+    """Run all checks, one after the other.
+
+    Raises:
+        AssertionError: the store breaks the rule that the message states.
+    """
+    for check in CHECKS:
+        await check(new_store)
+
+
+def _key() -> str:
+    return secrets.token_hex(16)
+
+
+def _document(revision: int, **more: object) -> str:
+    return json.dumps({"revision": revision, **more}, ensure_ascii=False)
+
+
+def _rule(holds: bool, rule: str) -> None:  # noqa: FBT001
+    if not holds:
+        raise AssertionError(rule)

@@ -1,0 +1,190 @@
+"""The store of one machine: processes, scripts and cron jobs that share a file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import stat
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+from ..errors import ConfigurationError, StoreError, StoreRefusedError
+from .protocol import revision_of
+
+_log = logging.getLogger("truecaller_vbc")
+_T = TypeVar("_T")
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+_WRITE_LOCK_PATIENCE: Final = 2.0
+
+
+class FileStore:
+    """Keeps documents in one file that only its owner can read, one document for each account.
+
+    The lease is a lock that the kernel takes back when its owner dies. Every write goes to a new file first, which is
+    flushed and then put in the place of the old one, so that no reader ever sees half of it. Next to the file lie its
+    locks (``….lock``, ``….lease``), and, if somebody damaged it, what it was (``….corrupt``).
+
+    Args:
+        path: of the file. Its directory is made if there is none (mode 0700), and must not be one in which others
+            can put another file in its place.
+
+    Raises:
+        ConfigurationError: the path is no path.
+    """
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        name = os.fspath(path) if issubclass(type(path), str | os.PathLike) else ""
+        if not name.strip() or name.endswith(("/", os.sep)):
+            raise ConfigurationError("FileStore(path) needs the path of a file, such as /var/lib/app/token.json")
+        self._path = Path(name).absolute()
+
+    async def read(self, key: str) -> str | None:
+        """The document at `key`, or None.
+
+        Raises:
+            StoreRefusedError: the file, or its directory, is open to others.
+            StoreError: it cannot be read.
+        """
+        documents = await self._off_the_loop(self._load)
+        return documents.get(key)
+
+    async def write(self, key: str, document: str) -> bool:
+        """Keep `document` at `key` unless what is there is newer; then False.
+
+        Raises:
+            StoreRefusedError: the file, or its directory, is open to others.
+            StoreError: it cannot be written: the disk is full, or the directory read-only.
+        """
+        return await self._off_the_loop(lambda: self._replace(key, document))
+
+    @asynccontextmanager
+    async def lease(self, key: str, seconds: float) -> AsyncIterator[bool]:  # noqa: ARG002
+        """Yields True to the one that has the lock. It ends with its owner, even by ``kill -9``."""
+        from filelock import FileLock, Timeout  # noqa: PLC0415 - 75 ms that a program without a file store saves
+
+        await self._off_the_loop(self._check_directory)
+        lock = FileLock(f"{self._path}.{key[:8]}.lease", mode=0o600, thread_local=False)
+        try:
+            # On the loop: it does not wait, and a thread that takes a lock for a cancelled task would keep it.
+            lock.acquire(timeout=0)
+            granted = True
+        except Timeout:
+            granted = False
+        except OSError as error:
+            raise self._failed("locked", error) from None
+        try:
+            yield granted
+        finally:
+            lock.release()
+
+    async def _off_the_loop(self, work: Callable[[], _T]) -> _T:
+        try:
+            return await asyncio.to_thread(work)
+        except OSError as error:
+            raise self._failed("used", error) from None
+
+    def _failed(self, done: str, error: OSError) -> StoreError:
+        return StoreError(f"{self._path} could not be {done} ({error.strerror or type(error).__name__})")
+
+    # What is done in a thread
+
+    def _load(self) -> dict[str, str]:
+        self._check_directory()
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0))
+        except FileNotFoundError:
+            return {}
+        except OSError:
+            if self._path.is_symlink():
+                raise self._refused("is a symbolic link: name the file itself") from None
+            raise
+        with os.fdopen(descriptor, encoding="utf-8") as file:
+            self._check_file(os.fstat(descriptor))
+            return self._parsed(file.read())
+
+    def _parsed(self, text: str) -> dict[str, str]:
+        try:
+            return {str(key): str(document) for key, document in json.loads(text)["documents"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            aside = f"{self._path}.corrupt"
+            self._path.replace(aside)
+            _log.warning("%s was damaged and is now %s; a new one is begun", self._path, aside)
+            return {}
+
+    def _replace(self, key: str, document: str) -> bool:
+        from filelock import FileLock, Timeout  # noqa: PLC0415
+
+        self._check_directory()
+        try:
+            with FileLock(f"{self._path}.lock", timeout=_WRITE_LOCK_PATIENCE, mode=0o600, thread_local=False):
+                documents = self._load()
+                if revision_of(documents.get(key)) >= revision_of(document):
+                    return False
+                self._put(json.dumps({"documents": {**documents, key: document}}))
+                return True
+        except Timeout:
+            raise StoreError(f"{self._path} is being written by another process for too long") from None
+
+    def _put(self, text: str) -> None:
+        new = self._path.with_name(f".{self._path.name}.{secrets.token_hex(6)}")
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self._path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                new.unlink()
+            raise
+        self._flush_directory()
+
+    def _flush_directory(self) -> None:
+        if os.name != "posix":
+            return
+        descriptor = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    # Whom it belongs to
+
+    def _check_directory(self) -> None:
+        directory = self._path.parent
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.name != "posix":
+            return
+        status = directory.stat()
+        if status.st_uid not in (os.geteuid(), 0):
+            raise self._refused("is in a directory of another user: use one of your own")
+        if status.st_mode & _OTHERS_WRITE and not status.st_mode & stat.S_ISVTX:
+            raise self._refused("is in a directory that others can write: chmod go-w it, or use another")
+
+    def _check_file(self, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            raise self._refused("is not a regular file")
+        if os.name != "posix":
+            return
+        if status.st_uid != os.geteuid():
+            raise self._refused("belongs to another user: each user needs a file of its own")
+        if status.st_mode & _OTHERS:
+            raise self._refused(
+                "can be read by others, and has a token in it: chmod 600 it, and regenerate the API key"
+            )
+
+    def _refused(self, why: str) -> StoreRefusedError:
+        return StoreRefusedError(f"{self._path} {why}")
+
+    def __repr__(self) -> str:
+        return f"FileStore({str(self._path)!r})"

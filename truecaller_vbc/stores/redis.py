@@ -1,0 +1,150 @@
+"""The store of a fleet: Redis 7 or Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import ConfigurationError, StoreError
+from .protocol import revision_of
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+_TIMEOUT: Final = 2.0
+# Compare and set in one step: an owner whose lease has run out must not put its old document over a newer one.
+_WRITE: Final = """
+local old = redis.call('GET', KEYS[1])
+if old then
+  local ok, document = pcall(cjson.decode, old)
+  local revision = ok and type(document) == 'table' and tonumber(document.revision)
+  if revision and revision >= tonumber(ARGV[2]) then return 0 end
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
+return 1
+"""
+
+
+class RedisStore:
+    """Keeps documents in Redis or Valkey, for any number of machines.
+
+    Both keys of an account share a hash tag, so a cluster keeps them in one slot, and both expire by themselves.
+
+    Args:
+        client: a URL (``redis://``, ``rediss://`` with TLS, with ``user:password@`` if need be), or a
+            ``redis.asyncio.Redis`` of yours, which is never closed here.
+        prefix: of the keys.
+        ttl: how long a document that nobody writes is kept. 2 h: longer than a token lives.
+
+    Raises:
+        ConfigurationError: redis-py is not installed, or the URL is none.
+    """
+
+    __slots__ = ("_client", "_ours", "_prefix", "_ttl")
+
+    def __init__(
+        self,
+        client: str | Redis,
+        *,
+        prefix: str = "truecaller_vbc",
+        ttl: timedelta = timedelta(hours=2),
+    ) -> None:
+        self._ours = isinstance(client, str)
+        self._client: Any = _connected(client) if isinstance(client, str) else client
+        self._prefix = prefix
+        self._ttl = int(ttl.total_seconds() * 1000)
+
+    async def read(self, key: str) -> str | None:
+        """The document at `key`, or None.
+
+        Raises:
+            StoreError: Redis did not answer.
+        """
+        with _told():
+            text = await self._client.get(self._name(key, "document"))
+        return text.decode() if isinstance(text, bytes) else text
+
+    async def write(self, key: str, document: str) -> bool:
+        """Keep `document` at `key` unless what is there is newer; then False.
+
+        Raises:
+            StoreError: Redis did not answer.
+        """
+        name = self._name(key, "document")
+        with _told():
+            return bool(await self._client.eval(_WRITE, 1, name, document, revision_of(document), self._ttl))
+
+    @asynccontextmanager
+    async def lease(self, key: str, seconds: float) -> AsyncIterator[bool]:
+        """Yields True to the one that has the lock, for `seconds` at most.
+
+        Raises:
+            StoreError: Redis did not answer.
+        """
+        lock = self._client.lock(self._name(key, "lease"), timeout=seconds, blocking=False, thread_local=False)
+        token = secrets.token_hex(16)
+        try:
+            with _told():
+                granted: bool = await lock.acquire(blocking=False, token=token)
+        except BaseException:
+            # The server may have stored our token although we never heard of it: take it away again.
+            lock.local.token = token.encode()
+            await _released(lock)
+            raise
+        try:
+            yield granted
+        finally:
+            if granted:
+                await _released(lock)
+
+    async def close(self) -> None:
+        """Close the connections, if the client is ours."""
+        if self._ours:
+            await self._client.aclose()
+
+    def _name(self, key: str, kind: str) -> str:
+        return f"{{{self._prefix}:{key}}}:{kind}"
+
+    def __repr__(self) -> str:
+        return f"RedisStore(prefix={self._prefix!r})"
+
+
+def _connected(url: str) -> Any:
+    try:
+        from redis.asyncio import Redis  # noqa: PLC0415 - an extra, and 200 ms
+        from redis.asyncio.retry import Retry  # noqa: PLC0415
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+    except ImportError:
+        raise ConfigurationError("redis:// needs redis-py: pip install 'truecaller_vbc[redis]'") from None
+    try:
+        return Redis.from_url(
+            url,
+            socket_timeout=_TIMEOUT,
+            socket_connect_timeout=_TIMEOUT,
+            retry=Retry(NoBackoff(), 1),
+        )
+    except ValueError:
+        # Without a cause: it quotes the URL, which may have a password in it.
+        raise ConfigurationError(
+            "the store's URL is none that redis-py knows: use redis://host:6379/0, or rediss:// with TLS"
+        ) from None
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Whatever redis-py raises, as a `StoreError` that quotes nothing."""
+    try:
+        yield
+    except Exception as error:
+        raise StoreError(f"Redis did not answer ({type(error).__name__})") from None
+
+
+async def _released(lock: Any) -> None:
+    """Give the lock back, also on the way out of a cancelled task; what has run out, or is not ours, stays."""
+    with contextlib.suppress(Exception):
+        await asyncio.shield(asyncio.wait_for(lock.release(), _TIMEOUT))
