@@ -33,7 +33,8 @@ def open_store(store: TokenStore | str | None) -> TokenStore:
 
 
 def _from_url(url: str) -> TokenStore:
-    scheme = url.partition("://")[0].lower()
+    scheme, separator, _ = url.partition("://")
+    scheme = scheme.lower() if separator else ""
     if scheme in ("redis", "rediss"):
         return RedisStore(url)
     if url == "memory://":

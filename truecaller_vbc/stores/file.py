@@ -107,8 +107,12 @@ class FileStore:
             if self._path.is_symlink():
                 raise self._refused("is a symbolic link: name the file itself") from None
             raise
-        with os.fdopen(descriptor, encoding="utf-8") as file:
+        try:
             self._check_file(os.fstat(descriptor))
+        except BaseException:
+            os.close(descriptor)
+            raise
+        with os.fdopen(descriptor, encoding="utf-8", errors="replace") as file:
             return self._parsed(file.read())
 
     def _parsed(self, text: str) -> dict[str, str]:
