@@ -137,7 +137,7 @@ async def test_full_disk_is_survived(tmp_path: Path) -> None:
             assert sandbox.mints == 1
 
     assert await FileStore(path).read(KEY) == DOCUMENT
-    assert not [name for name in os.listdir(tmp_path) if name.startswith(".token")]
+    assert not list(tmp_path.glob(".token*"))
     assert events == ["StoreUnavailable", "TokenMinted"]
 
 

@@ -30,7 +30,7 @@ def shared_redis() -> Iterator[str]:
 
 @pytest.fixture(params=["file", "redis"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where a fleet of this test shares its token. (Each sandbox is another account, so one Redis serves all.)"""
+    """Where a fleet of this test shares its token; each sandbox is another account, so one Redis serves all."""
     if request.param == "file":
         return f"file://{tmp_path}/token.json"
     url: str = request.getfixturevalue("shared_redis")
@@ -78,7 +78,7 @@ async def test_sixteen_processes_share_a_failing_endpoint(store_url: str) -> Non
 
 
 async def test_leader_killed_in_mid_mint(store_url: str) -> None:
-    """kill -9 of the leader: the others have a token within lease and mint time, and its mint counts as unknown."""
+    """The leader is killed with SIGKILL: the others have a token within lease and mint time, and its mint counts as unknown."""
     async with Sandbox() as sandbox:
         sandbox.fail_next("token", delay=float("inf"))
         leader = await _start(sandbox, store_url, "--mint-timeout", "2")

@@ -328,7 +328,8 @@ def test_document_that_is_none_is_replaced(caplog: pytest.LogCaptureFixture) -> 
     """A document that cannot be read is said so in the log, is never fatal, and is replaced by the next mint."""
 
     async def main() -> None:
-        for text in ("", "[]", "{", '{"version": 99, "revision": 7}', '{"attempts": 7}', '{"keys": {"x": {"generation": "?"}}}'):
+        newer = '{"version": 99, "revision": 7}'
+        for text in ("", "[]", "{", newer, '{"attempts": 7}', '{"keys": {"x": {"generation": "?"}}}'):
             store = MemoryStore()
             async with world(store=store) as it:
                 key = it.holder._acquirer._key(CREDENTIALS)
