@@ -22,6 +22,7 @@ from .errors import (
 from .session import VBCSession
 from .stores import FileStore, MemoryStore, RedisStore, TokenStore
 from .token.events import (
+    LedgerEntry,
     MintFailed,
     RefreshFailed,
     StoreRecovered,
@@ -44,6 +45,7 @@ __all__ = [
     "CredentialsRejectedError",
     "FileStore",
     "ForbiddenError",
+    "LedgerEntry",
     "MemoryStore",
     "MintFailed",
     "MintQuotaExhaustedError",

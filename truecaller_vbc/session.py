@@ -17,7 +17,7 @@ from .errors import ConfigurationError, SessionClosedError
 from .stores import TokenStore, open_store
 from .token.clock import Clock, system_clock
 from .token.endpoint import TokenEndpoint
-from .token.events import TokenEvent, TokenStatus
+from .token.events import LedgerEntry, TokenEvent, TokenStatus
 from .token.holder import TokenHolder
 from .token.model import AccessToken
 from .token.policy import TokenPolicy
@@ -221,6 +221,10 @@ class VBCSession:
     def status(self) -> TokenStatus:
         """Where the token stands. Never any I/O; the session need not be open."""
         return self._holder.status()
+
+    def ledger(self) -> tuple[LedgerEntry, ...]:
+        """The attempts to mint of the last window, oldest first, those of other processes included. Never any I/O."""
+        return self._holder.ledger()
 
     @property
     def client_account_id(self) -> str | None:

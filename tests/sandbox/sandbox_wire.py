@@ -81,7 +81,7 @@ def bearer(token: str) -> dict[str, str]:
 async def until(condition: Callable[[], object]) -> None:
     """Wait for the other side of a socket, which takes a moment, and longer on a busy machine."""
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 the condition has no event of its own
+        while not condition():
             await asyncio.sleep(0.001)
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis_server import RedisServer, redis_server, redis_url
+from redis_server import redis_server, redis_url
 
 from truecaller_vbc import TokenPolicy, VBCSession
+from truecaller_vbc.cli.demo.redis_server import RedisServer
 from truecaller_vbc.sandbox import Sandbox, SandboxRules
 
 WORKER = str(Path(__file__).with_name("fleet_worker.py"))
@@ -78,7 +79,7 @@ async def test_sixteen_processes_share_a_failing_endpoint(store_url: str) -> Non
 
 
 async def test_leader_killed_in_mid_mint(store_url: str) -> None:
-    """The leader is killed with SIGKILL: the others have a token within lease and mint time, and its mint counts as unknown."""
+    """The leader is killed with SIGKILL: the others have a token within lease and mint time, and it counts."""
     async with Sandbox() as sandbox:
         sandbox.fail_next("token", delay=float("inf"))
         leader = await _start(sandbox, store_url, "--mint-timeout", "2")

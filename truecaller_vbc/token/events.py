@@ -112,6 +112,21 @@ class TokenStatus:
     last_error: TokenError | None
 
 
+@attrs.frozen
+class LedgerEntry:
+    """An attempt to mint.
+
+    Args:
+        at: when the server answered, or will have given up to; aware.
+        outcome: ``"minted"``; ``"unknown"``, which counts, too; ``"refused"`` or ``"unsent"``, which do not.
+        by: the host and the process that made it.
+    """
+
+    at: datetime
+    outcome: str
+    by: str
+
+
 class Announcer:
     """Tells the user's callback and the log. A callback that raises is logged and changes nothing.
 

@@ -29,6 +29,7 @@ from .clock import Clock, aware
 from .endpoint import TokenEndpoint
 from .events import (
     Announcer,
+    LedgerEntry,
     MintFailed,
     RefreshFailed,
     State,
@@ -403,6 +404,12 @@ class TokenHolder:
             retry_at=blocked.retry_at if blocked else None,
             last_error=fresh(failure.error) if failure else None,
         )
+
+    def ledger(self) -> tuple[LedgerEntry, ...]:
+        """The attempts of the last window."""
+        shift = self._clock.wall() - self._clock.now()
+        attempts = self._acquirer.books.ledger.pruned(self._clock.now()).attempts
+        return tuple(LedgerEntry(aware(a.at + shift), a.outcome.value, a.by) for a in attempts)
 
     def _state(self, held: Held | None, now: float) -> State:
         if held is None:

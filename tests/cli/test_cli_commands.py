@@ -1,0 +1,152 @@
+"""The command line, run as people run it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from truecaller_vbc.sandbox import Sandbox
+
+Result = tuple[int, str, str]
+
+
+async def _run(*arguments: str, **environment: str) -> Result:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "truecaller_vbc",
+        *arguments,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", ""), **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox() as sandbox:
+        yield sandbox
+
+
+def _environment(sandbox: Sandbox) -> dict[str, str]:
+    return {
+        "TRUECALLER_VBC_CLIENT_ACCOUNT_ID": sandbox.credentials.client_account_id,
+        "TRUECALLER_VBC_KEY_ID": sandbox.credentials.key_id,
+        "TRUECALLER_VBC_API_KEY": str(sandbox.credentials.api_key),
+        "TRUECALLER_VBC_BASE_URL": sandbox.base_url,
+    }
+
+
+async def test_token_prints_its_status_and_not_itself(sandbox: Sandbox) -> None:
+    """One mint; the value and the API key are nowhere."""
+    code, out, err = await _run("token", **_environment(sandbox))
+
+    assert (code, err) == (0, "")
+    assert re.search(r"^state +fresh$", out, re.MULTILINE)
+    assert re.search(r"^attempt .* minted ", out, re.MULTILINE)
+    assert sandbox.mints == 1
+    assert not re.search(r"[A-Za-z0-9]{64}", out)
+    assert str(sandbox.credentials.api_key) not in out
+
+
+async def test_token_with_show_prints_it(sandbox: Sandbox) -> None:
+    """Only when asked for."""
+    code, out, _ = await _run("token", "--show", "--json", **_environment(sandbox))
+
+    assert code == 0
+    assert len(json.loads(out)["token"]) == 64
+
+
+async def test_token_with_a_store_shares_it(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The second look costs no mint, and shows who made the first."""
+    store = f"file://{tmp_path}/token.json"
+    first = json.loads((await _run("token", "--json", "--store", store, **_environment(sandbox)))[1])
+    second = json.loads((await _run("token", "--json", **_environment(sandbox), TRUECALLER_VBC_STORE=store))[1])
+
+    assert sandbox.mints == 1
+    assert second["fingerprint"] == first["fingerprint"]
+    assert second["ledger"] == first["ledger"]
+    assert second["mints_left"] == 9
+    assert re.fullmatch(r".+:\d+", second["ledger"][0]["by"])
+
+
+async def test_token_without_settings_names_them() -> None:
+    """One line that names every variable, and exit code 2."""
+    code, out, err = await _run("token")
+
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    for name in ("CLIENT_ACCOUNT_ID", "KEY_ID", "API_KEY"):
+        assert f"TRUECALLER_VBC_{name}" in err
+
+
+async def test_token_that_cannot_be_had(sandbox: Sandbox) -> None:
+    """One line that says why, exit code 3, and no secret in it."""
+    environment = {**_environment(sandbox), "TRUECALLER_VBC_API_KEY": "a-wrong-secret"}
+    code, out, err = await _run("token", **environment)
+
+    assert (code, out) == (3, "")
+    assert err.splitlines()[-1].startswith("error: the token endpoint refused the credentials")
+    assert "Traceback" not in err
+    assert "a-wrong-secret" not in err
+
+
+async def test_sandbox_serves_until_it_is_told_to_stop() -> None:
+    """What it prints is what `token` needs; SIGTERM ends it well."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "truecaller_vbc", "sandbox", "--port", "0"), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    lines = [(await process.stdout.readline()).decode() for _ in range(5)]
+    environment = dict(re.findall(r"export (\w+)=(\S+)", "".join(lines)))
+    code, out, _ = await _run("token", **environment)
+    process.send_signal(signal.SIGTERM)
+
+    assert code == 0
+    assert "fresh" in out
+    assert await process.wait() == 0
+
+
+async def test_sandbox_on_a_port_that_is_taken(sandbox: Sandbox) -> None:
+    """One line, exit code 2."""
+    code, _, err = await _run("sandbox", "--port", sandbox.base_url.rpartition(":")[2])
+
+    assert code == 2
+    assert "--port" in err
+    assert "Traceback" not in err
+
+
+async def test_sandbox_with_a_rule_that_is_none() -> None:
+    """The rules' own words, exit code 2."""
+    code, _, err = await _run("sandbox", "--over-quota", "418")
+
+    assert code == 2
+    assert err.startswith("error: ")
+
+
+async def test_version() -> None:
+    """The version, and nothing else."""
+    code, out, _ = await _run("--version")
+
+    assert code == 0
+    assert re.fullmatch(r"truecaller_vbc \d+\.\d+\.\d+\n", out)
+
+
+async def test_without_the_extra(tmp_path: Path) -> None:
+    """One line that says how to get it, exit code 2."""
+    (tmp_path / "typer.py").write_text("raise ImportError")
+    code, _, err = await _run("demo", PYTHONPATH=f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+
+    assert code == 2
+    assert "pip install 'truecaller_vbc[cli]'" in err

@@ -1,0 +1,118 @@
+"""The demo plays all its acts, and its verdict can be a bad one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+import attrs
+import pytest
+
+from truecaller_vbc.cli.demo.tally import Tally
+from truecaller_vbc.cli.demo.verdict import Verdict, most_in_window
+
+
+async def _demo(*options: str) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "truecaller_vbc", "demo", "--seconds", "5", *options),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_demo_for_machines() -> None:
+    """One JSON object with the verdict, after all acts were played."""
+    code, out, err = await _demo("--callers", "100", "--json")
+    facts = json.loads(out)
+
+    assert (code, err) == (0, "")
+    assert facts["ok"]
+    assert facts["acts"] == ["revocation of every token", "token endpoint down (503)", "all connections killed"]
+    assert facts["calls"] > 300
+    assert 3 <= facts["mints"] <= 10
+
+
+async def test_demo_where_there_is_no_terminal() -> None:
+    """Plain lines, no escape codes, and a last line with the verdict."""
+    code, out, _ = await _demo("--callers", "50")
+
+    assert code == 0
+    assert "\x1b" not in out
+    assert len(out.splitlines()) >= 5
+    assert out.splitlines()[-1].startswith("OK: ")
+
+
+@pytest.mark.parametrize("store", ["file", "redis"])
+async def test_demo_of_a_fleet(store: str) -> None:
+    """Real processes on one store; the leader is killed in mid-mint, and still nobody is without a token."""
+    code, out, _ = await _demo("--callers", "60", "--processes", "3", "--store", store, "--json")
+    facts = json.loads(out)
+
+    assert code == 0, facts
+    assert facts["acts"][-1] == "leader killed in mid-mint"
+    assert facts["calls"] > 100
+
+
+async def test_demo_of_a_fleet_without_a_store() -> None:
+    """Processes that share nothing are refused, and told what to do."""
+    code, _, err = await _demo("--processes", "2")
+
+    assert code == 2
+    assert "--store file" in err
+
+
+GOOD = Verdict(
+    calls=100,
+    lost_connections=3,
+    want_of_token=0,
+    unexpected=0,
+    mints=5,
+    refused_for_quota=0,
+    most_in_window=10,
+    p50_ms=1.0,
+    p99_ms=2.0,
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"calls": 0}, "no call"),
+        ({"want_of_token": 1}, "want of a token"),
+        ({"unexpected": 2}, "nobody expects"),
+        ({"refused_for_quota": 1}, "refused 1 mints"),
+        ({"most_in_window": 11}, "11 mints in one window"),
+    ],
+)
+def test_verdict_names_each_reason(change: dict[str, Any], reason: str) -> None:
+    """Anything that goes wrong is a reason, and the exit code is 1 then."""
+    bad = attrs.evolve(GOOD, **change)
+
+    assert GOOD.reasons == []
+    assert str(GOOD).startswith("OK")
+    assert len(bad.reasons) == 1
+    assert reason in str(bad)
+    assert not bad.facts()["ok"]
+
+
+def test_most_in_window() -> None:
+    """The window slides, and is open at its beginning."""
+    assert most_in_window([], 10) == 0
+    assert most_in_window([0, 5, 9, 10, 20], 10) == 3
+
+
+def test_tallies_of_processes_add_up() -> None:
+    """What one process took out, another takes in, once."""
+    one, all_of_them = Tally(calls=3, lost_connections=1), Tally(calls=1)
+    one.latencies.append(0.25)
+    all_of_them.add(one.taken())
+    all_of_them.add(one.taken())
+
+    assert (all_of_them.calls, all_of_them.lost_connections) == (4, 1)
+    assert all_of_them.percentile_ms(0.99) == 250.0
+    assert one.percentile_ms(0.5) is None

@@ -1,0 +1,124 @@
+"""The commands and their options. Exit codes: 0 well, 1 the demo's verdict, 2 a setting is wrong, 3 no token."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from importlib.metadata import version
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from ..errors import ConfigurationError, StoreError, TokenError
+from ..sandbox import SandboxRules
+from .demo.options import DemoOptions
+from .demo.run import run_demo
+from .sandbox import serve_sandbox
+from .token import show_token
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    # A traceback of typer's own would show the locals of every frame.
+    pretty_exceptions_enable=False,
+    help="One token, many callers, ten mints: Truecaller's Verified Business Caller ID API.",
+)
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001
+    if wanted:
+        typer.echo(f"truecaller_vbc {version('truecaller_vbc')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    *,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Options of no command."""
+
+
+@app.command()
+def demo(
+    *,
+    seconds: Annotated[float, typer.Option(min=4, help="How long it plays.")] = 20.0,
+    callers: Annotated[int, typer.Option(min=1, help="Coroutines in all.")] = 1000,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="As a fleet of so many processes.")] = 1,
+    store: Annotated[
+        str, typer.Option(help="memory; or what a fleet shares: file, redis (a server of its own), or a store's URL.")
+    ] = "memory",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object at the end, and nothing else.")] = False,
+) -> None:
+    """Share one token among many callers through refreshes, a revocation, an outage and lost connections.
+
+    Against the built-in sandbox, with 60 minutes in 3 seconds. The exit code is 0 only if no call failed for want of a
+    token and the quota held.
+
+    The object of --json has: ok, reasons, seconds, callers, processes, calls, lost_connections, want_of_token,
+    unexpected, mints, refused_for_quota, most_in_window, p50_ms, p99_ms, acts.
+    """
+    options = DemoOptions(seconds=seconds, callers=callers, processes=processes, store=store, as_json=as_json)
+    sys.exit(_run(run_demo(options)))
+
+
+@app.command()
+def token(
+    *,
+    prefix: Annotated[str, typer.Option(help="Of the environment variables.")] = "TRUECALLER_VBC_",
+    base_url: Annotated[str | None, typer.Option(help="Instead of the real API.")] = None,
+    store: Annotated[str | None, typer.Option(help="The store to look into, and to share a token with.")] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print the token itself, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
+) -> None:
+    """Get a token with the credentials of the environment, and say where it stands.
+
+    Without a store that has one, this spends one of the account's ten mints. Credentials are read from the environment
+    only, since others can read a command line.
+    """
+    _run(show_token(prefix=prefix, base_url=base_url, store=store, show=show, as_json=as_json))
+
+
+@app.command()
+def sandbox(
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8787,
+    token_lifetime: Annotated[float, typer.Option(help="Seconds.")] = 3600.0,
+    max_mints: Annotated[int, typer.Option(help="In one window.")] = 10,
+    mint_window: Annotated[float, typer.Option(help="Seconds.")] = 1800.0,
+    over_quota: Annotated[str, typer.Option(help="429, 429-retry-after, 400 or 403.")] = "429",
+    dead_token: Annotated[str, typer.Option(help="401, 401-flat or 500.")] = "401",  # noqa: S107
+    revoke_previous: Annotated[bool, typer.Option("--revoke-previous", help="A new token ends the old ones.")] = False,
+) -> None:
+    """Run the sandbox alone, with credentials that it makes up, until it is told to stop."""
+    try:
+        rules = SandboxRules(
+            token_lifetime=token_lifetime,
+            max_mints=max_mints,
+            mint_window=mint_window,
+            over_quota=over_quota,  # type: ignore[arg-type]
+            dead_token=dead_token,  # type: ignore[arg-type]
+            revoke_previous=revoke_previous,
+        )
+    except ValueError as error:
+        _leave(error, 2)
+    _run(serve_sandbox(rules, port))
+
+
+def _run(main: Coroutine[Any, Any, int]) -> int:
+    try:
+        return asyncio.run(main)
+    except (ConfigurationError, StoreError) as error:
+        _leave(error, 2)
+    except TokenError as error:
+        _leave(error, 3)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _leave(error: Exception, code: int) -> NoReturn:
+    typer.echo(f"error: {error}", err=True)
+    sys.exit(code)

@@ -1,0 +1,152 @@
+"""Those who play: the callers of this process, or a fleet of processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from ...sandbox import Sandbox
+from ...session import VBCSession
+from ...token.events import TokenStatus
+from .load import call_on
+from .options import POLICY, DemoOptions
+from .tally import Tally
+
+
+class Company(Protocol):
+    """What the play and the table know of those who play."""
+
+    tally: Tally
+
+    def status(self) -> TokenStatus | None:
+        """Where the token stands, as far as this process knows."""
+        ...
+
+    def kill(self, pid: int) -> bool:
+        """Kill one of our processes with SIGKILL; another takes its place. False if it is none of ours."""
+        ...
+
+
+class Soloist:
+    """All callers in this process, on one session."""
+
+    def __init__(self, vbc: VBCSession) -> None:
+        self.tally = Tally()
+        self.vbc = vbc
+
+    def status(self) -> TokenStatus | None:
+        """Where the token stands."""
+        return self.vbc.status()
+
+    def kill(self, pid: int) -> bool:  # noqa: ARG002
+        """There is nobody else."""
+        return False
+
+
+class Fleet:
+    """Processes of their own, which share a store and tell what they count, a JSON object a line."""
+
+    def __init__(self, environment: dict[str, str], callers: list[int]) -> None:
+        self.tally = Tally()
+        self._environment = environment
+        self._callers = callers
+        self._processes: dict[int, Process] = {}
+        self._ending = False
+
+    def status(self) -> TokenStatus | None:
+        """Known to the processes only."""
+        return None
+
+    def kill(self, pid: int) -> bool:
+        """With SIGKILL, as the kernel does it."""
+        if pid not in self._processes:
+            return False
+        os.kill(pid, signal.SIGKILL)
+        return True
+
+    async def play(self) -> None:
+        """Run all processes, and a new one for each that dies before the end."""
+        async with asyncio.TaskGroup() as group:
+            for callers in self._callers:
+                group.create_task(self._supervise(callers))
+
+    def end(self) -> None:
+        """Tell all processes to come to an end."""
+        self._ending = True
+        for process in self._processes.values():
+            if process.stdin is not None:
+                process.stdin.close()
+
+    async def _supervise(self, callers: int) -> None:
+        while not self._ending:
+            command = (sys.executable, "-m", "truecaller_vbc.cli.demo.worker", str(callers))
+            process = await asyncio.create_subprocess_exec(
+                *command, env=self._environment, stdin=PIPE, stdout=PIPE, stderr=DEVNULL
+            )
+            self._processes[process.pid] = process
+            try:
+                await self._listen(process)
+            except asyncio.CancelledError:
+                # Not process.kill(): that would reap it, and asyncio would miss it.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
+                raise
+            finally:
+                del self._processes[process.pid]
+                await process.wait()
+
+    async def _listen(self, process: Process) -> None:
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        async for line in process.stdout:
+            with contextlib.suppress(ValueError):  # the last line of one that was killed
+                self.tally.add(json.loads(line))
+
+
+@asynccontextmanager
+async def company_of(options: DemoOptions, sandbox: Sandbox, store: str | None) -> AsyncIterator[Company]:
+    """Those who play, playing."""
+    if options.processes == 1:
+        async with VBCSession(sandbox.credentials, base_url=sandbox.base_url, policy=POLICY, store=store) as vbc:
+            soloist = Soloist(vbc)
+            async with _playing(call_on(vbc, options.callers, soloist.tally)):
+                yield soloist
+        return
+    fleet = Fleet(_environment(sandbox, store), _shares(options.callers, options.processes))
+    async with _playing(fleet.play()):
+        yield fleet
+        fleet.end()
+        await asyncio.sleep(0.5)
+
+
+@asynccontextmanager
+async def _playing(play: Any) -> AsyncIterator[None]:
+    task = asyncio.create_task(play)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def _shares(callers: int, processes: int) -> list[int]:
+    return [callers // processes + (number < callers % processes) for number in range(processes)]
+
+
+def _environment(sandbox: Sandbox, store: str | None) -> dict[str, str]:
+    credentials = sandbox.credentials
+    return {
+        **os.environ,
+        "TRUECALLER_VBC_BASE_URL": sandbox.base_url,
+        "TRUECALLER_VBC_CLIENT_ACCOUNT_ID": credentials.client_account_id,
+        "TRUECALLER_VBC_KEY_ID": credentials.key_id,
+        "TRUECALLER_VBC_API_KEY": str(credentials.api_key),
+        "TRUECALLER_VBC_STORE": store or "",
+    }

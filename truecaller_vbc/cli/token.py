@@ -1,0 +1,59 @@
+"""``truecaller-vbc token``: get a token with the credentials of the environment, and say where it stands."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+import attrs
+import typer
+
+from ..session import VBCSession
+from ..token.model import AccessToken
+
+
+async def show_token(*, prefix: str, base_url: str | None, store: str | None, show: bool, as_json: bool) -> int:
+    """Print the status, the ledger, and with `show` the token.
+
+    Raises:
+        VBCError: there is none to be had.
+    """
+    options = {name: value for name, value in (("base_url", base_url), ("store", store)) if value}
+    async with VBCSession.from_env(prefix, **options) as vbc:
+        token = await vbc.token()
+        facts = _facts(vbc, token, show=show)
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+    else:
+        _print(facts)
+    return 0
+
+
+def _facts(vbc: VBCSession, token: AccessToken, *, show: bool) -> dict[str, Any]:
+    status = attrs.asdict(vbc.status())
+    last_error = status.pop("last_error")
+    facts = {
+        "account": vbc.client_account_id,
+        "base_url": str(vbc.base_url),
+        **{name: _plain(value) for name, value in status.items()},
+        "last_error": str(last_error) if last_error else None,
+        "ledger": [{"at": _plain(mint.at), "outcome": mint.outcome, "by": mint.by} for mint in vbc.ledger()],
+    }
+    if show:
+        facts["token"] = str(token.value)
+    return facts
+
+
+def _plain(value: object) -> object:
+    return value.isoformat(timespec="seconds") if isinstance(value, datetime) else value
+
+
+def _print(facts: dict[str, Any]) -> None:
+    ledger = facts.pop("ledger")
+    for name, value in facts.items():
+        typer.echo(f"{name:16} {'-' if value is None else value}")
+    for mint in ledger:
+        typer.echo(f"{'attempt':16} {mint['at']}  {mint['outcome']:8} {mint['by']}")
+    if "token" not in facts:
+        typer.echo("The token itself is printed with --show.")
