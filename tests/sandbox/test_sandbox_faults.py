@@ -102,7 +102,7 @@ async def test_redirect() -> None:
 
 
 @pytest.mark.parametrize(("mint", "mints"), [(True, 1), (False, 0), (None, 0)])
-async def test_error_after_the_work_was_done(mint: bool | None, mints: int) -> None:  # noqa: FBT001 parametrized
+async def test_error_after_the_work_was_done(mint: bool | None, mints: int) -> None:
     """With `mint` the token is made and the error comes all the same."""
     async with wire() as w:
         w.sandbox.fail_next("token", status=500, mint=mint)

@@ -1,0 +1,236 @@
+"""The mint on real sockets: refused, hung, dropped, slow, huge, redirected."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+
+import aiohttp
+import attrs
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from truecaller_vbc import Credentials, TokenEndpointError, TokenPolicy, VBCSession
+from truecaller_vbc.sandbox import Sandbox
+
+CREDENTIALS = Credentials("account", "key", "secret")
+HASTY = attrs.evolve(TokenPolicy(), mint_timeout=timedelta(seconds=0.4))
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox() as sandbox:
+        yield sandbox
+
+
+async def _fails(base_url: str, *, counted: int, match: str, **options: object) -> None:
+    async with VBCSession(CREDENTIALS, base_url=base_url, policy=HASTY, **options) as vbc:  # type: ignore[arg-type]
+        with pytest.raises(TokenEndpointError, match=match):
+            await vbc.token()
+        assert vbc.status().mints_in_window == counted
+
+
+async def test_refused() -> None:
+    """Nobody listens: nothing was sent, nothing counts."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    await _fails(f"http://127.0.0.1:{port}", counted=0, match="could not be reached")
+
+
+async def test_unknown_host() -> None:
+    """No such name: nothing was sent."""
+    await _fails("https://nowhere.invalid", counted=0, match="could not be reached")
+
+
+async def test_tls_to_a_port_without_it(sandbox: Sandbox) -> None:
+    """A handshake that fails comes before the API key is sent."""
+    await _fails(sandbox.base_url.replace("http", "https"), counted=0, match="could not be reached")
+
+
+async def test_hung_before_the_connection_came_about() -> None:
+    """A full backlog: the connection times out before the deadline does, and nothing was sent."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        fillers = [socket.socket() for _ in range(8)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        await asyncio.sleep(0.05)
+        await _fails(f"http://127.0.0.1:{port}", counted=0, match="could not be reached")
+        for filler in fillers:
+            filler.close()
+
+
+async def test_hung_after_sending(sandbox: Sandbox) -> None:
+    """The deadline is the mint's own, and what was sent counts."""
+    sandbox.fail_next("token", delay=float("inf"))
+    await _fails_at(sandbox, match="did not answer within 0.4 s", counted=1)
+
+
+async def test_dropped_after_sending(sandbox: Sandbox) -> None:
+    """A lost connection counts, whether or not the server made a token."""
+    for drop in ("before", "mid", "after"):
+        sandbox.fail_next("token", drop=drop)
+        await _fails_at(sandbox, match="lost in mid-request", counted=1)
+
+
+async def test_slow_body(sandbox: Sandbox) -> None:
+    """A body that trickles in beyond the deadline is no answer."""
+    sandbox.fail_next("token", slow=5.0)
+    await _fails_at(sandbox, match="did not answer", counted=1)
+
+
+async def test_huge_body(sandbox: Sandbox) -> None:
+    """At most 64 KiB are read; beyond, a 2xx is no token and counts, and a failure is what its status says."""
+    sandbox.fail_next("token", status=200, body=b"x" * 1_000_000)
+    await _fails_at(sandbox, match="without a token", counted=1)
+    sandbox.fail_next("token", status=503, body=b"x" * 1_000_000)
+    await _fails_at(sandbox, match="HTTP 503", counted=0)
+
+
+async def test_failure_whose_body_breaks_off(sandbox: Sandbox) -> None:
+    """Of a failure the status is enough."""
+    sandbox.fail_next("token", status=503, body=b"x" * 1000, drop="mid")
+    await _fails_at(sandbox, match="HTTP 503", counted=0)
+
+
+async def test_html(sandbox: Sandbox) -> None:
+    """A gateway's page with 200 is no token."""
+    sandbox.fail_next("token", status=200, body="<html>", content_type="text/html")
+    await _fails_at(sandbox, match="without a token", counted=1)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirect_is_never_followed(sandbox: Sandbox, status: int) -> None:
+    """The API key must not travel."""
+    async with _Elsewhere() as elsewhere:
+        sandbox.fail_next("token", status=status, headers={"Location": str(elsewhere.server.make_url("/token"))})
+        await _fails_at(sandbox, match=f"HTTP {status}", counted=0)
+
+    assert elsewhere.requests == 0
+
+
+async def test_gzip_is_understood() -> None:
+    """Also by a foreign session that does not decompress."""
+
+    async def handler(request: web.Request) -> web.Response:
+        response = web.json_response({"token": "a" * 64})
+        response.enable_compression(web.ContentCoding.gzip)
+        return response
+
+    async with _serving(handler) as server, aiohttp.ClientSession(auto_decompress=False) as http:
+        async with VBCSession(CREDENTIALS, base_url=str(server.make_url("")), http=http) as vbc:
+            await vbc.token()
+
+
+async def test_foreign_session_adds_nothing() -> None:
+    """Neither its default Authorization, nor its middlewares, timeout, status checks or base URL touch the mint."""
+    seen: list[web.Request] = []
+    bodies: list[object] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append(request)
+        bodies.append(await request.json())
+        await asyncio.sleep(0.05)
+        return web.json_response({"token": "a" * 64}, status=201)
+
+    async def forbidden(request: aiohttp.ClientRequest, call: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        raise AssertionError("a middleware saw the mint")
+
+    async with (
+        _serving(handler) as server,
+        aiohttp.ClientSession(
+            headers={"Authorization": "Basic other"},
+            middlewares=(forbidden,),
+            timeout=aiohttp.ClientTimeout(total=0.001),
+            raise_for_status=True,
+            base_url="https://elsewhere.invalid",
+            json_serialize=lambda _: "not JSON",
+        ) as http,
+        VBCSession(CREDENTIALS, base_url=str(server.make_url("")), http=http) as vbc,
+    ):
+        await vbc.token()
+
+    assert "Authorization" not in seen[0].headers
+    assert seen[0].headers["X-Public-Access"] == "allow"
+    assert seen[0].content_type == "application/json"
+    assert bodies == [{"key_id": "key", "api_key": "secret"}]
+
+
+async def test_mint_does_not_call_back_into_the_middleware(sandbox: Sandbox) -> None:
+    """A session that carries `vbc.auth` may be the one that mints."""
+    auth: list[aiohttp.ClientMiddlewareType] = []
+
+    async def late(request: aiohttp.ClientRequest, call: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        return await auth[0](request, call)
+
+    async with (
+        aiohttp.ClientSession(middlewares=(late,)) as http,
+        VBCSession(sandbox.credentials, base_url=sandbox.base_url, http=http) as vbc,
+    ):
+        auth.append(vbc.auth)
+        async with http.get(f"{sandbox.base_url}/clients/{vbc.client_account_id}/labels") as response:
+            assert response.status == 200
+        async with vbc.get(f"/clients/{vbc.client_account_id}/labels") as response:
+            assert response.status == 200
+
+    assert sandbox.mints == 1
+
+
+async def test_foreign_session_that_was_closed(sandbox: Sandbox) -> None:
+    """A typed error that says what to keep open; nothing counts."""
+    async with aiohttp.ClientSession() as http:
+        async with VBCSession(sandbox.credentials, base_url=sandbox.base_url, http=http) as vbc:
+            await http.close()
+            with pytest.raises(TokenEndpointError, match="session is closed"):
+                await vbc.token()
+            assert vbc.status().mints_in_window == 0
+
+
+async def _fails_at(sandbox: Sandbox, *, match: str, counted: int) -> None:
+    policy = HASTY
+    async with VBCSession(sandbox.credentials, base_url=sandbox.base_url, policy=policy) as vbc:
+        with pytest.raises(TokenEndpointError, match=match):
+            await vbc.token()
+        assert vbc.status().mints_in_window == counted
+
+
+class _serving:  # noqa: N801 - reads as what it does
+    """A server with one handler for everything."""
+
+    def __init__(self, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> None:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", handler)
+        self._server = TestServer(app)
+
+    async def __aenter__(self) -> TestServer:
+        await self._server.start_server()
+        return self._server
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._server.close()
+
+
+class _Elsewhere:
+    """Another origin, which should never hear of us."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self._serving = _serving(self._handle)
+
+    async def _handle(self, request: web.Request) -> web.Response:
+        self.requests += 1
+        return web.json_response({"token": "a" * 64})
+
+    async def __aenter__(self) -> _Elsewhere:
+        self.server = await self._serving.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._serving.__aexit__(*error)
