@@ -16,7 +16,7 @@ _ACCOUNT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _VISIBLE = re.compile(r"[^\s\x00-\x1f\x7f]+")
 
 
-@attrs.define(frozen=True, init=False)
+@attrs.define(frozen=True, init=False, repr=False)
 class Credentials:
     """One API key of one Truecaller for Business account.
 
@@ -34,18 +34,21 @@ class Credentials:
 
     client_account_id: str
     key_id: str
-    api_key: str = attrs.field(repr=lambda _: MASK)
+    api_key: str
 
     def __init__(self, client_account_id: str, key_id: str, api_key: str) -> None:
-        # Masked before anything can be raised: a traceback that captures locals would print the parameter.
-        api_key = hidden(api_key)
-        for name, value in (
-            ("client_account_id", client_account_id),
-            ("key_id", key_id),
-            ("api_key", api_key),
-        ):
-            _check(name, value)
-        self.__attrs_init__(client_account_id, key_id, api_key)
+        # Masked before anything can be raised, and all three, since they may have been mixed up: a traceback that
+        # captures locals would print the parameters.
+        client_account_id, key_id, api_key = hidden(client_account_id), hidden(key_id), hidden(api_key)
+        _check("client_account_id", client_account_id)
+        _check("key_id", key_id)
+        _check("api_key", api_key)
+        self.__attrs_init__(str(client_account_id), str(key_id), api_key)
+
+    def __repr__(self) -> str:
+        # Of one that was refused, too, which has no attributes yet: a repr must never raise.
+        account, key_id = getattr(self, "client_account_id", None), getattr(self, "key_id", None)
+        return f"Credentials(client_account_id={account!r}, key_id={key_id!r}, api_key={MASK})"
 
     @classmethod
     def from_env(cls, prefix: str = "TRUECALLER_VBC_") -> Credentials:
@@ -61,8 +64,7 @@ class Credentials:
             raise ConfigurationError(
                 f"{' and '.join(missing)} not set: export the values shown in the console under Manage API Keys"
             )
-        account, key, secret = values
-        return cls(str(account), str(key), secret)
+        return cls(*values)
 
 
 CredentialsSource: TypeAlias = Credentials | Callable[[], Awaitable[Credentials]]

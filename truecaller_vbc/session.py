@@ -121,7 +121,8 @@ class VBCSession:
 
     async def __aenter__(self) -> Self:
         if self._state != "new":
-            raise SessionClosedError(f"this VBCSession is {self._state}: make a new one for each 'async with'")
+            state = "closed" if self._state == "closed" else "open already"
+            raise SessionClosedError(f"this VBCSession is {state}: make a new one for each 'async with'")
         if self._user_http is not None and self._user_http.closed:
             raise ConfigurationError("http= is an aiohttp session that is closed: keep it open as long as this one")
         self._loop = asyncio.get_running_loop()
@@ -315,6 +316,8 @@ class VBCSession:
         )
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_state"):
+            return "<VBCSession refused>"  # its settings were, and a traceback may print it: a repr must never raise
         return f"<VBCSession {self.client_account_id} at {self._base_url} {self._state}>"
 
 
@@ -340,7 +343,7 @@ def checked_base_url(base_url: object, *, allow_http: bool) -> URL:
         raise ConfigurationError(f"base_url= must be an origin such as {BASE_URL}") from None
     if url.user is not None or url.password is not None:
         raise ConfigurationError("base_url= carries credentials: leave them out, they go into Credentials")
-    if url.path not in ("", "/") or url.query_string or url.fragment or "?" in str(url) or "#" in str(url):
+    if url.path not in ("", "/") or url.query_string or url.fragment:
         raise ConfigurationError(f"base_url= must be an origin without path and query, such as {origin}")
     if url.scheme not in ("https", "http"):
         raise ConfigurationError(f"base_url= must start with https://, not {url.scheme}://")

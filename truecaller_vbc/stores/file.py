@@ -191,4 +191,4 @@ class FileStore:
         return StoreRefusedError(f"{self._path} {why}")
 
     def __repr__(self) -> str:
-        return f"FileStore({str(self._path)!r})"
+        return f"FileStore({str(getattr(self, '_path', ''))!r})"

@@ -111,7 +111,7 @@ class RedisStore:
         return f"{{{self._prefix}:{key}}}:{kind}"
 
     def __repr__(self) -> str:
-        return f"RedisStore(prefix={self._prefix!r})"
+        return f"RedisStore(prefix={getattr(self, '_prefix', '')!r})"
 
 
 def _connected(url: str) -> Any:

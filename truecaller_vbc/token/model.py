@@ -38,7 +38,10 @@ class AccessToken:
         object.__setattr__(self, "fingerprint", fingerprint(self.value))
 
     def __repr__(self) -> str:
-        left = int((self.expires_at - datetime.now(UTC)).total_seconds())
+        try:
+            left = int((self.expires_at - datetime.now(UTC)).total_seconds())
+        except (TypeError, AttributeError):
+            return "<AccessToken>"  # made by hand, and not well: a repr must never raise
         state = f"{left // 60}:{left % 60:02} left" if left > 0 else "expired"
         return f"<AccessToken {self.fingerprint} {state}>"
 

@@ -1,0 +1,165 @@
+"""No secret in any repr, log record, traceback or exception, nested ones included; a traceback may show its locals."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import attrs
+import pytest
+
+from truecaller_vbc import ConfigurationError, Credentials, TokenPolicy, VBCSession
+from truecaller_vbc.sandbox import Sandbox
+from truecaller_vbc.token import document
+
+HASTY = attrs.evolve(TokenPolicy(), mint_timeout=timedelta(seconds=0.2), rejection_grace=timedelta(0))
+
+
+class Secrets:
+    """What must be seen nowhere. Its own repr shows nothing, so that a test's frame does not give it away."""
+
+    def __init__(self) -> None:
+        self._values: list[str] = [f"api-key-{secrets.token_hex(16)}"]
+
+    @property
+    def api_key(self) -> str:
+        return self._values[0]
+
+    def add(self, token: str) -> None:
+        self._values.append(str(token))
+
+    def none_in(self, text: str) -> None:
+        assert not any(value in text for value in self._values), "a secret was shown"
+
+
+@pytest.fixture
+def hidden() -> Secrets:
+    return Secrets()
+
+
+@pytest.fixture
+async def sandbox(hidden: Secrets) -> AsyncIterator[Sandbox]:
+    async with Sandbox(credentials=Credentials("account", "key", hidden.api_key)) as it:
+        yield it
+
+
+def _everything_about(error: BaseException) -> str:
+    """The traceback with the locals of each frame, and the repr of each error that it came from."""
+    lines = list(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    link: BaseException | None = error
+    while link is not None:
+        lines += [repr(link), str(link), repr(vars(link)), repr(link.args)]
+        link = link.__cause__ or link.__context__
+    return "".join(lines)
+
+
+async def _fails(use: Callable[[], Awaitable[Any]]) -> str:
+    try:
+        response = await use()
+    except Exception as error:
+        return _everything_about(error)
+    return repr(response)
+
+
+TROUBLE: list[dict[str, Any]] = [
+    {"status": 401},
+    {"status": 429},
+    {"status": 503, "headers": {"Retry-After": "1"}},
+    {"status": 200, "body": "not a token"},
+    {"drop": "before"},
+    {"drop": "mid"},
+    {"drop": "after"},
+    {"delay": float("inf")},
+    {"status": 307, "headers": {"Location": "http://127.0.0.1:9/"}},
+]
+
+
+@pytest.mark.parametrize("trouble", TROUBLE)
+async def test_failing_mint_shows_nothing(
+    sandbox: Sandbox, hidden: Secrets, trouble: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """However a mint fails, and whoever logs it at DEBUG."""
+    caplog.set_level(logging.DEBUG)
+    sandbox.fail_next("token", **trouble)
+    async with VBCSession(sandbox.credentials, base_url=sandbox.base_url, policy=HASTY, on_event=print) as vbc:
+        hidden.none_in(await _fails(vbc.token))
+        hidden.none_in(await _fails(lambda: vbc.get("/x")))
+        hidden.none_in(repr(vbc.status()))
+    hidden.none_in(caplog.text)
+
+
+async def test_failing_requests_show_nothing(
+    sandbox: Sandbox, hidden: Secrets, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Aiohttp's own errors carry the request's headers: the token in them is masked."""
+    caplog.set_level(logging.DEBUG)
+    async with VBCSession(sandbox.credentials, base_url=sandbox.base_url, policy=HASTY, on_event=print) as vbc:
+        hidden.add((await vbc.token()).value)
+        uses: list[Callable[[], Awaitable[Any]]] = [
+            lambda: vbc.get("/nowhere", raise_for_status=True),
+            lambda: vbc.get("//evil.example"),
+            lambda: vbc.get("/x", headers=7),
+            lambda: vbc.get("/x", nonsense=1),
+            lambda: vbc.get("/x", timeout=aiohttp.ClientTimeout(total=1e-9)),
+        ]
+        for use in uses:
+            hidden.none_in(await _fails(use))
+        for drop in ("before", "mid", "after"):
+            sandbox.fail_next("api", drop=drop, times=2)
+            hidden.none_in(await _fails(lambda: vbc.post(f"/clients/{vbc.client_account_id}/echo", json={})))
+        sandbox.revoke_all()
+        sandbox.fail_next("token", status=503)
+        hidden.none_in(await _fails(lambda: vbc.get(f"/clients/{vbc.client_account_id}/labels")))
+    hidden.none_in(await _fails(vbc.token))
+    hidden.none_in(caplog.text + capsys.readouterr().out)
+
+
+async def test_reprs_show_nothing(sandbox: Sandbox, hidden: Secrets, tmp_path: Path) -> None:
+    """Of every object that a user, or a debugger one level down, may print."""
+    store = f"file://{tmp_path}/token.json"
+    events: list[object] = []
+    async with VBCSession(sandbox.credentials, base_url=sandbox.base_url, store=store, on_event=events.append) as vbc:
+        token = await vbc.token()
+        hidden.add(token.value)
+        holder = vbc._holder
+        books = holder._acquirer.books
+        things = [
+            *(sandbox, sandbox.credentials, token, vbc, vbc.status(), vbc.ledger(), events, store, holder),
+            *(holder._held, books._document, books._starts, books.ledger, attrs.asdict(token), vars(books)),
+            *(document.load(document.dump(books._document)), {"api_key": sandbox.credentials.api_key}),
+        ]
+        for thing in things:
+            hidden.none_in(repr(thing))
+
+
+def test_bad_settings_show_nothing(hidden: Secrets) -> None:
+    """Also in the locals of the frames that refuse them."""
+    for use in (
+        lambda: Credentials("", "key", hidden.api_key),
+        lambda: Credentials("account", "key", hidden.api_key + " "),
+        lambda: Credentials(hidden.api_key + "/", "key", hidden.api_key),
+        lambda: VBCSession(Credentials("account", "key", hidden.api_key), base_url="nonsense"),
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            use()
+        hidden.none_in(_everything_about(caught.value))
+
+
+async def test_failing_vault_shows_nothing(sandbox: Sandbox, hidden: Secrets) -> None:
+    """What a credentials callable has in its hands stays there."""
+
+    async def vault() -> Credentials:
+        await asyncio.sleep(0)
+        raise OSError("sealed")
+
+    async with VBCSession(vault, base_url=sandbox.base_url) as vbc:
+        text = await _fails(vbc.token)
+        hidden.none_in(text)
+        assert "sealed" in text
