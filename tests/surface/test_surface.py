@@ -294,6 +294,23 @@ async def test_close_before_entering() -> None:
         await vbc.__aenter__()
 
 
+async def test_closed_from_a_callback_of_its_own_loop_end() -> None:
+    """An abandoned session that was closed by hand is not closed again by the end of its loop."""
+    vbc = await VBCSession(CREDENTIALS, base_url="http://127.0.0.1:9").__aenter__()
+    guard = vbc._guard
+    assert guard is not None
+    await vbc.close()
+    await guard.aclose()
+    assert "closed" in repr(vbc)
+
+
+async def test_loop_that_does_not_show_its_thread(api: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a loop such as uvloop's, the thread is remembered instead."""
+    monkeypatch.setattr("truecaller_vbc.session.hasattr", lambda *_: False, raising=False)
+    async with VBCSession(CREDENTIALS, base_url=api.url) as vbc:
+        assert await vbc.token() is await vbc.token()
+
+
 async def test_closed_by_two_and_cancelled(api: Origin) -> None:
     """Closing may be called at once by many, and a caller who is cancelled in the middle leaves nothing behind."""
     async with VBCSession(CREDENTIALS, base_url=api.url) as vbc:

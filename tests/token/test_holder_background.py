@@ -294,3 +294,33 @@ def test_on_event_that_raises_harms_nothing(caplog: pytest.LogCaptureFixture) ->
 
     run_virtual(main())
     assert "on_event raised" in caplog.text
+
+
+def test_refresh_stands_aside_for_a_failure_that_is_remembered() -> None:
+    """Before its `retry_at` the background makes no attempt, even if it is woken."""
+
+    async def main() -> None:
+        async with world() as it:
+            await it.holder.token()
+            it.server.mood, it.server.retry_after = "503", 300.0
+            await asyncio.sleep(it.holder.refresh_at - it.clock.now() + 1)
+            assert it.server.calls == 2
+            failure = it.holder._acquirer.books.failure
+            assert failure is not None
+            it.holder.refresh_at = it.clock.now()
+            await it.holder.refresh()
+            assert (it.server.calls, it.holder.refresh_at) == (2, failure.until)
+
+    run_virtual(main())
+
+
+def test_alarm_and_timer_may_ring_at_once() -> None:
+    """A refresher that is woken in the moment in which its timer rings is woken once."""
+
+    async def main() -> None:
+        alarm: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        refresher_module._ring(alarm)
+        refresher_module._ring(alarm)
+        assert alarm.done()
+
+    run_virtual(main())

@@ -282,3 +282,55 @@ def test_grace_may_be_none() -> None:
             assert token != await it.holder.replacement(token)
 
     run_virtual(main())
+
+
+def test_rejection_joins_a_refresh_that_stands_aside_and_then_asks_for_itself() -> None:
+    """With the quota spent, a caller who joined the background's attempt still gets the reason."""
+
+    async def main() -> None:
+        policy = attrs.evolve(TokenPolicy(), max_mints=1, reserve_mints=0)
+        async with world(policy=policy) as it:
+            token = await it.holder.token()
+            await asyncio.sleep(31)
+            refreshing = asyncio.create_task(it.holder.refresh())
+            await asyncio.sleep(0)
+            assert it.holder.rejected(token)
+            with pytest.raises(MintQuotaExhaustedError):
+                await it.holder.replacement(token)
+            await refreshing
+            assert it.server.calls == 1
+
+    run_virtual(main())
+
+
+def test_spent_quota_does_not_hide_another_sessions_token() -> None:
+    """A rejected token that we could not replace is replaced by what another session has stored."""
+
+    async def main() -> None:
+        store = MemoryStore()
+        poor = attrs.evolve(TokenPolicy(), max_mints=1, reserve_mints=0)
+        async with world(store=store, policy=poor) as one, world(store=store, server=one.server) as two:
+            dead = await one.holder.token()
+            await two.holder.token()
+            await asyncio.sleep(31)
+            one.server.policy = TokenPolicy()
+            assert two.holder.rejected(dead)
+            newer = await two.holder.replacement(dead)
+            assert one.holder.rejected(dead)
+            assert await one.holder.replacement(dead) == newer
+            assert one.server.mints == 2
+
+    run_virtual(main())
+
+
+def test_only_the_latest_refusals_are_remembered() -> None:
+    """A process that lives for years does not remember every token that it ever saw."""
+
+    async def main() -> None:
+        async with world() as it:
+            for number in range(1000):
+                it.holder._acquirer.books.reject(f"token-{number}")
+            assert list(it.holder._acquirer.books._rejected)[-1] == "token-999"
+            assert len(it.holder._acquirer.books._rejected) == 32
+
+    run_virtual(main())

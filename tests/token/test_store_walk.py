@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import attrs
 import pytest
-from virtual_time import run_virtual
+from virtual_time import EPOCH, run_virtual
 from world import CREDENTIALS, World, world
 
 from truecaller_vbc import (
@@ -17,6 +17,7 @@ from truecaller_vbc import (
     MemoryStore,
     MintQuotaExhaustedError,
     StoreError,
+    StoreRefusedError,
     TokenEndpointError,
     TokenError,
     TokenPolicy,
@@ -184,6 +185,7 @@ def test_store_that_is_down_takes_no_token_away(trouble: str) -> None:
             assert it.kinds().count("StoreUnavailable") == 1
             assert "RefreshFailed" not in it.kinds()
 
+            await asyncio.sleep(65)
             setattr(store, trouble, False)
             await asyncio.sleep(70)
             assert it.kinds()[-1] == "StoreRecovered"
@@ -361,5 +363,119 @@ def test_other_processes_clock_was_stepped(step: float) -> None:
                 assert two.holder.status().mints_in_window == 1
                 two.clock.suspend(1831)
                 assert two.holder.status().mints_in_window == 0
+
+    run_virtual(main())
+
+
+class RefusingStore(MemoryStore):
+    """A store that people must mend."""
+
+    __slots__ = ("refuses",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refuses: set[str] = set()
+
+    async def read(self, key: str) -> str | None:
+        if "read" in self.refuses:
+            raise StoreRefusedError("mend it")
+        return await super().read(key)
+
+    async def write(self, key: str, document: str) -> bool:
+        if "write" in self.refuses:
+            raise StoreRefusedError("mend it")
+        return await super().write(key, document)
+
+
+def test_store_that_refuses_is_told_to_callers_only() -> None:
+    """Callers without a token hear of it; a refresh waits; the token at hand serves on, and nothing is minted."""
+
+    async def main() -> None:
+        store = RefusingStore()
+        async with world(store=store) as it:
+            store.refuses = {"read"}
+            for _ in range(2):
+                with pytest.raises(StoreRefusedError, match="mend it"):
+                    await it.holder.token()
+            assert it.server.calls == 0
+
+            store.refuses = set()
+            token = await it.holder.token()
+            store.refuses = {"read"}
+            while it.clock.now() < 3580:
+                assert await it.holder.token() == token
+                await asyncio.sleep(25)
+            store.refuses = set()
+            await asyncio.sleep(80)
+            assert await it.holder.token() != token
+            assert it.server.calls == 2
+
+    run_virtual(main())
+
+
+def test_store_that_refuses_after_the_mint_loses_no_token() -> None:
+    """What was paid for is handed out, kept, and brought to the store when it is mended."""
+
+    async def main() -> None:
+        store = RefusingStore()
+        async with world(store=store) as it:
+            store.refuses = {"write"}
+            token = await it.holder.token()
+            await asyncio.sleep(100)
+            assert store._documents == {}
+            store.refuses = set()
+            await asyncio.sleep(31)
+            assert str(token.value) in next(iter(store._documents.values()))
+
+    run_virtual(main())
+
+
+def test_what_others_write_is_read_forgivingly() -> None:
+    """An outcome that nobody knows counts, a stamp that is none is replaced, and a full window is everybody's."""
+
+    async def main() -> None:
+        store = MemoryStore()
+        async with world(store=store) as one:
+            token = await one.holder.token()
+            ((key, text),) = store._documents.items()
+            strange = text.replace('"minted"', '"embezzled"').replace(token.created_at.isoformat(), "yesterday")
+            store._documents[key] = strange
+            async with world(store=store, server=one.server) as two:
+                adopted = await two.holder.token()
+                assert (adopted.value, two.holder.status().mints_in_window) == (token.value, 1)
+                assert adopted.created_at.timestamp() == pytest.approx(EPOCH)
+
+            one.server.mood, one.server.retry_after = "429", 500.0
+            one.clock.suspend(4000)
+            await asyncio.sleep(2)
+            with pytest.raises(MintQuotaExhaustedError):
+                await one.holder.token()
+            async with world(store=store, server=one.server) as three:
+                for _ in range(2):
+                    with pytest.raises(MintQuotaExhaustedError):
+                        await three.holder.token()
+                    await asyncio.sleep(70)
+                assert three.holder.status().mints_left == 0
+            assert one.server.calls == 2
+
+    run_virtual(main())
+
+
+def test_lease_of_another_is_respected_when_bringing_back() -> None:
+    """While somebody else mints, what we missed waits for the next slice."""
+
+    async def main() -> None:
+        store = FlakyStore()
+        async with world(store=store) as it:
+            store.deaf = True
+            await it.holder.token()
+            store.deaf = False
+            key = it.holder._acquirer._key(CREDENTIALS)
+            async with MemoryStore.lease(store, key, 60) as granted:
+                assert granted
+                await asyncio.sleep(65)
+                assert store._documents == {}
+            await asyncio.sleep(31)
+            assert len(store._documents) == 1
 
     run_virtual(main())

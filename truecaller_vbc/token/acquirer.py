@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import secrets
@@ -15,7 +16,13 @@ import aiohttp
 import attrs
 
 from ..credentials import Credentials, CredentialsSource
-from ..errors import CredentialsRejectedError, MintQuotaExhaustedError, TokenEndpointError, TokenError
+from ..errors import (
+    CredentialsRejectedError,
+    MintQuotaExhaustedError,
+    StoreRefusedError,
+    TokenEndpointError,
+    TokenError,
+)
 from ..stores.protocol import TokenStore
 from .books import Books, Issued
 from .clock import Clock
@@ -238,7 +245,7 @@ class Acquirer:
             return False
         try:
             await self._save(credentials)
-        except StoreDown:
+        except (StoreDown, StoreRefusedError):
             return False
         return True
 
@@ -248,13 +255,11 @@ class Acquirer:
         if not self.unsaved or credentials is None:
             return
         key = self._key(credentials)
-        try:
+        with contextlib.suppress(StoreDown, StoreRefusedError):
             async with self._store.lease(key, self._lease_seconds) as granted:
                 if granted:
                     self.books.absorb(await self._store.read(key), credentials)
                     await self._save(credentials)
-        except StoreDown:
-            return
 
     async def _save(self, credentials: Credentials) -> None:
         """Write the document; where somebody wrote a newer one meanwhile, on top of that."""
