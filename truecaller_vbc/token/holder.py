@@ -329,8 +329,7 @@ class TokenHolder:
 
     async def save_back(self) -> None:
         """Called by the background now and then: tell the store what it missed."""
-        if self._acquirer.unsaved:
-            await self._acquirer.save_back()
+        await self._acquirer.save_back()
 
     def _resting(self) -> bool:
         """Whether the background rests because the credentials were refused, not because nobody asked."""
