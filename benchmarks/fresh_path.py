@@ -20,14 +20,14 @@ class Attribute:
     __slots__ = ("expires_at", "lock", "value")
 
     def __init__(self, value: AccessToken) -> None:
-        self.value = value
+        self.value: AccessToken | None = value
         self.expires_at = time.monotonic() + 3600
         self.lock = asyncio.Lock()
 
-    async def token(self) -> AccessToken:
+    async def token(self) -> AccessToken | None:
         return self.value
 
-    async def double_checked(self) -> AccessToken:
+    async def double_checked(self) -> AccessToken | None:
         """What most people write; the part after the lock is never reached here."""
         if self.value is not None and time.monotonic() < self.expires_at:
             return self.value

@@ -23,4 +23,8 @@ class Secret(str):
 
 def hidden(value: str) -> str:
     """A string as a `Secret`; what is none, in spite of its annotation, stays as it is for the validation."""
-    return Secret(value) if issubclass(type(value), str) else value
+    return Secret(value) if _is_plain(type(value)) else value
+
+
+def _is_plain(kind: type) -> bool:
+    return issubclass(kind, str) and kind is not Secret

@@ -88,7 +88,7 @@ class VBCSession:
             clock=clock or system_clock(),
             on_event=on_event,
         )
-        self._transport = Transport(self._holder, self._base_url)
+        self._transport = Transport(self._holder, self._base_url, self._check_usable)
         self._user_http = http
         self._http: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -208,7 +208,7 @@ class VBCSession:
 
         Who reads it uses it, so the background keeps a token fresh that is only read here. It mints no first one.
         """
-        return self._holder.hot or self._holder.current
+        return self._holder.hot or self._holder.current()
 
     async def warm_up(self) -> AccessToken:
         """Have a token before the first request needs it, so that a server fails at boot and not at its first call.
@@ -260,11 +260,7 @@ class VBCSession:
             SessionClosedError: the session is not open on this event loop.
             aiohttp.ClientError: as aiohttp; also TimeoutError.
         """
-        return RequestContext(self._send(method, path, kwargs))
-
-    async def _send(self, method: str, path: str | URL, kwargs: dict[str, Any]) -> aiohttp.ClientResponse:
-        http = self._check_usable()
-        return await self._transport.request(http, method, path, kwargs)
+        return RequestContext(self._transport.request(method, path, kwargs))
 
     def get(self, path: str | URL, **kwargs: Any) -> RequestContext:
         """`request` with GET."""
@@ -296,13 +292,15 @@ class VBCSession:
             TokenError: as `request`.
             SessionClosedError: the session is not open on this event loop.
         """
-        self._check_usable()
         return await self._transport.middleware(request, handler)
 
     # Being usable
 
     def _check_usable(self) -> aiohttp.ClientSession:
-        if self._state != "open" or self._http is None or self._loop is not asyncio.get_running_loop():
+        # Only while a loop runs does it have a thread, and a thread runs one loop at a time.
+        if self._home._thread_id != get_ident() or self._http is None:  # noqa: SLF001
+            raise self._not_usable_here()
+        if self._home is not self._loop and self._loop is not asyncio.get_running_loop():
             raise self._not_usable_here()
         return self._http
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Generator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from .token.model import AccessToken
 
 _UNPARSABLE: Final = "Failed to parse token"
 _PEEKABLE: Final = 64 * 1024
+_AN_ERROR: Final = 400
 _LOOPBACK: Final = frozenset({"localhost", "::1"})
 
 
@@ -64,12 +65,14 @@ class Transport:
     Args:
         holder: of the token.
         base_url: the origin that the token is for.
+        usable: gives the session to send with, or raises why there is none here and now.
     """
 
-    __slots__ = ("_holder", "_origin", "_prefix")
+    __slots__ = ("_holder", "_origin", "_prefix", "_usable")
 
-    def __init__(self, holder: TokenHolder, base_url: URL) -> None:
+    def __init__(self, holder: TokenHolder, base_url: URL, usable: Callable[[], aiohttp.ClientSession]) -> None:
         self._holder = holder
+        self._usable = usable
         self._origin = base_url.origin()
         self._prefix = str(self._origin)
 
@@ -95,41 +98,39 @@ class Transport:
             raise ConfigurationError("the URL carries credentials: leave them out, the session adds its token")
         return url
 
-    async def request(
-        self, http: aiohttp.ClientSession, method: str, path: str | URL, kwargs: dict[str, Any]
-    ) -> aiohttp.ClientResponse:
+    async def request(self, method: str, path: str | URL, kwargs: dict[str, Any]) -> aiohttp.ClientResponse:
         """One request and, where its token turns out to be dead, one replay.
 
         Raises:
+            SessionClosedError: there is no session to send it with.
             ConfigurationError: the path leads elsewhere; nothing was sent.
             TokenError: no token could be had, or none to replace a dead one.
         """
+        http = self._usable()
         url = self.url(path)
-        if "raise_for_status" not in kwargs and not http.raise_for_status:
-            return await self._request(http, method, url, kwargs)
         # Judged only after the replay: aiohttp would raise for the 401 that tells us of a dead token.
-        judge = kwargs.pop("raise_for_status", http.raise_for_status)
-        response = await self._request(http, method, url, {**kwargs, "raise_for_status": False})
-        await _raise_for_status(response, judge)
-        return response
-
-    async def _request(
-        self, http: aiohttp.ClientSession, method: str, url: URL, kwargs: dict[str, Any]
-    ) -> aiohttp.ClientResponse:
-        headers = kwargs.pop("headers", None)
+        judge = kwargs.pop("raise_for_status", None)
+        judge = http.raise_for_status if judge is None else judge
+        kwargs["raise_for_status"] = False
+        headers = kwargs.get("headers")
         if headers is not None:
             headers = CIMultiDict(headers)
         if (headers is not None and hdrs.AUTHORIZATION in headers) or kwargs.get("auth") is not None:
-            return await http.request(method, url, headers=headers, **kwargs)
-        token = self._holder.hot or await self._token_within(http, kwargs)
-        kwargs["headers"] = _with_token(headers, token)
-        kwargs["data"] = data = _reusable(kwargs.get("data"))
-        response = await http.request(method, url, **kwargs)
-        if not await self._refused(response, token) or not self._holder.rejected(token) or not resendable(data):
-            return response
-        response.release()
-        kwargs["headers"] = _with_token(headers, await self._holder.replacement(token))
-        return await http.request(method, url, **kwargs)
+            response = await http.request(method, url, **kwargs)
+        else:
+            token = self._holder.hot or await self._token_within(http, kwargs)
+            kwargs["headers"] = _with_token(headers, token)
+            kwargs["data"] = _reusable(kwargs.get("data"))
+            response = await http.request(method, url, **kwargs)
+            if response.status < _AN_ERROR:
+                self._holder.accepted(token)
+            elif await self._refused(response, token) and self._holder.rejected(token) and resendable(kwargs["data"]):
+                response.release()
+                kwargs["headers"] = _with_token(headers, await self._holder.replacement(token))
+                response = await http.request(method, url, **kwargs)
+        if judge:
+            await _raise_for_status(response, judge)
+        return response
 
     async def _token_within(self, http: aiohttp.ClientSession, kwargs: dict[str, Any]) -> AccessToken:
         """A token, within the caller's total timeout, of which the request then has the rest."""
@@ -149,6 +150,7 @@ class Transport:
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """The same for a `ClientSession` that the user keeps. aiohttp calls it on every hop of a redirect."""
+        self._usable()
         if request.url.origin() != self._origin or hdrs.AUTHORIZATION in request.headers:
             return await handler(request)
         token = self._holder.hot or await self._holder.token()

@@ -67,6 +67,20 @@ class Acquirer:
         announce: told when the store goes and comes back.
     """
 
+    __slots__ = (
+        "_ask_first",
+        "_clock",
+        "_deadline",
+        "_endpoint",
+        "_lease_seconds",
+        "_policy",
+        "_source",
+        "_store",
+        "books",
+        "credentials",
+        "unsaved",
+    )
+
     def __init__(
         self,
         *,
@@ -84,10 +98,6 @@ class Acquirer:
         self._deadline = policy.mint_timeout.total_seconds()
         self._lease_seconds = 2 * self._deadline
         self._store = StoreLink(store, self._deadline / 3, announce)
-        self._most_age = {
-            Need.NOTHING_LEFT: (policy.lifetime - policy.expiry_margin).total_seconds(),
-            Need.AHEAD: (policy.lifetime - policy.refresh_ahead - policy.refresh_jitter).total_seconds(),
-        }
         self.credentials = source if isinstance(source, Credentials) else None
         self._ask_first = self.credentials is None
         self.books = Books(policy, clock)
@@ -107,6 +117,12 @@ class Acquirer:
             TokenError: none could be had; it is remembered.
             StoodAside: `need` is AHEAD and now is not the time.
         """
+        try:
+            return await self._acquire(http, need, held)
+        finally:
+            self.books.put_away()
+
+    async def _acquire(self, http: aiohttp.ClientSession, need: Need, held: str | None) -> Issued:
         credentials = await self._current_credentials()
         try:
             return await self._walk(http, credentials, need, held)
@@ -176,10 +192,16 @@ class Acquirer:
     async def _look(self, credentials: Credentials, need: Need, held: str | None) -> Issued | None:
         """Read the store: a token to adopt, or None where one may be minted now; else raises why not."""
         self.books.absorb(await self._store.read(self._key(credentials)), credentials)
-        if issued := self.books.adopt(credentials, held, self._most_age[need]):
+        if issued := self.books.adopt(credentials, held, self._most_age(need)):
             return issued
         self._admit(credentials, need)
         return None
+
+    def _most_age(self, need: Need) -> float:
+        """How old a token may be to be adopted: usable for those who have nothing, fresh for those who have one."""
+        policy = self._policy
+        less = policy.expiry_margin if need is Need.NOTHING_LEFT else policy.refresh_ahead + policy.refresh_jitter
+        return (policy.lifetime - less).total_seconds()
 
     def _admit(self, credentials: Credentials, need: Need) -> None:
         """Pass where an attempt may be made now."""

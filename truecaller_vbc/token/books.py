@@ -21,6 +21,7 @@ from .model import AccessToken
 from .policy import TokenPolicy
 
 _REMEMBERED_VALUES: Final = 32
+_NO_DOCUMENT: Final = Document()
 _SHARED_ERRORS: Final = {kind.__name__: kind for kind in (CredentialsRejectedError, TokenEndpointError)}
 
 
@@ -51,16 +52,34 @@ class Books:
         clock: the only time it knows.
     """
 
+    __slots__ = (
+        "_clock",
+        "_document",
+        "_entered_at",
+        "_failure_seen",
+        "_full_seen",
+        "_latest_value",
+        "_lifetime",
+        "_mine",
+        "_policy",
+        "_rejected",
+        "_starts",
+        "_window",
+        "failure",
+        "generation",
+        "ledger",
+    )
+
     def __init__(self, policy: TokenPolicy, clock: Clock) -> None:
         self._policy = policy
         self._clock = clock
         self._lifetime = policy.lifetime.total_seconds()
         self._window = policy.mint_window.total_seconds()
-        self._latest_deadline = 2 * policy.mint_timeout.total_seconds()
         self.ledger = Ledger(self._window, policy.max_mints)
         self.failure: Failure | None = None
         self.generation = 0
-        self._document = Document()
+        self._document = _NO_DOCUMENT
+        self._mine: tuple[str, KeyState] = ("", KeyState())
         self._starts: dict[str, float] = {}
         self._rejected: dict[str, None] = {}
         self._latest_value: str | None = None
@@ -74,8 +93,8 @@ class Books:
 
     def enter(self, attempt: Attempt) -> None:
         """Enter an attempt before it is made, or what came of it."""
+        self._entered_at |= {a.id: a.at for a in self.ledger.attempts}
         self.ledger = self.ledger.pruned(self._clock.now()).put(attempt)
-        self._entered_at[attempt.id] = attempt.at
 
     def grant(self, grant: Grant, credentials: Credentials, sent: float, sent_wall: float) -> Issued | None:
         """Enter a minted token; None where it has already ended by the server's own account."""
@@ -137,19 +156,20 @@ class Books:
         """Learn what other processes wrote; of the token, keep the newer one."""
         now = self._clock.now()
         shift = now - self._clock.wall()
-        latest = now + self._latest_deadline
-        entered_at = {a.id: self._entered_at.get(a.id, min(a.at + shift, latest)) for a in document.attempts}
+        latest = now + 2 * self._policy.mint_timeout.total_seconds()
+        known = self._entered_at | {a.id: a.at for a in self.ledger.attempts}
+        entered_at = {a.id: known.get(a.id, min(a.at + shift, latest)) for a in document.attempts}
         attempts = tuple(Attempt(a.id, entered_at[a.id], _outcome(a.outcome), a.by) for a in document.attempts)
         full_until = now if document.full_until is None else self._full_until(document.full_until, now, shift)
         theirs = attrs.evolve(self.ledger, attempts=attempts, full_until=full_until)
         self.ledger = self.ledger.merged(theirs).pruned(now)
-        self._entered_at = entered_at | {a.id: a.at for a in self.ledger.attempts}
-        mine, theirs_state = self._state(credentials), _state_of(document, credentials)
+        self._entered_at = entered_at
         self._document = document
-        if theirs_state.generation < mine.generation:
-            self._put_state(credentials, mine)  # the store missed it, or lost it
-        self.generation = max(self.generation, theirs_state.generation)
-        self._absorb_failure(theirs_state.failure, credentials, shift)
+        state = _state_of(document, credentials)
+        if state.generation >= self._state(credentials).generation:  # else the store missed ours, or lost it
+            self._put_state(credentials, state)
+        self.generation = max(self.generation, state.generation)
+        self._absorb_failure(state.failure, credentials, shift)
 
     def _full_until(self, stored: float, now: float, shift: float) -> float:
         if self._full_seen is None or self._full_seen[0] != stored:
@@ -188,8 +208,7 @@ class Books:
         now = self._clock.now()
         shift = self._clock.wall() - now
         ledger = self.ledger.pruned(now)
-        state = self._state(credentials)
-        self._put_state(credentials, attrs.evolve(state, failure=self._failure_to_store(state, credentials)))
+        state = attrs.evolve(self._state(credentials), failure=self._failure_to_store(credentials))
         full_until = ledger.full_until + shift if ledger.full_until > now else None
         self._full_seen = None if full_until is None else (full_until, ledger.full_until)
         return attrs.evolve(
@@ -197,14 +216,20 @@ class Books:
             revision=self._document.revision + 1,
             attempts=[StoredAttempt(a.id, a.at + shift, a.outcome.value, a.by) for a in ledger.attempts],
             full_until=full_until,
+            keys={**self._document.keys, short_hash(credentials.key_id): state},
         )
 
     def written(self, document: Document) -> None:
         """The store kept `document`."""
         self._document = document
+        self._entered_at = {}
 
-    def _failure_to_store(self, state: KeyState, credentials: Credentials) -> StoredFailure | None:
-        theirs = state.failure
+    def put_away(self) -> None:
+        """Done with the store for now. What is in it will be read again; only our own token is kept in mind."""
+        self._document = _NO_DOCUMENT
+
+    def _failure_to_store(self, credentials: Credentials) -> StoredFailure | None:
+        theirs = _state_of(self._document, credentials).failure
         if theirs is not None and theirs.api_key not in (None, key_hash(credentials)):
             return theirs  # about another API key, and none of ours
         mine = self.failure
@@ -216,11 +241,11 @@ class Books:
         return stored
 
     def _state(self, credentials: Credentials) -> KeyState:
-        return _state_of(self._document, credentials)
+        key_id, state = self._mine
+        return state if key_id == credentials.key_id else KeyState()
 
     def _put_state(self, credentials: Credentials, state: KeyState) -> None:
-        keys = {**self._document.keys, short_hash(credentials.key_id): state}
-        self._document = attrs.evolve(self._document, keys=keys)
+        self._mine = credentials.key_id, state
 
     def _usable_for(self) -> float:
         return (self._policy.lifetime - self._policy.expiry_margin).total_seconds()

@@ -56,23 +56,18 @@ class Held:
     """The token at hand.
 
     Args:
-        issued: as it was come by.
+        token: for the callers.
         obtained: when, for the grace of a rejection.
         soft: when it becomes stale; drawn once.
         hard: when it is no longer handed out.
         accepted: whether the API has accepted it since.
     """
 
-    issued: Issued
+    token: AccessToken
     obtained: float
     soft: float
     hard: float
     accepted: bool = False
-
-    @property
-    def token(self) -> AccessToken:
-        """The token."""
-        return self.issued.token
 
 
 class TokenHolder:
@@ -102,6 +97,7 @@ class TokenHolder:
         "_held",
         "_http",
         "_loop",
+        "_now",
         "_policy",
         "_refresh_failures",
         "_refresher",
@@ -132,6 +128,7 @@ class TokenHolder:
         )
         self._policy = policy
         self._clock = clock
+        self._now = clock.now
         self._held: Held | None = None
         self._attempt: asyncio.Task[Outcome] | None = None
         self._waiters: list[asyncio.Future[Outcome]] = []
@@ -152,11 +149,10 @@ class TokenHolder:
 
     # Reading
 
-    @property
     def current(self) -> AccessToken | None:
         """The token at hand if it may still be handed out. Reading it is asking for it."""
         held = self._held
-        if held is None or self._closed or self._clock.now() >= held.hard:
+        if held is None or self._now() >= held.hard:
             return None
         self._asked = True
         return held.token
@@ -172,21 +168,20 @@ class TokenHolder:
         while True:
             if (token := self._usable()) is not None:
                 return token
-            if (outcome := await self._attempted(Need.NOTHING_LEFT)) is not None:
-                return outcome
+            if (token := _told(await self._attempted())) is not None:
+                return token
 
-    async def _attempted(self, need: Need) -> AccessToken | None:
-        """What the attempt under way brings, or a new one; or, without any, the failure that is remembered."""
+    def _attempted(self) -> asyncio.Future[Outcome]:
+        """To be waited for: the attempt under way, or a new one; without any, raises the failure that is remembered."""
         if self._closed:
             raise SessionClosedError("the session is closed: make a new VBCSession")
         if self._attempt is None:
             if (error := self._acquirer.blocked()) is not None:
                 raise error
-            self._start(need)
-        outcome = await self._join()
-        if isinstance(outcome, VBCError):
-            raise fresh(outcome)
-        return outcome
+            self._start(Need.NOTHING_LEFT)
+        waiter: asyncio.Future[Outcome] = self._loop.create_future()
+        self._waiters.append(waiter)
+        return waiter
 
     def _usable(self) -> AccessToken | None:
         held = self._held
@@ -227,11 +222,6 @@ class TokenHolder:
         self._attempt.add_done_callback(self._deliver)
         return self._attempt
 
-    def _join(self) -> asyncio.Future[Outcome]:
-        waiter = self._loop.create_future()
-        self._waiters.append(waiter)
-        return waiter
-
     def _deliver(self, attempt: asyncio.Task[Outcome]) -> None:
         self._attempt = None
         waiters, self._waiters = self._waiters, []
@@ -265,7 +255,7 @@ class TokenHolder:
         soft = issued.starts_at + self._soft_age()
         hard = issued.starts_at + (self._policy.lifetime - self._policy.expiry_margin).total_seconds()
         self._cool()
-        self._held = Held(issued, now, soft, hard)
+        self._held = Held(issued.token, now, soft, hard)
         # Whoever waited for it will use it; a refresh is used only by those who ask from now on.
         self._asked = need is Need.NOTHING_LEFT or bool(self._waiters)
         if (issued.repeated or now >= soft) and not issued.adopted:
@@ -367,8 +357,8 @@ class TokenHolder:
             TokenError: there is none. A token that cannot be replaced now is kept: other endpoints may take it.
         """
         while (held := self._held) is not None and held.token.value == rejected.value:
-            if (outcome := await self._attempted(Need.NOTHING_LEFT)) is not None:
-                return outcome
+            if (token := _told(await self._attempted())) is not None:
+                return token
         return await self.token()
 
     def _drop(self, held: Held) -> None:
@@ -434,8 +424,16 @@ class TokenHolder:
         """Stop everything. Those who wait get `SessionClosedError`."""
         self._closed = True
         self._cool()
+        self._held = None
         self.refresh_at = _NEVER
         await self._refresher.stop()
         if (attempt := self._attempt) is not None:
             attempt.cancel()
             await asyncio.wait([attempt])
+
+
+def _told(outcome: Outcome) -> AccessToken | None:
+    """What a waiter is told of an outcome: a failure as an exception of its own."""
+    if isinstance(outcome, VBCError):
+        raise fresh(outcome)
+    return outcome

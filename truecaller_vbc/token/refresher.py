@@ -41,7 +41,7 @@ class Refresher:
         clock: the holder's.
     """
 
-    __slots__ = ("_alarm", "_clock", "_holder", "_loop", "_task")
+    __slots__ = ("_alarm", "_clock", "_holder", "_loop", "_task", "_timer")
 
     def __init__(self, holder: Refreshable, clock: Clock) -> None:
         self._holder = holder
@@ -49,6 +49,7 @@ class Refresher:
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._alarm: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def wake(self) -> None:
         """Look at `refresh_at` again, and start with the first call."""
@@ -68,12 +69,18 @@ class Refresher:
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
+        self._disarm()
 
     async def _run(self) -> None:
         broken = False
         while True:
             try:
-                await self._step()
+                if self._holder.refresh_at > self._clock.now():
+                    await self._armed()
+                    self._disarm()
+                    await self._holder.save_back()
+                else:
+                    await self._holder.refresh()
                 broken = False
             except Exception:
                 # Once per change of state, and never in a hot loop: callers mint for themselves meanwhile.
@@ -82,23 +89,18 @@ class Refresher:
                 broken = True
                 await asyncio.sleep(_AFTER_A_BUG)
 
-    async def _step(self) -> None:
+    def _armed(self) -> asyncio.Future[None]:
+        """An alarm that rings when it is time, after a slice at the latest, or when somebody wakes us."""
+        self._alarm = alarm = self._loop.create_future()
         delay = self._holder.refresh_at - self._clock.now()
-        if delay > 0:
-            await self._sleep(min(delay, _SLICE) if delay < _NEVER else None)
-            await self._holder.save_back()
-        else:
-            await self._holder.refresh()
+        if delay < _NEVER:
+            self._timer = self._loop.call_later(min(delay, _SLICE), _ring, alarm)
+        return alarm
 
-    async def _sleep(self, seconds: float | None) -> None:
-        """Until then, or until woken."""
-        self._alarm = self._loop.create_future()
-        timer = None if seconds is None else self._loop.call_later(seconds, _ring, self._alarm)
-        try:
-            await self._alarm
-        finally:
-            if timer is not None:
-                timer.cancel()
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 def _ring(alarm: asyncio.Future[None]) -> None:

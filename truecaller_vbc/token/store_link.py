@@ -36,7 +36,7 @@ class StoreLink:
         self._store = store
         self._deadline = deadline
         self._announce = announce
-        self._failing: set[str] = set()
+        self._failing: frozenset[str] = frozenset()
 
     @property
     def down(self) -> bool:
@@ -86,11 +86,11 @@ class StoreLink:
     def _failed(self, kind: str, reason: str) -> None:
         if not self._failing:
             self._announce(StoreUnavailable(reason))
-        self._failing.add(kind)
+        self._failing |= {kind}
 
     def _worked(self, kind: str) -> None:
         # Only the same kind of call shows that it works again: a full disk can still be read.
         if kind in self._failing:
-            self._failing.discard(kind)
+            self._failing -= {kind}
             if not self._failing:
                 self._announce(StoreRecovered())
