@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from ..errors import StoreError, StoreRefusedError
 from ..stores.protocol import TokenStore, revision_of
@@ -15,6 +15,7 @@ from .events import StoreRecovered, StoreUnavailable, TokenEvent
 
 _log = logging.getLogger("truecaller_vbc")
 _T = TypeVar("_T")
+_NOTHING: Final[frozenset[str]] = frozenset()
 
 
 class StoreDown(Exception):  # noqa: N818 - a state, and never anybody's error
@@ -36,7 +37,7 @@ class StoreLink:
         self._store = store
         self._deadline = deadline
         self._announce = announce
-        self._failing: frozenset[str] = frozenset()
+        self._failing = _NOTHING
 
     @property
     def down(self) -> bool:
