@@ -16,10 +16,11 @@ import pytest
 import truecaller_vbc
 from truecaller_vbc import TokenPolicy, VBCError, VBCSession
 from truecaller_vbc.sandbox import Sandbox
+from truecaller_vbc.stores.conformance import check_store
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-FIRST, FASTAPI, WORKER, MIDDLEWARE, VAULT, FIXTURES = SNIPPETS
+FIRST, STORE, FASTAPI, WORKER, MIDDLEWARE, VAULT, FIXTURES = SNIPPETS
 
 
 @pytest.fixture
@@ -95,6 +96,18 @@ async def test_middleware_and_vault(sandbox: Sandbox, capsys: pytest.CaptureFixt
     out = capsys.readouterr().out
     assert out.startswith("200\nTokenMinted(")
     assert "TokenStatus(state='fresh'" in out
+
+
+async def test_custom_store(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The store of the README is short, passes the suite, and works."""
+    store = _run(STORE)["SQLStore"]
+    assert len([line for line in STORE.splitlines() if line]) < 40
+
+    await check_store(lambda: store(str(tmp_path / "proof.db")))
+    for _ in range(2):
+        async with VBCSession.from_env(store=store(str(tmp_path / "tokens.db"))) as vbc:
+            await vbc.token()
+    assert sandbox.mints == 1
 
 
 def test_fixtures(pytester: pytest.Pytester) -> None:
