@@ -43,7 +43,7 @@ class Credentials:
         _check("client_account_id", client_account_id)
         _check("key_id", key_id)
         _check("api_key", api_key)
-        self.__attrs_init__(str(client_account_id), str(key_id), api_key)
+        self.__attrs_init__(str(client_account_id), str(key_id), api_key)  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
 
     def __repr__(self) -> str:
         # Of one that was refused, too, which has no attributes yet: a repr must never raise.

@@ -158,7 +158,7 @@ class VBCSession:
             raise self._not_usable_here()
         if self._closing is None:
             # Of its own, and shielded: a caller who is cancelled in mid-close does not leave half of it behind.
-            self._closing = self._loop.create_task(self._close())
+            self._closing = asyncio.create_task(self._close())
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import aiohttp
 import attrs
@@ -186,9 +186,10 @@ def resendable(body: object) -> bool:
         case aiohttp.MultipartWriter():
             return all(isinstance(part, aiohttp.BytesPayload) for part, _, _ in body)
         case Mapping():
-            return all(isinstance(value, str | bytes) for value in body.values())
+            return all(isinstance(value, str | bytes) for value in cast(Mapping[Any, object], body).values())
         case Sequence():
-            return all(isinstance(item, Sequence) and isinstance(item[-1], str | bytes) for item in body)
+            fields = cast(Sequence[object], body)
+            return all(isinstance(field, Sequence) and isinstance(field[-1], str | bytes) for field in fields)
         case _:
             return False
 
@@ -222,7 +223,7 @@ async def _says_unparsable(response: aiohttp.ClientResponse) -> bool:
 async def _raise_for_status(response: aiohttp.ClientResponse, judge: Any) -> None:
     try:
         if callable(judge):
-            await judge(response)
+            await cast(Callable[[aiohttp.ClientResponse], Awaitable[None]], judge)(response)
         elif judge:
             response.raise_for_status()
     except BaseException:

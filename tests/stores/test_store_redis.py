@@ -39,7 +39,7 @@ async def test_nothing_is_left_behind(client: Redis) -> None:
     store = RedisStore(client, ttl=timedelta(seconds=100))
     await store.write(KEY, DOCUMENT)
     async with store.lease(KEY, 30):
-        names = sorted(name.decode() for name in await client.keys())
+        names = sorted(str(name, "ascii") for name in await client.keys() if isinstance(name, bytes))
         ttls = [await client.pttl(name) for name in names]
 
     assert names == [f"{{truecaller_vbc:{KEY}}}:document", f"{{truecaller_vbc:{KEY}}}:lease"]

@@ -8,11 +8,10 @@ import sys
 def main() -> None:
     """Run the command line; without the extra ``cli``, say how to get it."""
     try:
-        import rich  # noqa: F401, PLC0415
-        import typer  # noqa: F401, PLC0415
-    except ImportError:
+        from .app import app  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name not in ("rich", "typer"):
+            raise
         sys.stderr.write("error: the command line needs typer and rich: pip install 'truecaller_vbc[cli]'\n")
         sys.exit(2)
-    from .app import app  # noqa: PLC0415
-
     app()

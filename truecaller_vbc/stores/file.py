@@ -9,7 +9,7 @@ import logging
 import os
 import secrets
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, TypeVar
@@ -42,7 +42,10 @@ class FileStore:
     __slots__ = ("_path",)
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        name = os.fspath(path) if issubclass(type(path), str | os.PathLike) else ""
+        try:
+            name = str(os.fspath(path))
+        except TypeError:
+            name = ""
         if not name.strip() or name.endswith(("/", os.sep)):
             raise ConfigurationError("FileStore(path) needs the path of a file, such as /var/lib/app/token.json")
         self._path = Path(name).absolute()
@@ -67,7 +70,7 @@ class FileStore:
         return await self._off_the_loop(lambda: self._replace(key, document))
 
     @asynccontextmanager
-    async def lease(self, key: str, seconds: float) -> AsyncIterator[bool]:  # noqa: ARG002
+    async def lease(self, key: str, seconds: float) -> AsyncGenerator[bool]:  # noqa: ARG002
         """Yields True to the one that has the lock. It ends with its owner, even by ``kill -9``."""
         from filelock import FileLock, Timeout  # noqa: PLC0415 - 75 ms that a program without a file store saves
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from .protocol import revision_of
@@ -32,7 +32,7 @@ class MemoryStore:
         return True
 
     @asynccontextmanager
-    async def lease(self, key: str, seconds: float) -> AsyncIterator[bool]:  # noqa: ARG002
+    async def lease(self, key: str, seconds: float) -> AsyncGenerator[bool]:  # noqa: ARG002
         """Yields True unless somebody else has the lease. Here an owner cannot die without leaving the block."""
         me = object()
         if self._leased.setdefault(key, me) is not me:  # one step, so that sessions in two threads may share it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -80,7 +80,7 @@ class RedisStore:
             return bool(await self._client.eval(_WRITE, 1, name, document, revision_of(document), self._ttl))
 
     @asynccontextmanager
-    async def lease(self, key: str, seconds: float) -> AsyncIterator[bool]:
+    async def lease(self, key: str, seconds: float) -> AsyncGenerator[bool]:
         """Yields True to the one that has the lock, for `seconds` at most.
 
         Raises:
@@ -116,13 +116,14 @@ class RedisStore:
 
 def _connected(url: str) -> Any:
     try:
-        from redis.asyncio import Redis  # noqa: PLC0415 - an extra, and 200 ms
+        import redis.asyncio  # noqa: PLC0415 - an extra, and 200 ms
         from redis.asyncio.retry import Retry  # noqa: PLC0415
         from redis.backoff import NoBackoff  # noqa: PLC0415
     except ImportError:
         raise ConfigurationError("redis:// needs redis-py: pip install 'truecaller_vbc[redis]'") from None
+    client: Any = redis.asyncio.Redis
     try:
-        return Redis.from_url(
+        return client.from_url(
             url,
             socket_timeout=_TIMEOUT,
             socket_connect_timeout=_TIMEOUT,
@@ -136,7 +137,7 @@ def _connected(url: str) -> Any:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _told() -> Generator[None]:
     """Whatever redis-py raises, as a `StoreError` that quotes nothing."""
     try:
         yield

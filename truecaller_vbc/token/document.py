@@ -74,9 +74,9 @@ class Document:
     """One account's document. `revision` grows with every write."""
 
     revision: int = 0
-    attempts: list[StoredAttempt] = attrs.field(factory=list)
+    attempts: list[StoredAttempt] = attrs.field(factory=list[StoredAttempt])
     full_until: float | None = None
-    keys: dict[str, KeyState] = attrs.field(factory=dict)
+    keys: dict[str, KeyState] = attrs.field(factory=dict[str, KeyState])
     version: int = _VERSION
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import aiohttp
 import attrs
@@ -205,16 +205,18 @@ async def _read(response: aiohttp.ClientResponse) -> bytes | None:
 
 def _json_object(body: bytes | None) -> dict[str, Any]:
     try:
-        payload = json.loads(body or b"")
+        return _as_object(json.loads(body or b""))
     except (ValueError, RecursionError):
         return {}
-    return payload if isinstance(payload, dict) else {}
+
+
+def _as_object(value: object) -> dict[str, Any]:
+    return cast(dict[str, Any], value) if isinstance(value, dict) else {}
 
 
 def _words(payload: dict[str, Any]) -> str:
     """What an error envelope says, in any of the five shapes (API reference, "Error envelopes seen")."""
-    inner = payload.get("status_info") or payload.get("statusInfo")
-    places = [payload, inner] if isinstance(inner, dict) else [payload]
+    places = [payload, _as_object(payload.get("status_info") or payload.get("statusInfo"))]
     return " ".join(str(place.get(name) or "") for place in places for name in ("slug", "message"))
 
 

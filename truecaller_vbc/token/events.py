@@ -141,7 +141,8 @@ class Announcer:
 
     def __call__(self, event: TokenEvent) -> None:
         """Announce `event`."""
-        cause = (type(event), type(getattr(event, "error", None)))
+        error: object = getattr(event, "error", None)
+        cause: tuple[type, type] = (type(event), type(error))
         level = _LEVELS[type(event)]
         if cause == self._last and level > logging.INFO:
             level = logging.DEBUG

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
@@ -58,7 +58,7 @@ class StoreLink:
         return await self._call("write", self._store.write(key, dump(document))) is not False
 
     @asynccontextmanager
-    async def lease(self, key: str, seconds: float) -> AsyncIterator[bool]:
+    async def lease(self, key: str, seconds: float) -> AsyncGenerator[bool]:
         """The store's lease. One that cannot be given back ends by itself and takes no token with it."""
         lease = self._store.lease(key, seconds)
         granted = await self._call("lease", lease.__aenter__())

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
@@ -111,7 +111,7 @@ class Fleet:
 
 
 @asynccontextmanager
-async def company_of(options: DemoOptions, sandbox: Sandbox, store: str | None) -> AsyncIterator[Company]:
+async def company_of(options: DemoOptions, sandbox: Sandbox, store: str | None) -> AsyncGenerator[Company]:
     """Those who play, playing."""
     if options.processes == 1:
         async with VBCSession(sandbox.credentials, base_url=sandbox.base_url, policy=POLICY, store=store) as vbc:
@@ -127,7 +127,7 @@ async def company_of(options: DemoOptions, sandbox: Sandbox, store: str | None) 
 
 
 @asynccontextmanager
-async def _playing(play: Any) -> AsyncIterator[None]:
+async def _playing(play: Any) -> AsyncGenerator[None]:
     task = asyncio.create_task(play)
     try:
         yield

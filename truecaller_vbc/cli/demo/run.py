@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import typer
 
 from ...errors import ConfigurationError
 from ...sandbox import Sandbox
-from ...stores import TokenStore, open_store
+from ...stores import RedisStore, TokenStore, open_store
 from .company import company_of
 from .options import RULES, DemoOptions
 from .play import Play
@@ -49,17 +49,17 @@ async def run_demo(options: DemoOptions) -> int:
 
 
 @asynccontextmanager
-async def _opened(url: str | None) -> AsyncIterator[TokenStore]:
+async def _opened(url: str | None) -> AsyncGenerator[TokenStore]:
     store = open_store(url)
     try:
         yield store
     finally:
-        if hasattr(store, "close"):
+        if isinstance(store, RedisStore):
             await store.close()
 
 
 @contextmanager
-def _store_url(store: str) -> Iterator[str | None]:
+def _store_url(store: str) -> Generator[str | None]:
     """The URL of what is meant, there as long as the demo."""
     if store == "file":
         with tempfile.TemporaryDirectory() as directory:
@@ -76,7 +76,7 @@ def _store_url(store: str) -> Iterator[str | None]:
 
 
 @asynccontextmanager
-async def _shown(showing: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+async def _shown(showing: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
     task = asyncio.create_task(showing)
     try:
         yield
