@@ -2,9 +2,9 @@
 
 ``python benchmarks/fleet_week.py [--processes 200] [--days 7] [--seed 1]``
 
-Every process is the real holder; the store is one in memory whose leases run out as those of Redis do, and that counts
-its calls. Each process asks for a token every 20 seconds. Reported are the mints, what the server refused for quota, and the
-seconds that processes were without a token, apart for the time in which none could be had by anybody.
+Every process is the real holder; the store is one in memory whose leases run out as those of Redis do, and that
+counts its calls. Each process asks for a token every 20 seconds. Reported are the mints, what the server refused for
+quota, and the seconds that processes were without a token, apart for the time in which none could be had by anybody.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import cold_start
 import fresh_path
 import imports
 import memory
+import stores
 from rounds import Row, table
 
 BENCHMARKS: dict[str, Callable[[int, float], Awaitable[list[Row]]]] = {
@@ -22,6 +23,7 @@ BENCHMARKS: dict[str, Callable[[int, float], Awaitable[list[Row]]]] = {
     "cold_start": cold_start.run,
     "around_refresh": around_refresh.run,
     "memory": memory.run,
+    "stores": stores.run,
     "imports": imports.run,
 }
 
