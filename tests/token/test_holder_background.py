@@ -223,6 +223,25 @@ def test_refused_credentials_are_remembered_and_doubled() -> None:
     run_virtual(main())
 
 
+def test_refused_credentials_after_an_outage_start_from_the_beginning() -> None:
+    """What is doubled is the count of refusals in a row, not of failures of any kind."""
+
+    async def main() -> None:
+        async with world() as it:
+            it.server.mood = "503"
+            for _ in range(4):
+                with pytest.raises(TokenError):
+                    await it.holder.token()
+                await asyncio.sleep(20)
+            it.server.mood = "401"
+            with pytest.raises(CredentialsRejectedError) as caught:
+                await it.holder.token()
+            assert caught.value.retry_at is not None
+            assert pytest.approx(60) == caught.value.retry_at.timestamp() - it.clock.wall()
+
+    run_virtual(main())
+
+
 def test_a_bug_does_not_kill_the_background(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Any exception is logged once per change of state, and the loop goes on."""
 

@@ -76,6 +76,7 @@ class Acquirer:
         "_policy",
         "_source",
         "_store",
+        "_turn",
         "books",
         "credentials",
         "unsaved",
@@ -102,6 +103,7 @@ class Acquirer:
         self._ask_first = self.credentials is None
         self.books = Books(policy, clock)
         self.unsaved = False
+        self._turn = asyncio.Lock()  # an attempt and a bringing back would get into each other's document
 
     def blocked(self) -> TokenError | None:
         """The failure that a caller without a token gets at once, as a fresh exception; or None."""
@@ -117,10 +119,11 @@ class Acquirer:
             TokenError: none could be had; it is remembered.
             StoodAside: `need` is AHEAD and now is not the time.
         """
-        try:
-            return await self._acquire(http, need, held)
-        finally:
-            self.books.put_away()
+        async with self._turn:
+            try:
+                return await self._acquire(http, need, held)
+            finally:
+                self.books.put_away()
 
     async def _acquire(self, http: aiohttp.ClientSession, need: Need, held: str | None) -> Issued:
         credentials = await self._current_credentials()
@@ -277,11 +280,13 @@ class Acquirer:
         if not self.unsaved or credentials is None:
             return
         key = self._key(credentials)
-        with contextlib.suppress(StoreDown, StoreRefusedError):
-            async with self._store.lease(key, self._lease_seconds) as granted:
-                if granted:
-                    self.books.absorb(await self._store.read(key), credentials)
-                    await self._save(credentials)
+        async with self._turn:
+            with contextlib.suppress(StoreDown, StoreRefusedError):
+                async with self._store.lease(key, self._lease_seconds) as granted:
+                    if granted:
+                        self.books.absorb(await self._store.read(key), credentials)
+                        await self._save(credentials)
+            self.books.put_away()
 
     async def _save(self, credentials: Credentials) -> None:
         """Write the document; where somebody wrote a newer one meanwhile, on top of that."""

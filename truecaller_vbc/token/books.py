@@ -121,7 +121,7 @@ class Books:
         credentials: Credentials | None = None,
     ) -> TokenError:
         """Enter a failure, so that everybody gets it until its time has come. Returns it, dated."""
-        count = self.failure.count + 1 if self.failure else 1
+        count = self.failure.count + 1 if self.failure and type(self.failure.error) is type(error) else 1
         rejected = isinstance(error, CredentialsRejectedError)
         if rejected:
             wait = doubled(self._policy.error_memory, count)

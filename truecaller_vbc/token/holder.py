@@ -345,8 +345,9 @@ class TokenHolder:
             self._announce(TokenRejected(token.fingerprint, replaced=False))
             return False
         self._acquirer.books.reject(token.value)
-        self._announce(TokenRejected(token.fingerprint, replaced=True))
-        if self._acquirer.blocked() is None and self._mints_left() > 0:
+        replaceable = self._acquirer.blocked() is None and self._mints_left() > 0
+        self._announce(TokenRejected(token.fingerprint, replaced=replaceable))
+        if replaceable:
             self._drop(held)
         return True
 
