@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "token"))
 from virtual_time import run_virtual
 from world import Mood, World
 
-from truecaller_vbc import MemoryStore, StoreError, TokenError
+from truecaller_vbc import MemoryStore, MintQuotaExhaustedError, StoreError, TokenError
 
 DAY = 86_400.0
 ASK_EVERY = 20.0
@@ -83,6 +83,7 @@ class Fleet:
         self.processes = processes
         self.without = 0.0
         self.without_while_down = 0.0
+        self.without_for_quota = 0.0
         self.starts = 0
         self.deploy = asyncio.Event()
 
@@ -111,6 +112,9 @@ class Fleet:
             asked = clock()
             try:
                 await it.holder.token()
+            except MintQuotaExhaustedError:
+                await asyncio.sleep(ASK_EVERY)
+                self.without_for_quota += clock() - asked
             except TokenError:
                 await asyncio.sleep(ASK_EVERY)
                 self._count(clock() - asked)
@@ -165,7 +169,8 @@ async def main(processes: int, days: float, seed: int) -> None:
     print(f"mints: {server.mints}, {server.mints / days / 24:.2f} an hour, {server.most_in_any_window()} in any 30 min")
     print(f"refused for quota by the server: {server.refused_for_quota}; token calls in all: {server.calls}")
     print(f"without a token: {fleet.without:,.0f} s of {processes * seconds:,.0f} process seconds")
-    print(f"  and {fleet.without_while_down:,.0f} s while the endpoint was down or said that it was full")
+    print(f"  and {fleet.without_while_down:,.0f} s while the endpoint was down")
+    print(f"  and {fleet.without_for_quota:,.0f} s while the ledger, or the endpoint, said that the quota was spent")
     print(f"store calls: {fleet.store.calls:,}, {fleet.store.calls / seconds:.3f} a second")
     print(f"simulated in {time.perf_counter() - started:.0f} s")
 

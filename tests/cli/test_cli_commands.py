@@ -145,7 +145,7 @@ async def test_version() -> None:
 
 async def test_without_the_extra(tmp_path: Path) -> None:
     """One line that says how to get it, exit code 2."""
-    (tmp_path / "typer.py").write_text("raise ImportError")
+    (tmp_path / "typer.py").write_text("raise ModuleNotFoundError('no module', name='typer')")
     code, _, err = await _run("demo", PYTHONPATH=f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
 
     assert code == 2
