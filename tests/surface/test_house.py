@@ -1,0 +1,48 @@
+"""Arrows run down only: who may import whom."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import truecaller_vbc
+
+ROOT = Path(truecaller_vbc.__file__).parent
+MAY_IMPORT = {
+    "errors": set(),
+    "secret": set(),
+    "credentials": {"errors", "secret"},
+    "stores": {"errors"},
+    "token": {"credentials", "errors", "secret", "stores"},
+    "transport": {"errors", "token"},
+    "session": {"credentials", "errors", "stores", "token", "transport"},
+    "sandbox": {"credentials"},
+    "pytest_plugin": {"session", "token", "sandbox"},
+    "cli": {"credentials", "errors", "sandbox", "session", "stores", "token"},
+}
+
+
+def _imported(path: Path) -> set[str]:
+    """The rooms of the house that a file imports from."""
+    package = ("truecaller_vbc", *path.relative_to(ROOT).parent.parts)
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        base = package[: len(package) - node.level + 1] if node.level else ()
+        full = (*base, *(node.module or "").split("."))
+        if full[0] == "truecaller_vbc" and len(full) > 1 and full[1]:
+            rooms.add(full[1])
+    return rooms
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_arrows_run_down_only(room: str) -> None:
+    """Each room imports from the rooms below it, and from no other."""
+    place = ROOT / room
+    files = list(place.rglob("*.py")) if place.is_dir() else [ROOT / f"{room}.py"]
+    assert files
+    for path in files:
+        assert _imported(path) - {room} <= MAY_IMPORT[room], path
