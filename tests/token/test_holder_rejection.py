@@ -251,6 +251,16 @@ def test_callable_that_fails_is_a_token_error(answer: object) -> None:
     run_virtual(main())
 
 
+def test_callable_need_not_be_async() -> None:
+    """A plain function that returns Credentials will do."""
+
+    async def main() -> None:
+        async with world(source=lambda: CREDENTIALS) as it:
+            await it.holder.token()
+
+    run_virtual(main())
+
+
 def test_mended_typo_works_at_once() -> None:
     """Refused credentials bind only the API key that was refused, also in a shared store."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import os
 import random
 import secrets
@@ -149,7 +150,8 @@ class Acquirer:
         assert not isinstance(self._source, Credentials)  # noqa: S101 - those need no asking
         try:
             async with asyncio.timeout(self._deadline):
-                credentials = await self._source()
+                answer: object = self._source()
+                credentials = await answer if inspect.isawaitable(answer) else answer
         except Exception as error:
             what = f"the credentials callable failed ({type(error).__name__}): mend it, or its vault"
             raise self.books.fail(TokenError(what), shared=False) from error
