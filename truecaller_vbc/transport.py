@@ -224,7 +224,7 @@ async def _raise_for_status(response: aiohttp.ClientResponse, judge: Any) -> Non
     try:
         if callable(judge):
             await cast(Callable[[aiohttp.ClientResponse], Awaitable[None]], judge)(response)
-        elif judge:
+        else:
             response.raise_for_status()
     except BaseException:
         response.close()
