@@ -30,6 +30,10 @@ class Company(Protocol):
         """Where the token stands, as far as this process knows."""
         ...
 
+    def ready(self) -> bool:
+        """Whether everybody has made calls."""
+        ...
+
     def kill(self, pid: int) -> bool:
         """Kill one of our processes with SIGKILL; another takes its place. False if it is none of ours."""
         ...
@@ -46,6 +50,10 @@ class Soloist:
         """Where the token stands."""
         return self.vbc.status()
 
+    def ready(self) -> bool:
+        """Whether calls were made."""
+        return self.tally.calls > 0
+
     def kill(self, pid: int) -> bool:  # noqa: ARG002
         """There is nobody else."""
         return False
@@ -59,11 +67,16 @@ class Fleet:
         self._environment = environment
         self._callers = callers
         self._processes: dict[int, Process] = {}
+        self._heard: set[int] = set()
         self._ending = False
 
     def status(self) -> TokenStatus | None:
         """Known to the processes only."""
         return None
+
+    def ready(self) -> bool:
+        """Whether every process has told of calls."""
+        return len(self._heard) >= len(self._callers)
 
     def kill(self, pid: int) -> bool:
         """With SIGKILL, as the kernel does it."""
@@ -107,7 +120,10 @@ class Fleet:
         assert process.stdout is not None  # noqa: S101 - it is a pipe
         async for line in process.stdout:
             with contextlib.suppress(ValueError):  # the last line of one that was killed
-                self.tally.add(json.loads(line))
+                told = json.loads(line)
+                self.tally.add(told)
+                if told["calls"]:
+                    self._heard.add(process.pid)
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from .company import Company
 from .options import POLICY
 
 _POLL: Final = 0.005
+_SETTLED: Final = 0.8
 _OUTAGE_FROM: Final = 1.9
 _OUTAGE_LASTS: Final = 0.6
 _MINT_HANGS: Final = 0.4
@@ -32,15 +33,23 @@ class Play:
         self._company = company
         self._store = store
         self._seconds = seconds
-        self._started = asyncio.get_running_loop().time()
+        self._clock = asyncio.get_running_loop().time
+        self._started = self._minted_at = self._clock()
         self.act = "ordinary refreshes"
         self.acts: list[str] = []
 
     async def run(self) -> None:
         """Play all acts."""
-        await self._until(0.2)
+        while not self._company.ready():
+            await asyncio.sleep(_POLL)
+        self._started = self._clock()
+        await self._until(0.1)
+        await self._next_mint()
+        # Everybody has had the token for a while: one that is refused at once is no token problem.
+        await asyncio.sleep(_SETTLED)
         self._begin("revocation of every token")
         self._sandbox.revoke_all()
+        await self._next_mint()
         await self._until(0.4)
         await self._outage()
         await self._until(0.7)
@@ -55,8 +64,9 @@ class Play:
 
     async def _outage(self) -> None:
         """The token endpoint is down at the soft point, and comes back before the token's end."""
-        await self._next_mint()
-        await asyncio.sleep(_OUTAGE_FROM)
+        if self._clock() > self._minted_at + _OUTAGE_FROM:
+            await self._next_mint()
+        await asyncio.sleep(self._minted_at + _OUTAGE_FROM - self._clock())
         self._begin("token endpoint down (503)")
         self._sandbox.set_outage("token", status=503)
         await asyncio.sleep(_OUTAGE_LASTS)
@@ -83,9 +93,10 @@ class Play:
         mints = self._sandbox.mints
         while self._sandbox.mints == mints:
             await asyncio.sleep(_POLL)
+        self._minted_at = self._clock()
 
     async def _until(self, share: float) -> None:
-        await asyncio.sleep(self._started + share * self._seconds - asyncio.get_running_loop().time())
+        await asyncio.sleep(self._started + share * self._seconds - self._clock())
 
     def _begin(self, act: str) -> None:
         self.act = act
