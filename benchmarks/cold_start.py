@@ -1,4 +1,8 @@
-"""10,000 coroutines at a cold start, beside 10,000 that await one shared future; both make the same POST once."""
+"""10,000 coroutines at a cold start, beside 10,000 that await one shared future.
+
+Fair, since both sides make the same POST once, on a new session without an open connection, to the same server, and
+gather as many coroutines. Ours must have made exactly one mint.
+"""
 
 from __future__ import annotations
 

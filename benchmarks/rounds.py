@@ -1,14 +1,19 @@
-"""Two things timed beside each other: A B A B ..., and the ratio of each pair. Only the ratio is worth quoting."""
+"""Two things timed beside each other: A B A B ..., and the ratio of each pair. Only the ratio is worth quoting.
+
+Fair, since whatever else the machine does meets both sides of a pair, each side goes first every other time, and the
+garbage collector runs between the rounds, never within one.
+"""
 
 from __future__ import annotations
 
 import gc
 import statistics
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias, TypeVar
 
 import attrs
 
+T = TypeVar("T")
 Timed: TypeAlias = Callable[[], Awaitable[float]]
 
 
@@ -18,7 +23,8 @@ class Row:
 
     Args:
         name: what is compared.
-        ours: in `unit`, the median.
+        unit: of `ours` and `beside`.
+        ours: the median.
         beside: the same of what stands beside it; for a mere figure, the target.
         ratio: the median of the pairs' ratios, ours by theirs.
         spread: their smallest and largest.
@@ -41,17 +47,16 @@ class Row:
         return self.ratio >= self.target if self.at_least else self.ratio <= self.target
 
 
-async def compare(
-    name: str, unit: str, ours: Timed, beside: Timed, *, target: float, rounds: int, at_least: bool = False
-) -> Row:
-    """Time both in turn. A timed function returns its own figure; larger is better where `at_least`."""
+async def interleaved(
+    ours: Callable[[], Awaitable[T]], beside: Callable[[], Awaitable[T]], rounds: int
+) -> list[tuple[T, T]]:
+    """Run both in turn, after one run of each that does not count."""
     await ours(), await beside()
     pairs = []
     for number in range(rounds):
         gc.collect()
         gc.disable()
         try:
-            # Each goes first every other time, so that neither always has the warmer caches.
             if number % 2:
                 theirs, mine = await beside(), await ours()
             else:
@@ -59,27 +64,21 @@ async def compare(
         finally:
             gc.enable()
         pairs.append((mine, theirs))
-    ratios = [mine / theirs for mine, theirs in pairs]
-    return Row(
-        name,
-        unit,
-        statistics.median(mine for mine, _ in pairs),
-        statistics.median(theirs for _, theirs in pairs),
-        statistics.median(ratios),
-        (min(ratios), max(ratios)),
-        target,
-        at_least,
-    )
+    return pairs
 
 
-def table(rows: list[Row]) -> str:
-    """The rows as Markdown."""
-    lines = ["| what | ours | beside it | ratio (median, range) | target | met |", "|---|---|---|---|---|---|"]
-    for row in rows:
-        sign = ">=" if row.at_least else "<="
-        lines.append(
-            f"| {row.name} | {row.ours:,.4g} {row.unit} | {row.beside:,.4g} {row.unit} "
-            f"| {row.ratio:.2f} ({row.spread[0]:.2f} to {row.spread[1]:.2f}) | {sign} {row.target:g} "
-            f"| {'yes' if row.met else 'NO'} |"
-        )
-    return "\n".join(lines)
+def paired(name: str, unit: str, pairs: Sequence[tuple[float, float]], *, target: float, at_least: bool = False) -> Row:
+    """The row of pairs of figures, (ours, theirs)."""
+    mine, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
+    ratios = [a / b for a, b in pairs]
+    return Row(name, unit, mine, theirs, statistics.median(ratios), (min(ratios), max(ratios)), target, at_least)
+
+
+async def compare(name: str, unit: str, ours: Timed, beside: Timed, *, target: float, rounds: int) -> Row:
+    """Run both in turn. Each returns its own figure, of which less is better."""
+    return paired(name, unit, await interleaved(ours, beside, rounds), target=target)
+
+
+def figure(name: str, unit: str, value: float, limit: float) -> Row:
+    """The row of one figure beside its limit."""
+    return paired(name, unit, [(value, limit)], target=1.0)

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import aiohttp
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from rounds import Row
 from server import Server, server
 
@@ -70,7 +70,8 @@ async def _soft_point(redis: RedisServer, sessions: int) -> list[Row]:
     lifetime, window = policy.lifetime.total_seconds(), policy.mint_window.total_seconds()
     with server(token_lifetime=lifetime, mint_window=window) as there:
         async with AsyncExitStack() as stack:
-            client = await stack.enter_async_context(Redis.from_url(redis.url, max_connections=50))
+            pool = BlockingConnectionPool.from_url(redis.url, max_connections=50)
+            client = await stack.enter_async_context(Redis.from_pool(pool))
             http = await stack.enter_async_context(aiohttp.ClientSession())
             store = RedisStore(client)
             fleet = [

@@ -208,7 +208,14 @@ class VBCSession:
 
         Who reads it uses it, so the background keeps a token fresh that is only read here. It mints no first one.
         """
-        return self._holder.hot or self._holder.current()
+        holder = self._holder
+        if (hot := holder.hot) is not None:
+            return hot
+        # Written out here: a method of the holder's would cost as much as the clock.
+        if (held := holder.held) is None or holder.now() >= held.hard:
+            return None
+        holder.asked = True
+        return held.token
 
     async def warm_up(self) -> AccessToken:
         """Have a token before the first request needs it, so that a server fails at boot and not at its first call.

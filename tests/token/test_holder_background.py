@@ -40,7 +40,7 @@ def test_token_in_use_is_refreshed_at_its_soft_point() -> None:
             await asyncio.sleep(410)
             assert it.server.mints == 2
             assert 2400 < it.server.arrivals[1] < 2710
-            assert first != it.holder.current()
+            assert first != it.current()
 
     run_virtual(main())
 
@@ -86,7 +86,7 @@ def test_dormant_background_is_woken_by_a_stale_read() -> None:
         async with world() as it:
             await it.holder.token()
             await asyncio.sleep(2800)  # refreshed once, for the first caller
-            held = it.holder._held
+            held = it.holder.held
             assert held is not None
             await asyncio.sleep(2750)  # dormant at the second soft point, the token is still good
             assert it.server.mints == 2

@@ -212,7 +212,7 @@ def test_states_by_age() -> None:
             states = []
             for age in (2699, 2701, 3589, 3591):
                 it.clock.suspend(age - it.clock.now())
-                states.append((it.holder.status().state, it.holder.current() is not None))
+                states.append((it.holder.status().state, it.current() is not None))
             assert states == [("fresh", True), ("stale", True), ("stale", True), ("expired", False)]
 
     run_virtual(main())
@@ -258,7 +258,7 @@ def test_suspended_machine_wakes_up_to_an_expired_token() -> None:
         async with world() as it:
             first = await it.holder.token()
             it.clock.suspend(3600)
-            assert it.holder.current() is None
+            assert it.current() is None
             await asyncio.sleep(1.01)  # the longest that a fresh token is believed without a look at the clock
 
             assert it.holder.hot is None
@@ -310,7 +310,7 @@ def test_close_in_mid_mint_tells_the_waiters() -> None:
             assert [SessionClosedError] * 3 == [type(result) for result in results]
             with pytest.raises(SessionClosedError):
                 await it.holder.token()
-            assert it.holder.current() is None
+            assert it.current() is None
 
     run_virtual(main())
 
@@ -358,7 +358,7 @@ def test_server_says_full_without_saying_how_long() -> None:
             await asyncio.sleep(2)
             it.server.mood = "429"
             it.server.revoke_all()
-            held = it.holder.current()
+            held = it.current()
             assert held is not None
             assert it.holder.rejected(held)
             with pytest.raises(MintQuotaExhaustedError) as caught:

@@ -150,7 +150,7 @@ def test_rejected_value_is_never_adopted_again() -> None:
                 assert it.holder.rejected(dead)
                 assert dead != await it.holder.replacement(dead)
             assert one.server.mints == 2
-            assert one.holder.current() == two.holder.current()
+            assert one.current() == two.current()
             assert two.kinds()[-1] == "TokenAdopted"
 
     run_virtual(main())

@@ -93,7 +93,7 @@ def test_a_fleet_that_starts_at_once_mints_once() -> None:
 
             await asyncio.sleep(2750)  # every soft point has passed: one refresh, nineteen adoptions
             assert one.server.mints == 2
-            assert len({it.holder.current() for it in fleet}) == 1
+            assert len({it.current() for it in fleet}) == 1
             for it in fleet[1:]:
                 await it.holder.close()
 
@@ -207,7 +207,7 @@ def test_alone_is_still_within_the_own_ledger() -> None:
             await it.holder.token()
             store.down = True
             it.clock.suspend(1000)
-            token = it.holder.current()
+            token = it.current()
             assert token is not None
             assert it.holder.rejected(token)
             with pytest.raises(MintQuotaExhaustedError):

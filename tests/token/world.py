@@ -15,7 +15,7 @@ import attrs
 from virtual_time import LoopClock
 from yarl import URL
 
-from truecaller_vbc import Credentials, MemoryStore, TokenPolicy
+from truecaller_vbc import AccessToken, Credentials, MemoryStore, TokenPolicy
 from truecaller_vbc.credentials import CredentialsSource
 from truecaller_vbc.errors import CredentialsRejectedError, MintQuotaExhaustedError, TokenEndpointError
 from truecaller_vbc.stores import TokenStore
@@ -143,6 +143,11 @@ class World:
             clock=self.clock,
             on_event=self.events.append,
         )
+
+    def current(self) -> AccessToken | None:
+        """The token at hand, if it may still be handed out."""
+        held = self.holder.held
+        return held.token if held is not None and self.clock.now() < held.hard else None
 
     def kinds(self) -> list[str]:
         return [type(event).__name__ for event in self.events]

@@ -89,21 +89,21 @@ class TokenHolder:
     __slots__ = (
         "_acquirer",
         "_announce",
-        "_asked",
         "_attempt",
         "_clock",
         "_closed",
         "_cooling",
-        "_held",
         "_http",
         "_loop",
-        "_now",
         "_policy",
         "_refresh_failures",
         "_refresher",
         "_unproven",
         "_waiters",
+        "asked",
+        "held",
         "hot",
+        "now",
         "refresh_at",
     )
 
@@ -128,18 +128,18 @@ class TokenHolder:
         )
         self._policy = policy
         self._clock = clock
-        self._now = clock.now
-        self._held: Held | None = None
+        self.now = clock.now
+        self.held: Held | None = None
         self._attempt: asyncio.Task[Outcome] | None = None
         self._waiters: list[asyncio.Future[Outcome]] = []
-        self._asked = False
+        self.asked = False
         self._closed = False
         self._cooling: asyncio.TimerHandle | None = None
         self._refresh_failures = 0
         self._unproven = 0
         self.refresh_at = _NEVER
+        # The token while it was seen to be fresh a moment ago: the whole fast path of its readers.
         self.hot: AccessToken | None = None
-        """The token while it was seen to be fresh a moment ago; this attribute is the whole fast path."""
 
     def open(self, http: aiohttp.ClientSession) -> None:
         """Start to live on the running loop, with this session for the mints."""
@@ -148,14 +148,6 @@ class TokenHolder:
         self._refresher = Refresher(self, self._clock)
 
     # Reading
-
-    def current(self) -> AccessToken | None:
-        """The token at hand if it may still be handed out. Reading it is asking for it."""
-        held = self._held
-        if held is None or self._now() >= held.hard:
-            return None
-        self._asked = True
-        return held.token
 
     async def token(self) -> AccessToken:
         """A token that may be sent.
@@ -184,13 +176,13 @@ class TokenHolder:
         return waiter
 
     def _usable(self) -> AccessToken | None:
-        held = self._held
+        held = self.held
         if held is None or self._closed:
             return None
-        now = self._clock.now()
+        now = self.now()
         if now >= held.hard:
             return None
-        self._asked = True
+        self.asked = True
         if now < held.soft:
             self._heat(held.token)
         elif self.refresh_at == _NEVER and not self._resting():
@@ -234,7 +226,7 @@ class TokenHolder:
                 waiter.set_result(outcome)
 
     async def _run(self, need: Need) -> Outcome:
-        held = self._held
+        held = self.held
         try:
             issued = await self._acquirer.acquire(self._http, need, held.token.value if held else None)
         except StoodAside as aside:
@@ -251,13 +243,13 @@ class TokenHolder:
         return self._keep(issued, need)
 
     def _keep(self, issued: Issued, need: Need) -> AccessToken:
-        now = self._clock.now()
+        now = self.now()
         soft = issued.starts_at + self._soft_age()
         hard = issued.starts_at + (self._policy.lifetime - self._policy.expiry_margin).total_seconds()
         self._cool()
-        self._held = Held(issued.token, now, soft, hard)
+        self.held = Held(issued.token, now, soft, hard)
         # Whoever waited for it will use it; a refresh is used only by those who ask from now on.
-        self._asked = need is Need.NOTHING_LEFT or bool(self._waiters)
+        self.asked = need is Need.NOTHING_LEFT or bool(self._waiters)
         if (issued.repeated or now >= soft) and not issued.adopted:
             self._refresh_later(now)
         else:
@@ -281,14 +273,14 @@ class TokenHolder:
     def _failed(self, error: TokenError) -> TokenError:
         # Kept and shared, so the frames that it went through would never go.
         error.__traceback__ = None
-        if self._held is None or self._clock.now() >= self._held.hard:
+        if self.held is None or self.now() >= self.held.hard:
             self._announce(MintFailed(error))
             return error
         if isinstance(error, CredentialsRejectedError):
             self.refresh_at = _NEVER
         else:
             failure = self._acquirer.books.failure
-            self._refresh_later(failure.until if failure else self._clock.now())
+            self._refresh_later(failure.until if failure else self.now())
         self._announce(RefreshFailed(error, self._as_time(self.refresh_at)))
         return error
 
@@ -296,7 +288,7 @@ class TokenHolder:
         """Callers without a token hear of it each time: looking costs no network, and people must mend it."""
         error.__traceback__ = None
         if need is Need.AHEAD:
-            self.refresh_at = self._clock.now() + backoff(self._policy.refresh_retry, 1)
+            self.refresh_at = self.now() + backoff(self._policy.refresh_retry, 1)
             return None
         return error
 
@@ -304,14 +296,14 @@ class TokenHolder:
         """The background waits for its own backoff and for what the failure says, whichever is later."""
         self._refresh_failures += 1
         wait = backoff(self._policy.refresh_retry, self._refresh_failures)
-        self.refresh_at = max(earliest, self._clock.now() + wait)
+        self.refresh_at = max(earliest, self.now() + wait)
 
     # Refreshing
 
     async def refresh(self) -> None:
         """Called by the background when `refresh_at` has come. Dormant where nobody asked since the last time."""
-        held = self._held
-        if held is None or not self._asked or self._clock.now() >= held.hard:
+        held = self.held
+        if held is None or not self.asked or self.now() >= held.hard:
             self.refresh_at = _NEVER
             return
         # Not a waiter: who waits for an attempt will use its token, and that is demand for the next.
@@ -330,18 +322,18 @@ class TokenHolder:
 
     def accepted(self, token: AccessToken) -> None:
         """The API took this token: the next rejection is not one of a token that never worked."""
-        held = self._held
+        held = self.held
         if held is not None and not held.accepted and held.token is token:
             held.accepted = True
             self._unproven = 0
 
     def rejected(self, token: AccessToken) -> bool:
         """Judge a token that the API refused: whether sending the request again with another one may help."""
-        held = self._held
+        held = self.held
         if held is None or held.token.value != token.value:
             self._acquirer.books.reject(token.value)
             return True
-        if self._clock.now() - held.obtained < self._grace():
+        if self.now() - held.obtained < self._grace():
             self._announce(TokenRejected(token.fingerprint, replaced=False))
             return False
         self._acquirer.books.reject(token.value)
@@ -357,7 +349,7 @@ class TokenHolder:
         Raises:
             TokenError: there is none. A token that cannot be replaced now is kept: other endpoints may take it.
         """
-        while (held := self._held) is not None and held.token.value == rejected.value:
+        while (held := self.held) is not None and held.token.value == rejected.value:
             if (token := _told(await self._attempted())) is not None:
                 return token
         return await self.token()
@@ -365,7 +357,7 @@ class TokenHolder:
     def _drop(self, held: Held) -> None:
         self._unproven = 0 if held.accepted else self._unproven + 1
         self._cool()
-        self._held = None
+        self.held = None
         self.refresh_at = _NEVER
 
     def _grace(self) -> float:
@@ -379,7 +371,7 @@ class TokenHolder:
 
     def status(self) -> TokenStatus:
         """A snapshot, without any I/O."""
-        held, now = self._held, self._clock.now()
+        held, now = self.held, self.now()
         failure = self._acquirer.books.failure
         blocked = self._acquirer.blocked()
         spent = self._acquirer.books.ledger.spent(now)
@@ -397,8 +389,8 @@ class TokenHolder:
 
     def ledger(self) -> tuple[LedgerEntry, ...]:
         """The attempts of the last window."""
-        shift = self._clock.wall() - self._clock.now()
-        attempts = self._acquirer.books.ledger.pruned(self._clock.now()).attempts
+        shift = self._clock.wall() - self.now()
+        attempts = self._acquirer.books.ledger.pruned(self.now()).attempts
         return tuple(LedgerEntry(aware(a.at + shift), a.outcome.value, a.by) for a in attempts)
 
     def _state(self, held: Held | None, now: float) -> State:
@@ -413,11 +405,11 @@ class TokenHolder:
         return credentials.client_account_id if credentials else None
 
     def _mints_left(self) -> int:
-        now = self._clock.now()
+        now = self.now()
         return max(0, self._policy.max_mints - self._acquirer.books.ledger.spent(now))
 
     def _as_time(self, at: float) -> datetime | None:
-        return None if at == _NEVER else aware(self._clock.wall() + at - self._clock.now())
+        return None if at == _NEVER else aware(self._clock.wall() + at - self.now())
 
     # Closing
 
@@ -425,7 +417,7 @@ class TokenHolder:
         """Stop everything. Those who wait get `SessionClosedError`."""
         self._closed = True
         self._cool()
-        self._held = None
+        self.held = None
         self.refresh_at = _NEVER
         await self._refresher.stop()
         if (attempt := self._attempt) is not None:
