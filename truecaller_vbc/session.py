@@ -271,23 +271,23 @@ class VBCSession:
 
     def get(self, path: str | URL, **kwargs: Any) -> RequestContext:
         """`request` with GET."""
-        return self.request("GET", path, **kwargs)
+        return RequestContext(self._transport.request("GET", path, kwargs))
 
     def post(self, path: str | URL, **kwargs: Any) -> RequestContext:
         """`request` with POST."""
-        return self.request("POST", path, **kwargs)
+        return RequestContext(self._transport.request("POST", path, kwargs))
 
     def put(self, path: str | URL, **kwargs: Any) -> RequestContext:
         """`request` with PUT."""
-        return self.request("PUT", path, **kwargs)
+        return RequestContext(self._transport.request("PUT", path, kwargs))
 
     def patch(self, path: str | URL, **kwargs: Any) -> RequestContext:
         """`request` with PATCH."""
-        return self.request("PATCH", path, **kwargs)
+        return RequestContext(self._transport.request("PATCH", path, kwargs))
 
     def delete(self, path: str | URL, **kwargs: Any) -> RequestContext:
         """`request` with DELETE."""
-        return self.request("DELETE", path, **kwargs)
+        return RequestContext(self._transport.request("DELETE", path, kwargs))
 
     async def auth(self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         """An aiohttp client middleware that does what `request` does, for a `ClientSession` that you keep.

@@ -82,7 +82,7 @@ class Transport:
         Raises:
             ConfigurationError: it leads to another origin, or carries credentials.
         """
-        if type(path) is str and path[:1] == "/" and path[1:2] != "/":
+        if type(path) is str and path.startswith("/") and not path.startswith("//"):
             return URL(self._prefix + path)
         try:
             url = self._origin.join(URL(path))
@@ -112,19 +112,22 @@ class Transport:
         judge = kwargs.pop("raise_for_status", None)
         judge = http.raise_for_status if judge is None else judge
         kwargs["raise_for_status"] = False
-        headers = kwargs.get("headers")
-        if headers is not None:
-            headers = CIMultiDict(headers)
+        headers = None
+        if kwargs.get("headers") is not None:
+            headers = CIMultiDict(kwargs["headers"])
         if (headers is not None and hdrs.AUTHORIZATION in headers) or kwargs.get("auth") is not None:
             response = await http.request(method, url, **kwargs)
         else:
             token = self._holder.hot or await self._token_within(http, kwargs)
             kwargs["headers"] = _with_token(headers, token)
-            kwargs["data"] = _reusable(kwargs.get("data"))
+            data = kwargs.get("data")
+            if isinstance(data, aiohttp.FormData):
+                # A form adds its parts anew at each call of it; made into a payload once, it has them once.
+                kwargs["data"] = data = data()
             response = await http.request(method, url, **kwargs)
             if response.status < _AN_ERROR:
                 self._holder.accepted(token)
-            elif await self._refused(response, token) and self._holder.rejected(token) and resendable(kwargs["data"]):
+            elif await self._refused(response, token) and self._holder.rejected(token) and resendable(data):
                 response.release()
                 kwargs["headers"] = _with_token(headers, await self._holder.replacement(token))
                 response = await http.request(method, url, **kwargs)
@@ -197,11 +200,6 @@ def resendable(body: object) -> bool:
 def is_loopback(host: str) -> bool:
     """Whether a host name can only be this machine."""
     return host in _LOOPBACK or (host.startswith("127.") and host.replace(".", "").isdigit())
-
-
-def _reusable(data: object) -> Any:
-    # A form adds its parts anew at each call of it; made into a payload once, it has them once.
-    return data() if isinstance(data, aiohttp.FormData) else data
 
 
 def _with_token(headers: CIMultiDict[str] | None, token: AccessToken) -> Mapping[str, str]:
