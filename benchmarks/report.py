@@ -1,0 +1,34 @@
+"""Rows for people, and for programs."""
+
+from __future__ import annotations
+
+import json
+import platform
+
+import aiohttp
+import attrs
+from rounds import Row
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as a Markdown table, below a line that says on what they were measured."""
+    lines = [
+        f"CPython {platform.python_version()}, aiohttp {aiohttp.__version__}, {platform.system()}",
+        "",
+        "| benchmark | ours | beside it | ratio (median, range) | target | met? |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        sign = ">=" if row.at_least else "<="
+        lines.append(
+            f"| {row.name} | {row.ours:,.4g} {row.unit} | {row.beside:,.4g} {row.unit} "
+            f"| {row.ratio:.2f} ({row.spread[0]:.2f} to {row.spread[1]:.2f}) | {sign} {row.target:g} "
+            f"| {'yes' if row.met else 'NO'} |"
+        )
+    return "\n".join(lines)
+
+
+def as_json(rows: list[Row]) -> str:
+    """The same as one JSON object."""
+    facts = {"python": platform.python_version(), "aiohttp": aiohttp.__version__, "system": platform.system()}
+    return json.dumps(facts | {"rows": [attrs.asdict(row) | {"met": row.met} for row in rows]}, indent=1)
