@@ -30,7 +30,7 @@ POLICY = TokenPolicy(
 
 async def run(rounds: int, scale: float) -> list[Row]:
     """A row for `token()` and one for `vbc.post`."""
-    parts, seconds = max(1, rounds // 2), max(3.0, 18 * scale)
+    parts, seconds = max(1, rounds // 2), max(2.5, 15 * scale)
     return [
         await _row("token()", parts, seconds, with_request=False),
         await _row("vbc.post", parts, seconds, with_request=True),

@@ -13,7 +13,7 @@ from .errors import ConfigurationError
 from .secret import MASK, Secret, hidden
 
 _ACCOUNT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_VISIBLE = re.compile(r"[^\s\x00-\x1f\x7f]+")
+_VISIBLE = re.compile(r"[^\s\x00-\x1f\x7f\ud800-\udfff]+")
 
 
 @attrs.define(frozen=True, init=False, repr=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncGenerator, Callable
 from threading import get_ident
 from types import TracebackType
@@ -24,6 +25,7 @@ from .token.policy import TokenPolicy
 from .transport import RequestContext, Transport, is_loopback
 
 BASE_URL: Final = "https://enterprise-portal-noneu.truecaller.com"
+_HOST: Final = re.compile(r"[^\s\x00-\x1f\x7f]+")
 
 
 class VBCSession:
@@ -348,6 +350,8 @@ def checked_base_url(base_url: object, *, allow_http: bool) -> URL:
         raise ConfigurationError(f"base_url= must be an origin such as {BASE_URL}") from None
     if url.user is not None or url.password is not None:
         raise ConfigurationError("base_url= carries credentials: leave them out, they go into Credentials")
+    if not _HOST.fullmatch(url.host or ""):
+        raise ConfigurationError(f"base_url= must be an origin such as {BASE_URL}")
     if url.path not in ("", "/") or url.query_string or url.fragment:
         raise ConfigurationError(f"base_url= must be an origin without path and query, such as {origin}")
     if url.scheme not in ("https", "http"):

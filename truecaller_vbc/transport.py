@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, cast
 
@@ -114,40 +115,41 @@ class Transport:
         kwargs["raise_for_status"] = False
         headers = None
         if kwargs.get("headers") is not None:
-            headers = CIMultiDict(kwargs["headers"])
+            kwargs["headers"] = headers = CIMultiDict(kwargs["headers"])
         if (headers is not None and hdrs.AUTHORIZATION in headers) or kwargs.get("auth") is not None:
             response = await http.request(method, url, **kwargs)
         else:
-            token = self._holder.hot or await self._token_within(http, kwargs)
+            token = self._holder.hot or await _within(http, kwargs, self._holder.token)
             kwargs["headers"] = _with_token(headers, token)
             data = kwargs.get("data")
             if isinstance(data, aiohttp.FormData):
                 # A form adds its parts anew at each call of it; made into a payload once, it has them once.
                 kwargs["data"] = data = data()
-            response = await http.request(method, url, **kwargs)
+            began = self._holder.loop_time()
+            try:
+                response = await http.request(method, url, **kwargs)
+            except ValueError as error:
+                if http.trust_env and "Cannot combine AUTHORIZATION" in str(error):
+                    raise self._clash_with_netrc() from None
+                raise
             if response.status < _AN_ERROR:
                 self._holder.accepted(token)
             elif await self._refused(response, token) and self._holder.rejected(token) and resendable(data):
                 response.release()
-                kwargs["headers"] = _with_token(headers, await self._holder.replacement(token))
+                token = await _within(http, kwargs, partial(self._holder.replacement, token), began)
+                kwargs["headers"] = _with_token(headers, token)
                 response = await http.request(method, url, **kwargs)
+                if response.status < _AN_ERROR:
+                    self._holder.accepted(token)
         if judge:
             await _raise_for_status(response, judge)
         return response
 
-    async def _token_within(self, http: aiohttp.ClientSession, kwargs: dict[str, Any]) -> AccessToken:
-        """A token, within the caller's total timeout, of which the request then has the rest."""
-        timeout = kwargs.get("timeout", http.timeout)
-        if not isinstance(timeout, aiohttp.ClientTimeout):
-            timeout = aiohttp.ClientTimeout(total=timeout)
-        if not timeout.total:
-            return await self._holder.token()
-        clock = asyncio.get_running_loop().time
-        end = clock() + timeout.total
-        async with asyncio.timeout(timeout.total):
-            token = await self._holder.token()
-        kwargs["timeout"] = attrs.evolve(timeout, total=max(end - clock(), 0.001))
-        return token
+    def _clash_with_netrc(self) -> ConfigurationError:
+        return ConfigurationError(
+            f"~/.netrc has an entry for {self._origin.host}, which a session with trust_env=True sends in the token's "
+            "place: remove the entry, or pass an http= without trust_env"
+        )
 
     async def middleware(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -166,19 +168,43 @@ class Transport:
         response.release()
         replacement = await self._holder.replacement(token)
         request.headers[hdrs.AUTHORIZATION] = replacement.authorization
-        return await handler(request)
+        response = await handler(request)
+        if response.status < _AN_ERROR:
+            self._holder.accepted(replacement)
+        return response
 
     async def _refused(self, response: aiohttp.ClientResponse, token: AccessToken) -> bool:
         """Whether this answer means that the token is dead; if not, it has been accepted."""
         status = response.status
+        if hdrs.AUTHORIZATION not in response.request_info.headers:
+            return False  # after a redirect to another origin: the token was not sent, and nobody can have judged it
         if status == 401:  # noqa: PLR2004
-            # After a redirect to another origin the token was not sent, and nobody can have refused it.
-            return hdrs.AUTHORIZATION in response.request_info.headers
+            return True
         if status == 500:  # noqa: PLR2004
             return await _says_unparsable(response)
         if status < 500:  # noqa: PLR2004
             self._holder.accepted(token)
         return False
+
+
+async def _within(
+    http: aiohttp.ClientSession,
+    kwargs: dict[str, Any],
+    get: Callable[[], Awaitable[AccessToken]],
+    began: float | None = None,
+) -> AccessToken:
+    """A token, within the caller's total timeout (counted from `began`), of which the request then has the rest."""
+    timeout = kwargs.get("timeout", http.timeout)
+    if not isinstance(timeout, aiohttp.ClientTimeout):
+        timeout = aiohttp.ClientTimeout(total=timeout)
+    if not timeout.total:
+        return await get()
+    clock = asyncio.get_running_loop().time
+    end = (clock() if began is None else began) + timeout.total
+    async with asyncio.timeout_at(end):
+        token = await get()
+    kwargs["timeout"] = attrs.evolve(timeout, total=max(end - clock(), 0.001))
+    return token
 
 
 def resendable(body: object) -> bool:

@@ -103,6 +103,7 @@ class TokenHolder:
         "asked",
         "held",
         "hot",
+        "loop_time",
         "now",
         "refresh_at",
     )
@@ -144,6 +145,7 @@ class TokenHolder:
     def open(self, http: aiohttp.ClientSession) -> None:
         """Start to live on the running loop, with this session for the mints."""
         self._loop = asyncio.get_running_loop()
+        self.loop_time = self._loop.time
         self._http = http
         self._refresher = Refresher(self, self._clock)
 

@@ -23,11 +23,16 @@ def _timedelta(value: object) -> timedelta:
         return value
     if not _is_number(value):
         raise ConfigurationError(f"TokenPolicy durations are timedeltas or seconds, not {value!r}")
-    return timedelta(seconds=value)
+    try:
+        return timedelta(seconds=value)
+    except OverflowError:
+        raise ConfigurationError("TokenPolicy durations must be ones that a timedelta can hold") from None
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return isinstance(value, int) or math.isfinite(value)
 
 
 @attrs.frozen(kw_only=True)
@@ -108,7 +113,10 @@ class TokenPolicy:
         """
         if not _is_number(factor) or factor <= 0:
             raise ConfigurationError(f"TokenPolicy.scaled() needs a positive finite factor, not {factor!r}")
-        changes: dict[str, Any] = {name: getattr(self, name) * factor for name in _DURATIONS}
+        try:
+            changes: dict[str, Any] = {name: getattr(self, name) * factor for name in _DURATIONS}
+        except OverflowError:
+            raise ConfigurationError("TokenPolicy.scaled() makes durations that no timedelta can hold") from None
         changes["mint_timeout"] = max(changes["mint_timeout"], _LEAST_MINT_TIMEOUT)
         return attrs.evolve(self, **changes)
 

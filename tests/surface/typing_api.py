@@ -1,0 +1,109 @@
+"""The API as users write it, checked by mypy and never run: what they get has the types that they expect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import assert_type
+
+import aiohttp
+from yarl import URL
+
+from truecaller_vbc import (
+    AccessToken,
+    APIError,
+    Credentials,
+    CredentialsRejectedError,
+    FileStore,
+    LedgerEntry,
+    MemoryStore,
+    MintQuotaExhaustedError,
+    RateLimitedError,
+    RedisStore,
+    RefreshFailed,
+    TokenError,
+    TokenEvent,
+    TokenMinted,
+    TokenPolicy,
+    TokenStatus,
+    TokenStore,
+    VBCSession,
+)
+
+
+async def the_first_program() -> None:
+    async with VBCSession(Credentials.from_env()) as vbc:
+        assert_type(vbc, VBCSession)
+        assert_type(await vbc.token(), AccessToken)
+        assert_type(await vbc.warm_up(), AccessToken)
+        assert_type(vbc.client_account_id, str | None)
+        async with vbc.get(f"/clients/{vbc.client_account_id}/labels") as response:
+            assert_type(response, aiohttp.ClientResponse)
+        assert_type(await vbc.post(URL("/x"), json={"a": 1}), aiohttp.ClientResponse)
+        assert_type(await vbc.request("PUT", "/x", data=b"", headers={"X-A": "b"}), aiohttp.ClientResponse)
+        await vbc.patch("/x")
+        await vbc.delete("/x", timeout=aiohttp.ClientTimeout(total=5))
+    await vbc.close()
+
+
+async def a_vault() -> Credentials:
+    return Credentials(client_account_id="account", key_id="key", api_key="secret")
+
+
+def watch(event: TokenEvent) -> None:
+    match event:
+        case TokenMinted(fingerprint=fingerprint, mints_left=left):
+            assert_type(fingerprint, str)
+            assert_type(left, int)
+        case RefreshFailed(error=error):
+            assert_type(error, TokenError)
+        case _:
+            pass
+
+
+async def every_setting(http: aiohttp.ClientSession, store: TokenStore) -> None:
+    policy = TokenPolicy(lifetime=timedelta(minutes=30), max_mints=5, reserve_mints=1)
+    assert_type(policy.scaled(1 / 1200), TokenPolicy)
+    sessions: Sequence[VBCSession] = (
+        VBCSession(a_vault),
+        VBCSession(await a_vault(), base_url="https://vbc.example", store="memory://", policy=policy, http=http),
+        VBCSession(a_vault, base_url=URL("https://vbc.example"), store=store, on_event=watch, allow_http=True),
+        VBCSession(a_vault, store=MemoryStore()),
+        VBCSession(a_vault, store=FileStore("/run/token.json")),
+        VBCSession(a_vault, store=RedisStore("redis://localhost/0")),
+        VBCSession.from_env(),
+        VBCSession.from_env("MINE_", policy=policy),
+    )
+    for session in sessions:
+        async with session, aiohttp.ClientSession(middlewares=(session.auth,)) as mine:
+            await mine.get(session.base_url / "x")
+
+
+def looking(vbc: VBCSession) -> None:
+    token = vbc.current_token
+    assert_type(token, AccessToken | None)
+    if token is not None:
+        assert_type(token.created_at, datetime)
+        assert_type(token.expires_at, datetime)
+        assert_type((token.value, token.authorization, token.fingerprint), tuple[str, str, str])
+    status = vbc.status()
+    assert_type(status, TokenStatus)
+    assert_type(status.retry_at, datetime | None)
+    assert_type(status.last_error, TokenError | None)
+    assert_type((status.generation, status.mints_in_window, status.mints_left), tuple[int, int, int])
+    fresh: bool = status.state == "fresh"
+    assert_type(fresh, bool)
+    assert_type(vbc.ledger(), tuple[LedgerEntry, ...])
+
+
+async def failing(vbc: VBCSession) -> datetime | float | None:
+    try:
+        await vbc.token()
+    except (MintQuotaExhaustedError, CredentialsRejectedError) as error:
+        assert_type(error.retry_at, datetime | None)
+        return error.retry_at
+    except RateLimitedError as error:
+        return error.retry_after
+    except APIError as error:
+        assert_type((error.status, error.slug), tuple[int, str | None])
+    return None
