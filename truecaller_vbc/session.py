@@ -208,7 +208,8 @@ class VBCSession:
     def current_token(self) -> AccessToken | None:
         """The token at hand if it may still be sent, else None. Never any I/O; may be read from any thread.
 
-        Who reads it uses it, so the background keeps a token fresh that is only read here. It mints no first one.
+        Who reads it uses it, so the background keeps a token fresh that is only read here. It mints no first one, and
+        does not wake a background that has gone dormant: `token` does.
         """
         holder = self._holder
         if (hot := holder.hot) is not None:

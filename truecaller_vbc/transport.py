@@ -21,6 +21,7 @@ from .token.model import AccessToken
 _UNPARSABLE: Final = "Failed to parse token"
 _PEEKABLE: Final = 64 * 1024
 _AN_ERROR: Final = 400
+_MERELY_MOVED: Final = frozenset({307, 308})
 _LOOPBACK: Final = frozenset({"localhost", "::1"})
 
 
@@ -134,7 +135,12 @@ class Transport:
                 raise
             if response.status < _AN_ERROR:
                 self._holder.accepted(token)
-            elif await self._refused(response, token) and self._holder.rejected(token) and resendable(data):
+            elif (
+                await self._refused(response, token)
+                and self._holder.rejected(token)
+                and resendable(data)
+                and _is_still_the_request(response)
+            ):
                 response.release()
                 token = await _within(http, kwargs, partial(self._holder.replacement, token), began)
                 kwargs["headers"] = _with_token(headers, token)
@@ -221,6 +227,11 @@ def resendable(body: object) -> bool:
             return all(isinstance(field, Sequence) and isinstance(field[-1], str | bytes) for field in fields)
         case _:
             return False
+
+
+def _is_still_the_request(response: aiohttp.ClientResponse) -> bool:
+    """Whether all redirects so far only moved it; after another one (303) its first part has been done."""
+    return all(hop.status in _MERELY_MOVED for hop in response.history)
 
 
 def is_loopback(host: str) -> bool:

@@ -198,6 +198,21 @@ async def test_refused_answer_is_released_before_the_mint(api: Origin) -> None:
                 assert response.status == 200
 
 
+@pytest.mark.parametrize(("status", "posts"), [(303, 1), (302, 1), (307, 4), (308, 4)])
+async def test_what_a_redirect_has_done_is_not_done_again(
+    vbc: VBCSession, api: Origin, status: int, posts: int
+) -> None:
+    """A POST that was answered by "see other" has happened: a 401 behind it replays nothing, and drops the token."""
+    await vbc.token()
+    api.kill_current()
+    async with vbc.post(f"/redirect?status={status}&to={api.url}/x", data=b"once") as response:
+        assert response.status == (401 if posts == 1 else 200)
+    assert api.bodies.count(b"once") == posts
+    async with vbc.get("/x") as response:
+        assert response.status == 200
+    assert api.mints == 2
+
+
 async def test_failed_replacement_is_its_own_error(vbc: VBCSession, api: Origin) -> None:
     """When the re-mint fails, that is what the caller hears of; the next one, too, without any network."""
     await vbc.token()
