@@ -1,8 +1,9 @@
 """The latency of calls within 50 ms of a refresh beside that of all others: p99.9 of each, in one and the same run.
 
-Fair, since both kinds of calls are made by the same coroutines a moment apart. A refresh comes twice a second, well
-before the token's end, as with the real numbers; the server is in a process of its own. The run is cut into parts, and
-the median of their ratios is taken: one burst of another process on the machine decides any single p99.9.
+Fair, since both kinds of calls are made by the same coroutines a moment apart. A refresh comes every 1.1 s, well before
+the token's end, as with the real numbers, and not more often than the holder looks at its clock anyway, which is once
+a second and belongs to the steady state. The server is in a process of its own. The run is cut into parts, and the
+median of their ratios is taken: one burst of another process on the machine decides any single p99.9.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ NEAR = 0.05
 CALLERS = 8
 POLICY = TokenPolicy(
     lifetime=timedelta(seconds=30),
-    refresh_ahead=timedelta(seconds=29.5),
+    refresh_ahead=timedelta(seconds=28.85),
     refresh_jitter=timedelta(seconds=0.05),
     max_mints=1000,
 )
@@ -30,7 +31,7 @@ POLICY = TokenPolicy(
 
 async def run(rounds: int, scale: float) -> list[Row]:
     """A row for `token()` and one for `vbc.post`."""
-    parts, seconds = max(1, rounds // 2), max(2.5, 15 * scale)
+    parts, seconds = max(1, rounds // 3), max(2.5, 15 * scale)
     return [
         await _row("token()", parts, seconds, with_request=False),
         await _row("vbc.post", parts, seconds, with_request=True),
@@ -74,7 +75,8 @@ async def _row(name: str, parts: int, seconds: float, *, with_request: bool) -> 
                 # The first mint had callers who waited for it: it is no refresh. A call is near if any part of it is.
                 touches = any(at - NEAR < mint < at + seconds_of_call + NEAR for mint in mints[1:])
                 (near if touches else far).append(seconds_of_call)
-        pairs.append((_p999(near), _p999(far)))
+        if near and far:
+            pairs.append((_p999(near), _p999(far)))
     label = f"{name}: p99.9 around a refresh ({len(mints) - 1} of them, {len(took):,} calls) beside all other calls"
     return paired(label, "us", pairs, target=1.2)
 

@@ -112,9 +112,11 @@ async def lease_survives_a_crowd(new_store: NewStore) -> None:
             if granted:
                 inside += 1
                 most = max(most, inside)
-                await asyncio.sleep(0.005)
-                turns += 1
-                inside -= 1
+                try:
+                    await asyncio.sleep(0.005)
+                    turns += 1
+                finally:
+                    inside -= 1
 
     for round_ in range(10):
         crowd = [asyncio.create_task(contend()) for _ in range(20)]
@@ -123,7 +125,6 @@ async def lease_survives_a_crowd(new_store: NewStore) -> None:
         for one in crowd[::3]:
             one.cancel()
         await asyncio.gather(*crowd, return_exceptions=True)
-        inside = 0
     async with new_store().lease(key, _MINUTE) as granted:
         _rule(granted, "a lease() that was cancelled while it was asked for must not stay taken")
     _rule(most == 1, f"lease() was granted to {most} at once")
