@@ -129,6 +129,14 @@ async def test_middleware_does_what_request_does(mine: aiohttp.ClientSession, vb
     assert api.bodies[1] == api.bodies[2] == b'{"a": 1}'
 
 
+async def test_middleware_replays_once(mine: aiohttp.ClientSession, api: Origin) -> None:
+    """Refused again: the answer is the caller's."""
+    api.dead = {"token1", "token2"}
+    async with mine.post(f"{api.url}/x", json={}) as response:
+        assert response.status == 401
+    assert api.authorizations == ["Bearer token1", "Bearer token2"]
+
+
 async def test_middleware_does_not_resend_a_stream(mine: aiohttp.ClientSession, vbc: VBCSession, api: Origin) -> None:
     """Aiohttp would send an empty body with status 200; we hand out the 401 and drop the token."""
 
