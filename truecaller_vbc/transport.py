@@ -135,12 +135,7 @@ class Transport:
                 raise
             if response.status < _AN_ERROR:
                 self._holder.accepted(token)
-            elif (
-                await self._refused(response, token)
-                and self._holder.rejected(token)
-                and resendable(data)
-                and _is_still_the_request(response)
-            ):
+            elif await self._to_be_replayed(response, token, data):
                 response.release()
                 token = await _within(http, kwargs, partial(self._holder.replacement, token), began)
                 kwargs["headers"] = _with_token(headers, token)
@@ -167,9 +162,7 @@ class Transport:
         token = self._holder.hot or await self._holder.token()
         request.headers[hdrs.AUTHORIZATION] = token.authorization
         response = await handler(request)
-        if not await self._refused(response, token) or not self._holder.rejected(token):
-            return response
-        if not resendable(request.body):
+        if not await self._to_be_replayed(response, token, request.body):
             return response
         response.release()
         replacement = await self._holder.replacement(token)
@@ -178,6 +171,15 @@ class Transport:
         if response.status < _AN_ERROR:
             self._holder.accepted(replacement)
         return response
+
+    async def _to_be_replayed(self, response: aiohttp.ClientResponse, token: AccessToken, body: object) -> bool:
+        """Whether to send the same again with another token. A dead token is dropped either way."""
+        return (
+            await self._refused(response, token)
+            and self._holder.rejected(token)
+            and resendable(body)
+            and _is_still_the_request(response)
+        )
 
     async def _refused(self, response: aiohttp.ClientResponse, token: AccessToken) -> bool:
         """Whether this answer means that the token is dead; if not, it has been accepted."""

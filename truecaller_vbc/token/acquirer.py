@@ -98,7 +98,7 @@ class Acquirer:
         self._policy = policy
         self._clock = clock
         self._deadline = policy.mint_timeout.total_seconds()
-        self._lease_seconds = 2 * self._deadline
+        self._lease_seconds = policy.lease.total_seconds()
         self._store = StoreLink(store, self._deadline / 3, announce)
         self.credentials = source if isinstance(source, Credentials) else None
         self._ask_first = self.credentials is None
@@ -205,8 +205,8 @@ class Acquirer:
     def _most_age(self, need: Need) -> float:
         """How old a token may be to be adopted: usable for those who have nothing, fresh for those who have one."""
         policy = self._policy
-        less = policy.expiry_margin if need is Need.NOTHING_LEFT else policy.refresh_ahead + policy.refresh_jitter
-        return (policy.lifetime - less).total_seconds()
+        fresh_for = policy.lifetime - policy.refresh_ahead - policy.refresh_jitter
+        return (policy.usable_for if need is Need.NOTHING_LEFT else fresh_for).total_seconds()
 
     def _admit(self, credentials: Credentials, need: Need) -> None:
         """Pass where an attempt may be made now."""

@@ -100,7 +100,7 @@ class Books:
         """Enter a minted token; None where it has already ended by the server's own account."""
         # The same value again is the same token: it does not grow younger by being handed out again.
         starts_at = min(sent - grant.age, self._starts.get(grant.value, sent))
-        if self._clock.now() >= starts_at + self._usable_for():
+        if self._clock.now() >= starts_at + self._policy.usable_for.total_seconds():
             return None
         starts_at_wall = sent_wall - (sent - starts_at)
         token = AccessToken(grant.value, grant.created_at or aware(sent_wall), aware(starts_at_wall + self._lifetime))
@@ -156,7 +156,7 @@ class Books:
         """Learn what other processes wrote; of the token, keep the newer one."""
         now = self._clock.now()
         shift = now - self._clock.wall()
-        latest = now + 2 * self._policy.mint_timeout.total_seconds()
+        latest = now + self._policy.lease.total_seconds()
         known = self._entered_at | {a.id: a.at for a in self.ledger.attempts}
         entered_at = {a.id: known.get(a.id, min(a.at + shift, latest)) for a in document.attempts}
         attempts = tuple(Attempt(a.id, entered_at[a.id], _outcome(a.outcome), a.by) for a in document.attempts)
@@ -246,9 +246,6 @@ class Books:
 
     def _put_state(self, credentials: Credentials, state: KeyState) -> None:
         self._mine = credentials.key_id, state
-
-    def _usable_for(self) -> float:
-        return (self._policy.lifetime - self._policy.expiry_margin).total_seconds()
 
     def _know(self, value: str, starts_at: float) -> None:
         self._starts[value] = starts_at

@@ -247,7 +247,7 @@ class TokenHolder:
     def _keep(self, issued: Issued, need: Need) -> AccessToken:
         now = self.now()
         soft = issued.starts_at + self._soft_age()
-        hard = issued.starts_at + (self._policy.lifetime - self._policy.expiry_margin).total_seconds()
+        hard = issued.starts_at + self._policy.usable_for.total_seconds()
         self._cool()
         self.held = Held(issued.token, now, soft, hard)
         # Whoever waited for it will use it; a refresh is used only by those who ask from now on.
@@ -376,15 +376,14 @@ class TokenHolder:
         held, now = self.held, self.now()
         failure = self._acquirer.books.failure
         blocked = self._acquirer.blocked()
-        spent = self._acquirer.books.ledger.spent(now)
         return TokenStatus(
             state=self._state(held, now),
             fingerprint=held.token.fingerprint if held else None,
             generation=self._acquirer.books.generation,
             expires_at=held.token.expires_at if held else None,
             next_refresh_at=self._as_time(self.refresh_at),
-            mints_in_window=spent,
-            mints_left=max(0, self._policy.max_mints - spent),
+            mints_in_window=self._acquirer.books.ledger.spent(now),
+            mints_left=self._mints_left(),
             retry_at=blocked.retry_at if blocked else None,
             last_error=fresh(failure.error) if failure else None,
         )

@@ -102,6 +102,16 @@ class TokenPolicy:
         if self.retry_first > self.retry_most:
             raise ConfigurationError("TokenPolicy needs retry_first <= retry_most")
 
+    @property
+    def usable_for(self) -> timedelta:
+        """How long a token is handed out: `lifetime` less `expiry_margin`."""
+        return self.lifetime - self.expiry_margin
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a store's lease lasts: twice `mint_timeout`, so that no mint outlives it."""
+        return 2 * self.mint_timeout
+
     def scaled(self, factor: float) -> TokenPolicy:
         """The same policy with every duration multiplied by `factor`, for demos and tests.
 
