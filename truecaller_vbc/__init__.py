@@ -1,5 +1,7 @@
 """Asyncio client for Truecaller's Verified Business Caller ID API: one token, many callers, ten mints."""
 
+from typing import TYPE_CHECKING, Any
+
 from .credentials import Credentials
 from .errors import (
     APIError,
@@ -7,16 +9,23 @@ from .errors import (
     ConfigurationError,
     CredentialsRejectedError,
     ForbiddenError,
+    InvalidRecordError,
     MintQuotaExhaustedError,
+    NotDeliveredError,
     NotFoundError,
+    NumbersRefusedError,
+    PartlyDoneError,
+    Problem,
     RateLimitedError,
     ServerError,
     SessionClosedError,
+    StillPendingError,
     StoreError,
     StoreRefusedError,
     TokenEndpointError,
     TokenError,
     UnauthorizedError,
+    UnknownOutcomeError,
     VBCError,
 )
 from .session import VBCSession
@@ -36,25 +45,61 @@ from .token.events import (
 from .token.model import AccessToken
 from .token.policy import TokenPolicy
 
+if TYPE_CHECKING:
+    from .api.buckets import NumbersResult
+    from .api.calls import Calls
+    from .api.chunks import Chunk, ChunkResult, Progress
+    from .api.labels import Labels
+    from .api.models import Batch, BatchStatus, BusinessNumber, FeatureSet, Label, PushResult, RecordStatus, StatusInfo
+    from .api.numbers import Numbers
+    from .api.policy import APIPolicy
+    from .api.record import CallRecord
+    from .api.status import FailureReason, Status
+
 __all__ = [
     "APIError",
+    "APIPolicy",
     "AccessToken",
     "BadRequestError",
+    "Batch",
+    "BatchStatus",
+    "BusinessNumber",
+    "CallRecord",
+    "Calls",
+    "Chunk",
+    "ChunkResult",
     "ConfigurationError",
     "Credentials",
     "CredentialsRejectedError",
+    "FailureReason",
+    "FeatureSet",
     "FileStore",
     "ForbiddenError",
+    "InvalidRecordError",
+    "Label",
+    "Labels",
     "LedgerEntry",
     "MemoryStore",
     "MintFailed",
     "MintQuotaExhaustedError",
+    "NotDeliveredError",
     "NotFoundError",
+    "Numbers",
+    "NumbersRefusedError",
+    "NumbersResult",
+    "PartlyDoneError",
+    "Problem",
+    "Progress",
+    "PushResult",
     "RateLimitedError",
+    "RecordStatus",
     "RedisStore",
     "RefreshFailed",
     "ServerError",
     "SessionClosedError",
+    "Status",
+    "StatusInfo",
+    "StillPendingError",
     "StoreError",
     "StoreRecovered",
     "StoreRefusedError",
@@ -69,6 +114,43 @@ __all__ = [
     "TokenStatus",
     "TokenStore",
     "UnauthorizedError",
+    "UnknownOutcomeError",
     "VBCError",
     "VBCSession",
 ]
+
+# Imported when they are first asked for: a program that only needs a token does not wait for them.
+_TYPED_API = {
+    "APIPolicy": "policy",
+    "Batch": "models",
+    "BatchStatus": "models",
+    "BusinessNumber": "models",
+    "CallRecord": "record",
+    "Calls": "calls",
+    "Chunk": "chunks",
+    "ChunkResult": "chunks",
+    "FailureReason": "status",
+    "FeatureSet": "models",
+    "Label": "models",
+    "Labels": "labels",
+    "Numbers": "numbers",
+    "NumbersResult": "buckets",
+    "Progress": "chunks",
+    "PushResult": "models",
+    "RecordStatus": "models",
+    "Status": "status",
+    "StatusInfo": "models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _TYPED_API:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415
+
+    value = globals()[name] = getattr(import_module(f".api.{_TYPED_API[name]}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_TYPED_API]

@@ -11,15 +11,28 @@
     │   ├── CredentialsRejectedError
     │   ├── MintQuotaExhaustedError
     │   └── TokenEndpointError
-    └── APIError                        .status .slug .message .field
-        └── BadRequestError UnauthorizedError ForbiddenError NotFoundError RateLimitedError ServerError
+    ├── InvalidRecordError (also ValueError)    .problems
+    ├── UnknownOutcomeError             .records .status
+    ├── PartlyDoneError                 .done .failed .unsent
+    ├── StillPendingError (also TimeoutError)   .done .pending
+    └── APIError                        .status .slug .message .field .retry_after
+        ├── BadRequestError
+        │   └── NumbersRefusedError     .result
+        ├── NotDeliveredError           .reason
+        └── UnauthorizedError ForbiddenError NotFoundError RateLimitedError ServerError
 
 None of them carries a header, a token or an API key, and each says what to do next.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
+
+import attrs
+
+_MOST_SHOWN = 20
 
 
 class VBCError(Exception):
@@ -73,6 +86,95 @@ class TokenEndpointError(TokenError):
     """
 
 
+@attrs.frozen
+class Problem:
+    """One thing that is wrong with one field of one record.
+
+    Attributes:
+        field: its name on the wire, or ``""`` where the record as a whole is meant.
+        text: what is wrong, and what to do.
+        position: the record's place in what was given, counted from 0; None for a record by itself.
+        receiver: the record's receiver number as it was given, so that a person can find it.
+    """
+
+    field: str
+    text: str
+    position: int | None = None
+    receiver: str = ""
+
+    def __str__(self) -> str:
+        where = "record" if self.position is None else f"record {self.position}"
+        if self.receiver:
+            where += f" (to {self.receiver})"
+        return f"{where}: {self.field}: {self.text}" if self.field else f"{where}: {self.text}"
+
+
+class InvalidRecordError(VBCError, ValueError):
+    """Records that the API would refuse. Nothing was sent; correct the fields that it names.
+
+    Attributes:
+        problems: every `Problem` of every record.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__(tuple(problems))
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        more = len(self.problems) - _MOST_SHOWN
+        shown = [str(problem) for problem in self.problems[:_MOST_SHOWN]]
+        return "; ".join([*shown, f"and {more} more, see .problems"] if more > 0 else shown)
+
+
+class UnknownOutcomeError(VBCError):
+    """The request left, and its answer was lost or says nothing: it may have been done or not.
+
+    It is not repeated by itself, since there is no key by which the server would know it again (API reference,
+    "Global conventions"). Look whether it was done, or send `records` again if doing it twice does no harm.
+
+    Attributes:
+        records: everything that the request carried.
+        status: of the answer, or None where there was none.
+    """
+
+    def __init__(self, message: str, *, records: Sequence[Any] = (), status: int | None = None) -> None:
+        super().__init__(message)
+        self.records = tuple(records)
+        self.status = status
+
+
+class PartlyDoneError(VBCError):
+    """A list of numbers that takes several requests was done in part; ``__cause__`` says what stopped it.
+
+    Attributes:
+        done: the merged result of the requests that were answered.
+        failed: the numbers of the request that failed; whether it was done is up to ``__cause__``.
+        unsent: the numbers that were not sent.
+    """
+
+    def __init__(
+        self, message: str, *, done: Any = None, failed: Sequence[str] = (), unsent: Sequence[str] = ()
+    ) -> None:
+        super().__init__(message)
+        self.done = done
+        self.failed = tuple(failed)
+        self.unsent = tuple(unsent)
+
+
+class StillPendingError(VBCError, TimeoutError):
+    """What was waited for did not come about in time. It may later: ask again.
+
+    Attributes:
+        done: what has come about, in the words of the call that waited.
+        pending: what has not.
+    """
+
+    def __init__(self, message: str, *, done: Any = None, pending: Any = None) -> None:
+        super().__init__(message)
+        self.done = done
+        self.pending = pending
+
+
 class APIError(VBCError):
     """The API answered a typed call with an error (API reference, "Error envelopes seen").
 
@@ -81,6 +183,7 @@ class APIError(VBCError):
         slug: the server's error slug, such as ``forbidden-error``, or None.
         message: the server's words, or None.
         field: the request field that the server complains about, or None.
+        retry_after: seconds to wait as told by the server, or None.
     """
 
     def __init__(
@@ -91,12 +194,14 @@ class APIError(VBCError):
         slug: str | None = None,
         message: str | None = None,
         field: str | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(text)
         self.status = status
         self.slug = slug
         self.message = message
         self.field = field
+        self.retry_after = retry_after
 
     def __reduce__(self) -> tuple[object, ...]:
         return _revive, (type(self), self.args, self.__dict__)
@@ -104,6 +209,26 @@ class APIError(VBCError):
 
 class BadRequestError(APIError):
     """The request was refused as invalid; `field` and `message` say what to correct."""
+
+
+class NumbersRefusedError(BadRequestError):
+    """None of the numbers was taken (API reference, "List Number" and "DeList Number", status ``failed``).
+
+    Attributes:
+        result: the buckets that say why, a `NumbersResult`.
+    """
+
+    result: Any = None
+
+
+class NotDeliveredError(APIError):
+    """The record was understood, and cannot reach this receiver (API reference, "Call Personalisation Errors").
+
+    Attributes:
+        reason: a `FailureReason`; only ``FAILED_TO_PUSH`` may go away by itself.
+    """
+
+    reason: Any = None
 
 
 class UnauthorizedError(APIError):
@@ -119,28 +244,11 @@ class NotFoundError(APIError):
 
 
 class RateLimitedError(APIError):
-    """Too many requests for one token.
-
-    Attributes:
-        retry_after: seconds to wait as told by the server, or None.
-    """
-
-    def __init__(
-        self,
-        text: str,
-        *,
-        status: int,
-        slug: str | None = None,
-        message: str | None = None,
-        field: str | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(text, status=status, slug=slug, message=message, field=field)
-        self.retry_after = retry_after
+    """Too many requests for one token; `retry_after` may say how long to wait."""
 
 
 class ServerError(APIError):
-    """The server failed; the same request may succeed later."""
+    """The server failed, or answered something that is not documented; the same request may succeed later."""
 
 
 def _revive(cls: type[APIError], args: tuple[object, ...], state: dict[str, object]) -> APIError:

@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncGenerator, Callable
 from threading import get_ident
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import aiohttp
 from yarl import URL
@@ -23,6 +23,13 @@ from .token.holder import TokenHolder
 from .token.model import AccessToken
 from .token.policy import TokenPolicy
 from .transport import RequestContext, Transport, is_loopback
+
+if TYPE_CHECKING:
+    from .api.calls import Calls
+    from .api.labels import Labels
+    from .api.numbers import Numbers
+    from .api.policy import APIPolicy
+    from .api.typed import TypedAPI
 
 BASE_URL: Final = "https://enterprise-portal-noneu.truecaller.com"
 _HOST: Final = re.compile(r"[^\s\x00-\x1f\x7f]+")
@@ -45,6 +52,7 @@ class VBCSession:
         on_event: called with everything that happens to the token (`TokenMinted`, ...). It must not block.
         allow_http: True says that ``http://`` to another host is meant: a test network.
         clock: for tests that own time.
+        api_policy: every number of the typed calls: their pace, and how they are repeated.
 
     Raises:
         ConfigurationError: a setting is missing or wrong; nothing was sent.
@@ -52,7 +60,10 @@ class VBCSession:
 
     __slots__ = (
         "__weakref__",
+        "_api",
+        "_api_policy",
         "_base_url",
+        "_clock",
         "_closing",
         "_guard",
         "_holder",
@@ -76,18 +87,22 @@ class VBCSession:
         on_event: Callable[[TokenEvent], object] | None = None,
         allow_http: bool = False,
         clock: Clock | None = None,
+        api_policy: APIPolicy | None = None,
     ) -> None:
-        _check_types(credentials, policy, http, on_event)
+        _check_types(credentials, policy, http, on_event, api_policy)
         self._base_url = checked_base_url(base_url, allow_http=allow_http)
         policy = policy or TokenPolicy()
         opened = open_store(store)
+        self._api: TypedAPI | None = None
+        self._api_policy = api_policy
+        self._clock = clock or system_clock()
         self._our_store: Any = opened if isinstance(store, str) else None
         self._holder = TokenHolder(
             endpoint=TokenEndpoint(self._base_url, policy),
             source=credentials,
             store=opened,
             policy=policy,
-            clock=clock or system_clock(),
+            clock=self._clock,
             on_event=on_event,
         )
         self._transport = Transport(self._holder, self._base_url, self._check_usable)
@@ -167,6 +182,8 @@ class VBCSession:
         self._state = "closed"
         self._home = _Thread(None)
         guard, self._guard = self._guard, None
+        if self._api is not None:
+            self._api.close()
         await self._holder.close()
         if self._user_http is None and self._http is not None:
             await self._http.close()
@@ -246,6 +263,32 @@ class VBCSession:
     def base_url(self) -> URL:
         """The only origin that the token is ever sent to."""
         return self._base_url
+
+    # The typed API
+
+    @property
+    def calls(self) -> Calls:
+        """Tell the API of calls to come: `Calls`."""
+        return self._typed().calls
+
+    @property
+    def labels(self) -> Labels:
+        """The account's labels: `Labels`."""
+        return self._typed().labels
+
+    @property
+    def numbers(self) -> Numbers:
+        """The account's numbers and their feature sets: `Numbers`."""
+        return self._typed().numbers
+
+    def _typed(self) -> TypedAPI:
+        if self._api is None:
+            # With it comes cattrs, which a program that only needs a token does not wait for.
+            from .api.policy import APIPolicy  # noqa: PLC0415
+            from .api.typed import TypedAPI  # noqa: PLC0415
+
+            self._api = TypedAPI(self, self._api_policy or APIPolicy(), self._clock.wall)
+        return self._api
 
     # Requests
 
@@ -369,6 +412,7 @@ def _check_types(
     policy: TokenPolicy | None,
     http: aiohttp.ClientSession | None,
     on_event: Callable[[TokenEvent], object] | None,
+    api_policy: APIPolicy | None,
 ) -> None:
     checks = (
         (
@@ -377,6 +421,7 @@ def _check_types(
             "Credentials or a callable",
         ),
         ("policy", policy is None or isinstance(policy, TokenPolicy), "a TokenPolicy"),
+        ("api_policy", api_policy is None or type(api_policy).__name__ == "APIPolicy", "an APIPolicy"),
         ("http", http is None or isinstance(http, aiohttp.ClientSession), "an aiohttp.ClientSession"),
         ("http", getattr(http, "auth", None) is None, "a session without auth=: the API takes a token only"),
         ("on_event", on_event is None or callable(on_event), "callable"),

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Any, Final, cast
 
 import aiohttp
@@ -19,6 +17,7 @@ from yarl import URL
 from ..credentials import Credentials
 from ..errors import CredentialsRejectedError, MintQuotaExhaustedError, TokenEndpointError, TokenError
 from ..secret import Secret
+from ..stamps import read_http_date, read_retry_after, read_timestamp
 from .ledger import Outcome
 from .policy import TokenPolicy
 
@@ -141,28 +140,12 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes | None) -> 
     return Answer(Outcome.REFUSED, error=error, retry_after=retry_after)
 
 
-def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds that ``Retry-After`` asks for, given as seconds or as an HTTP date; None if it is nonsense.
-
-    A date is taken relative to the server's own ``Date``. Nothing and less than nothing are nonsense, too: they
-    would make a loop out of a wait.
-    """
-    text = headers.get(hdrs.RETRY_AFTER, "").strip()
-    try:
-        seconds = float(text)
-    except ValueError:
-        then = _http_date(text)
-        now = _http_date(headers.get(hdrs.DATE, "")) or datetime.now(UTC)
-        seconds = (then - now).total_seconds() if then else math.nan
-    return seconds if 0 < seconds < math.inf else None
-
-
 def _read_success(status: int, headers: Mapping[str, str], payload: dict[str, Any]) -> Answer:
     value = payload.get("token")
     if not isinstance(value, str) or not _HEADER_SAFE.fullmatch(value):
         return _failed(Outcome.UNKNOWN, f"answered HTTP {status} without a token")
-    created_at = _timestamp(payload.get("created_at"))
-    date = _http_date(headers.get(hdrs.DATE, ""))
+    created_at = read_timestamp(payload.get("created_at"))
+    date = read_http_date(headers.get(hdrs.DATE, ""))
     age = (date - created_at).total_seconds() if date and created_at else 0.0
     return Answer(Outcome.MINTED, Grant(Secret(value), created_at, max(age, 0.0)))
 
@@ -218,24 +201,6 @@ def _words(payload: dict[str, Any]) -> str:
     """What an error envelope says, in any of the five shapes (API reference, "Error envelopes seen")."""
     places = [payload, _as_object(payload.get("status_info") or payload.get("statusInfo"))]
     return " ".join(str(place.get(name) or "") for place in places for name in ("slug", "message"))
-
-
-def _timestamp(value: object) -> datetime | None:
-    try:
-        stamp = datetime.fromisoformat(value) if isinstance(value, str) else None
-        if stamp is None:
-            return None
-        return stamp.replace(tzinfo=UTC) if stamp.tzinfo is None else stamp.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _http_date(text: str) -> datetime | None:
-    try:
-        stamp = parsedate_to_datetime(text)
-        return stamp.replace(tzinfo=UTC) if stamp.tzinfo is None else stamp
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
 
 
 def _failed(outcome: Outcome, what: str, cause: Exception | None = None) -> Answer:

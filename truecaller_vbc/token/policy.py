@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from datetime import timedelta
-from typing import Any, Final, TypeGuard
+from typing import Final
 
 import attrs
 
+from ..durations import duration, duration_names, scaled
 from ..errors import ConfigurationError
 
 _LEAST_MINT_TIMEOUT: Final = timedelta(seconds=2)
-
-
-def _duration(**span: float) -> Any:
-    return attrs.field(default=timedelta(**span), converter=_timedelta)
-
-
-def _timedelta(value: object) -> timedelta:
-    """A timedelta as it is; a number is taken as seconds."""
-    if isinstance(value, timedelta):
-        return value
-    if not _is_number(value):
-        raise ConfigurationError(f"TokenPolicy durations are timedeltas or seconds, not {value!r}")
-    try:
-        return timedelta(seconds=value)
-    except OverflowError:
-        raise ConfigurationError("TokenPolicy durations must be ones that a timedelta can hold") from None
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return False
-    return isinstance(value, int) or math.isfinite(value)
 
 
 @attrs.frozen(kw_only=True)
@@ -63,19 +41,19 @@ class TokenPolicy:
         ConfigurationError: a value is of the wrong type or the values contradict each other.
     """
 
-    lifetime: timedelta = _duration(minutes=60)
-    refresh_ahead: timedelta = _duration(minutes=15)
-    refresh_jitter: timedelta = _duration(minutes=5)
-    expiry_margin: timedelta = _duration(seconds=10)
+    lifetime: timedelta = duration("TokenPolicy", minutes=60)
+    refresh_ahead: timedelta = duration("TokenPolicy", minutes=15)
+    refresh_jitter: timedelta = duration("TokenPolicy", minutes=5)
+    expiry_margin: timedelta = duration("TokenPolicy", seconds=10)
     max_mints: int = 10
-    mint_window: timedelta = _duration(minutes=30)
+    mint_window: timedelta = duration("TokenPolicy", minutes=30)
     reserve_mints: int = 3
-    mint_timeout: timedelta = _duration(seconds=15)
-    rejection_grace: timedelta = _duration(seconds=30)
-    error_memory: timedelta = _duration(seconds=60)
-    retry_first: timedelta = _duration(seconds=1)
-    retry_most: timedelta = _duration(seconds=60)
-    refresh_retry: timedelta = _duration(minutes=1)
+    mint_timeout: timedelta = duration("TokenPolicy", seconds=15)
+    rejection_grace: timedelta = duration("TokenPolicy", seconds=30)
+    error_memory: timedelta = duration("TokenPolicy", seconds=60)
+    retry_first: timedelta = duration("TokenPolicy", seconds=1)
+    retry_most: timedelta = duration("TokenPolicy", seconds=60)
+    refresh_retry: timedelta = duration("TokenPolicy", minutes=1)
 
     def __attrs_post_init__(self) -> None:
         for name in ("max_mints", "reserve_mints"):
@@ -121,14 +99,8 @@ class TokenPolicy:
         Raises:
             ConfigurationError: `factor` is not a positive finite number.
         """
-        if not _is_number(factor) or factor <= 0:
-            raise ConfigurationError(f"TokenPolicy.scaled() needs a positive finite factor, not {factor!r}")
-        try:
-            changes: dict[str, Any] = {name: getattr(self, name) * factor for name in _DURATIONS}
-        except OverflowError:
-            raise ConfigurationError("TokenPolicy.scaled() makes durations that no timedelta can hold") from None
-        changes["mint_timeout"] = max(changes["mint_timeout"], _LEAST_MINT_TIMEOUT)
-        return attrs.evolve(self, **changes)
+        shorter = scaled(self, factor)
+        return attrs.evolve(shorter, mint_timeout=max(shorter.mint_timeout, _LEAST_MINT_TIMEOUT))
 
 
-_DURATIONS: Final = tuple(field.name for field in attrs.fields(TokenPolicy) if isinstance(field.default, timedelta))
+_DURATIONS: Final = duration_names(TokenPolicy)

@@ -1,0 +1,191 @@
+"""What an answer of the API says: its JSON, or one of the `APIError` tree. Pure.
+
+Five shapes of errors are documented (API reference, "Error envelopes seen"), and none of them says its HTTP status;
+an error may come inside a 200. What a gateway says in HTML is made readable.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias, cast
+
+import attrs
+
+from ..errors import (
+    APIError,
+    BadRequestError,
+    ForbiddenError,
+    NotDeliveredError,
+    NotFoundError,
+    RateLimitedError,
+    ServerError,
+    UnauthorizedError,
+)
+from ..stamps import read_retry_after
+from .status import FailureReason
+
+JSON: TypeAlias = Any
+
+_MOST_SHOWN: Final = 300
+_MOST_KEPT: Final = 2_000
+_CODE: Final = re.compile(r"<(script|style|head)\b.*?(</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
+_TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+_TAG: Final = re.compile(r"<[^>]{0,2000}>")
+_BLANK: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+# A gateway's error page may quote the request, and our header with it.
+_SECRETS: Final = re.compile(r"(?i:bearer)[\s:=]+[^\s\"'<>]+|[A-Za-z0-9_-]{40,}")
+
+_UNPARSABLE: Final = "Failed to parse token"
+_BY_STATUS: Final[Mapping[int, type[APIError]]] = {
+    401: UnauthorizedError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    429: RateLimitedError,
+}
+_BY_SLUG: Final[Mapping[str, type[APIError]]] = {
+    "authorization-error": UnauthorizedError,
+    "forbidden-error": ForbiddenError,
+    "internal-server-error": ServerError,
+    "invalid-input": BadRequestError,
+}
+_ADVICE: Final[Mapping[type[APIError], str]] = {
+    BadRequestError: "correct the request",
+    NotDeliveredError: "the receiver cannot be reached this way",
+    UnauthorizedError: "a fresh token was refused: check that the account ID belongs to the API key",
+    ForbiddenError: "the API key lacks this feature: ask the account's admin to grant it",
+    NotFoundError: "check the account ID and the ID in the path",
+    RateLimitedError: "wait, and divide the rate between the processes that share the token",
+    ServerError: "try again later",
+    APIError: "check base_url",
+}
+
+
+@attrs.frozen
+class Envelope:
+    """What an error says of itself, in whichever shape.
+
+    Args:
+        slug: such as ``forbidden-error``.
+        message: in the server's words.
+        field: of the request that is complained about.
+    """
+
+    slug: str | None = None
+    message: str | None = None
+    field: str | None = None
+
+
+def read_answer(
+    status: int, headers: Mapping[str, str], body: bytes, accept: Callable[[JSON], bool] | None = None
+) -> JSON:
+    """The JSON of a success; None for a success without a body.
+
+    Args:
+        status: the HTTP status.
+        headers: of the answer; ``Retry-After`` is read.
+        body: of the answer.
+        accept: tells a refusal that the caller wants to read by itself (status under 500).
+
+    Raises:
+        APIError: it is no success, whatever its status says.
+    """
+    try:
+        answer = json.loads(body) if body.strip() else None
+    except (ValueError, RecursionError):
+        raise _unreadable(status, headers, body) from None
+    if accept is not None and status < 500 and accept(answer):  # noqa: PLR2004
+        return answer
+    envelope = read_envelope(answer)
+    if 200 <= status < 300 and envelope is None:  # noqa: PLR2004
+        return answer
+    raise _error(status, headers, envelope or Envelope())
+
+
+def read_envelope(answer: JSON) -> Envelope | None:
+    """The error in an answer, or None where it is no error."""
+    if not isinstance(answer, dict):
+        return None
+    fields = cast(dict[str, JSON], answer)
+    nested = fields.get("status_info") or fields.get("statusInfo")
+    if isinstance(nested, dict) and _is_bad(cast(dict[str, JSON], nested).get("status")):
+        return _envelope(cast(dict[str, JSON], nested))
+    said = {name for name, value in fields.items() if value is not None}
+    if _text(fields.get("slug")) or _is_bad(fields.get("status")) or said == {"message"}:
+        return _envelope(fields)
+    return None
+
+
+def undocumented(status: int, what: str) -> ServerError:
+    """An answer that says success, and is nothing that the API documents."""
+    return ServerError(f"HTTP {status}, but {what}: try again later", status=status)
+
+
+def readable(text: str) -> str:
+    """Foreign text for a person: no mark-up, one line, not too long, and nothing that looks like a token."""
+    title = _TITLE.search(text)
+    plain = html.unescape(_TAG.sub(" ", _CODE.sub(" ", text)))
+    if title is not None:
+        plain = f"{html.unescape(title[1])} {plain}"
+    line = _SECRETS.sub("***", _BLANK.sub(" ", plain)).strip()
+    return line if len(line) <= _MOST_SHOWN else line[:_MOST_SHOWN] + "…"
+
+
+def _unreadable(status: int, headers: Mapping[str, str], body: bytes) -> APIError:
+    said = readable(body[:100_000].decode("utf-8", "replace"))
+    kind = "an HTML page" if body.lstrip()[:1] == b"<" else "no JSON"
+    if 200 <= status < 300:  # noqa: PLR2004
+        return undocumented(status, f"the answer is {kind} ({said})")
+    return _error(status, headers, Envelope(message=said), note=f" ({kind}, not from the API itself)")
+
+
+def _error(status: int, headers: Mapping[str, str], envelope: Envelope, *, note: str = "") -> APIError:
+    kind = _class(status, envelope)
+    parts = [f"HTTP {status}"]
+    if envelope.slug:
+        parts.append(envelope.slug)
+    text = " ".join(parts) + (f": {envelope.message}" if envelope.message else "") + note
+    if envelope.field:
+        text += f" (field {envelope.field})"
+    error = kind(
+        f"{text}; {_ADVICE[kind]}",
+        status=status,
+        slug=envelope.slug,
+        message=envelope.message,
+        field=envelope.field,
+        retry_after=read_retry_after(headers),
+    )
+    if isinstance(error, NotDeliveredError):
+        error.reason = FailureReason.of(envelope.message)
+    return error
+
+
+def _class(status: int, envelope: Envelope) -> type[APIError]:
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if _UNPARSABLE in (envelope.message or ""):
+        return UnauthorizedError
+    reason = FailureReason.of(envelope.message)
+    if status < 500 and reason is not None and reason is not FailureReason.INVALID_INPUT:  # noqa: PLR2004
+        return NotDeliveredError
+    if (slug := envelope.slug or "") in _BY_SLUG:
+        return _BY_SLUG[slug]
+    if 200 <= status < 300 or 400 <= status < 500:  # noqa: PLR2004
+        return BadRequestError
+    return ServerError if status >= 500 else APIError  # noqa: PLR2004
+
+
+def _envelope(fields: dict[str, JSON]) -> Envelope:
+    return Envelope(_text(fields.get("slug")), _text(fields.get("message")), _text(fields.get("field")))
+
+
+def _is_bad(status: JSON) -> bool:
+    return isinstance(status, str) and status.strip().lower() in ("error", "failed", "failure")
+
+
+def _text(value: JSON) -> str | None:
+    if value is None or isinstance(value, dict | list):
+        return None
+    return readable(str(value)[:_MOST_KEPT]) or None

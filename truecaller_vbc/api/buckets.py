@@ -1,0 +1,112 @@
+"""What became of each number of a list: the API's buckets, whose names mean the opposite in publish and in delist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal, TypeAlias, cast
+
+import attrs
+
+from .phone import as_e164
+from .status import Status
+
+Operation: TypeAlias = Literal["publish", "delist"]
+
+_SAME: Final = {
+    "processing_numbers": "processing",
+    "other_feature_set_numbers": "in_other_set",
+    "other_phonetype_numbers": "of_other_type",
+    "others_numbers": "of_others",
+    "invalid_numbers": "invalid",
+    "migrated_numbers": "migrated",
+    "updated_numbers": "updated",
+    "delisted_numbers": "delisted",
+}
+# To publish a number that the set has, or to delist one that it has not, is nothing to do.
+_BUCKETS: Final[Mapping[Operation, Mapping[str, str]]] = {
+    "publish": {"new_numbers": "accepted", "existing_numbers": "already_listed", **_SAME},
+    "delist": {"existing_numbers": "accepted", "new_numbers": "not_listed", **_SAME},
+}
+
+
+@attrs.frozen
+class NumbersResult:
+    """What became of each number, in E.164 (API reference, "List Number" and "DeList Number").
+
+    Listing and delisting are done later: `Numbers.wait_until_listed` waits.
+
+    Attributes:
+        accepted: will be listed, or delisted.
+        already_listed: publish only: this set has them already.
+        not_listed: delist only: this set does not have them.
+        processing: something else is being done with them.
+        in_other_set: another feature set has them.
+        of_other_type: registered under another phone type.
+        of_others: somebody else's.
+        invalid: no numbers, says the API.
+        migrated: moved here from somewhere else.
+        updated: changed.
+        delisted: taken off.
+        unmentioned: the API said nothing of them. A number that is still being delisted is silently ignored by
+            publish: wait, and publish it again.
+        status: of the whole, ``pending`` or ``failed``.
+    """
+
+    accepted: frozenset[str] = frozenset()
+    already_listed: frozenset[str] = frozenset()
+    not_listed: frozenset[str] = frozenset()
+    processing: frozenset[str] = frozenset()
+    in_other_set: frozenset[str] = frozenset()
+    of_other_type: frozenset[str] = frozenset()
+    of_others: frozenset[str] = frozenset()
+    invalid: frozenset[str] = frozenset()
+    migrated: frozenset[str] = frozenset()
+    updated: frozenset[str] = frozenset()
+    delisted: frozenset[str] = frozenset()
+    unmentioned: frozenset[str] = frozenset()
+    status: Status = Status.NONE
+
+    @property
+    def not_done(self) -> frozenset[str]:
+        """The numbers that will not come to what was asked for: neither accepted nor so already."""
+        return self.in_other_set | self.of_other_type | self.of_others | self.invalid | self.unmentioned
+
+    def __str__(self) -> str:
+        sets = [(field.name, getattr(self, field.name)) for field in attrs.fields(NumbersResult)]
+        return ", ".join(f"{len(value)} {name}" for name, value in sets if name != "status" and value) or "none"
+
+
+def read_buckets(operation: Operation, answer: Mapping[str, Any], sent: Iterable[str]) -> NumbersResult:
+    """The result in an answer. Every array may be missing or null, and a number may be in none of them."""
+    found = {name: _numbers(answer.get(bucket)) for bucket, name in _BUCKETS[operation].items()}
+    unmentioned = frozenset(sent).difference(*found.values())
+    status = answer.get("status")
+    return NumbersResult(**found, unmentioned=unmentioned, status=Status(status if isinstance(status, str) else ""))
+
+
+def is_refusal(answer: Any) -> bool:
+    """Whether it is the body that says ``failed`` and why, in buckets."""
+    if not isinstance(answer, dict):
+        return False
+    fields = cast(dict[str, Any], answer)
+    return Status(fields["status"] if isinstance(fields.get("status"), str) else "") is Status.FAILED and any(
+        bucket in fields for bucket in _BUCKETS["publish"]
+    )
+
+
+def merged(results: Iterable[NumbersResult]) -> NumbersResult:
+    """One result of several requests; ``failed`` only if all were."""
+    several = list(results)
+    if not several:
+        return NumbersResult()
+    names = [field.name for field in attrs.fields(NumbersResult) if field.name != "status"]
+    sets = {name: frozenset[str]().union(*(getattr(result, name) for result in several)) for name in names}
+    status = next((result.status for result in several if result.status is not Status.FAILED), Status.FAILED)
+    return NumbersResult(**sets, status=status)
+
+
+def _numbers(bucket: object) -> frozenset[str]:
+    if not isinstance(bucket, list):
+        return frozenset()
+    entries = cast(list[object], bucket)
+    return frozenset(as_e164(str(entry)) for entry in entries if isinstance(entry, str | int))

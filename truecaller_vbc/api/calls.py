@@ -1,0 +1,251 @@
+"""`vbc.calls`: tell the API of calls to come, one by one or in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final, Literal, TypeAlias, cast
+
+import attrs
+
+from ..durations import as_duration
+from ..errors import (
+    ConfigurationError,
+    InvalidRecordError,
+    NotFoundError,
+    Problem,
+    StillPendingError,
+    UnknownOutcomeError,
+)
+from .answers import JSON, undocumented
+from .channel import Call, Channel
+from .chunks import Chunk, ChunkResult, Plan, Progress, push_chunks
+from .models import Batch, BatchStatus, PushResult, StatusInfo
+from .phone import without_plus
+from .poll import looks
+from .record import CallRecord
+from .wire import read
+
+Version: TypeAlias = Literal["v3", "v2"]
+
+MOST_RECORDS: Final = 500
+"""Records in one batch (API reference, "Rate limits and size limits")."""
+
+_REALTIME: Final = "/v2/clients/{account}/dynamic_call_record"
+_BATCH: Final = "clients/{account}/dynamic_call_records"
+_RENDERING: Final[Mapping[str, tuple[Callable[[str], str], Callable[[str], str]]]] = {
+    # As the documents' own examples have them: v2 mixes both.
+    "v3": (str, str),
+    "v2": (str, without_plus),
+}
+
+
+class Calls:
+    """What a receiver's phone shows of a call to come (API reference, "Call personalisation").
+
+    Success means that the API took the record, not that a phone has shown anything.
+
+    Args:
+        channel: to send with.
+        now: the wall clock, in seconds since 1970.
+    """
+
+    def __init__(self, channel: Channel, now: Callable[[], float]) -> None:
+        self._channel = channel
+        self._now = now
+
+    async def push(self, record: CallRecord) -> PushResult:
+        """Send one record at once: real-time v2, at most 100 in a second.
+
+        It is repeated after 429, 502, 503, 504 and lost connections: the same record twice does no harm.
+
+        Raises:
+            InvalidRecordError: its window has closed already; nothing was sent.
+            NotDeliveredError: it cannot reach this receiver; ``reason`` says why.
+            APIError: it was refused.
+            TokenError: there is no token.
+            aiohttp.ClientError: the API could not be reached; also TimeoutError.
+        """
+        if (late := _checked(record).late(self._now())) is not None:
+            raise InvalidRecordError([late])
+        body = json.dumps(record.rendered(without_plus, without_plus)).encode()
+        answer = await self._channel.send(Call("POST", _REALTIME, body, pace=self._channel.realtime))
+        fields = cast(dict[str, JSON], answer) if isinstance(answer, dict) else {}
+        info = read(fields.get("status_info") or fields.get("statusInfo") or fields, StatusInfo)
+        return PushResult(info.status, info.message)
+
+    async def push_batch(self, records: Sequence[CallRecord], *, version: Version = "v3") -> Batch:
+        """Send 1 to 500 records, which the server processes later; ask `batch_status` how each fared.
+
+        At most 60 batches in a minute. One whose answer is lost is not repeated.
+
+        Args:
+            records: 1 to 500.
+            version: of the endpoint; ``"v2"`` is the previous one.
+
+        Raises:
+            InvalidRecordError: names every record and field that is wrong; nothing was sent.
+            UnknownOutcomeError: it may have been taken; ``records`` has them.
+            APIError: it was refused, as a whole.
+            TokenError: there is no token.
+            aiohttp.ClientError: the API could not be reached; also TimeoutError.
+        """
+        records = tuple(records)
+        if not 1 <= len(records) <= MOST_RECORDS:
+            raise InvalidRecordError([Problem("call_records", f"must be 1 to 500 records, not {len(records)}")])
+        self._check(records)
+        return await self._send_batch(records, version)
+
+    async def batch_status(self, batch: Batch | str, *, version: Version = "v3") -> BatchStatus:
+        """How far a batch is. Before the server has begun it may have no records, or not be found at all.
+
+        Args:
+            batch: what `push_batch` gave, or a batch's ID.
+            version: in which the batch was sent, for an ID alone.
+
+        Raises:
+            NotFoundError: the server does not know it, or not yet.
+            APIError: it was refused.
+            TokenError: there is no token.
+            aiohttp.ClientError: the API could not be reached; also TimeoutError.
+        """
+        batch_id, version, _ = _known(batch, version)
+        answer = await self._channel.send(Call("GET", f"/{_version(version)}/{_BATCH}", params={"batchId": batch_id}))
+        if isinstance(answer, list):  # as v1 did
+            answer = dict[str, JSON](data=answer)
+        if not isinstance(answer, dict):
+            raise undocumented(200, "the answer is no status of a batch")
+        status = read(answer, BatchStatus)
+        return status if status.batch_id else attrs.evolve(status, batch_id=batch_id)
+
+    async def wait_for_batch(
+        self, batch: Batch | str, *, timeout: float | timedelta, version: Version = "v3"
+    ) -> BatchStatus:
+        """Ask for a batch's status, with growing pauses, until all of its records are final.
+
+        A batch that is not found yet, a record without a status, and a status that is not documented are not final.
+
+        Args:
+            batch: what `push_batch` gave, or a batch's ID; with the former, all of its records are waited for.
+            timeout: how long to wait, in seconds.
+            version: in which the batch was sent, for an ID alone.
+
+        Raises:
+            StillPendingError: it took too long; ``done`` is the last `BatchStatus`, or None.
+            APIError: it was refused.
+            TokenError: there is no token.
+            aiohttp.ClientError: the API could not be reached; also TimeoutError.
+        """
+        batch_id, version, size = _known(batch, version)
+        last: BatchStatus | None = None
+        limit = as_duration(timeout, owner="timeout=")
+        deadline = asyncio.timeout(limit.total_seconds())
+        try:
+            async with deadline:
+                async for _ in looks(self._channel.policy):
+                    try:
+                        last = await self.batch_status(batch_id, version=version)
+                    except NotFoundError:
+                        continue
+                    if last.final and len(last.data) >= size:
+                        return last
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+        known = 0 if last is None else sum(record.status.final for record in last.data)
+        raise StillPendingError(
+            f"batch {batch_id} is not done after {limit}: {known} of its records are; ask again later",
+            done=last,
+            pending=batch,
+        )
+
+    def push_all(
+        self,
+        records: Iterable[CallRecord | Mapping[str, Any]] | AsyncIterable[CallRecord | Mapping[str, Any]],
+        *,
+        version: Version = "v3",
+        in_flight: int = 4,
+        on_send: Callable[[Chunk], object] | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+    ) -> AsyncGenerator[ChunkResult]:
+        """Send records of any number, in batches of 500, at most 60 in a minute, and yield each batch's result.
+
+        Records are read as they are needed, so memory does not grow with their number. Those that are invalid are left
+        out and named in the result; a batch that is refused, or whose answer is lost, does not stop the others.
+
+        Args:
+            records: `CallRecord` or mappings (see `CallRecord.from_mapping`), from any iterable or async iterable.
+            version: of the endpoint.
+            in_flight: how many batches may wait for their answers at once.
+            on_send: called with each `Chunk` when its first byte is about to leave: for a journal.
+            on_progress: called with a `Progress` after each result.
+
+        Yields:
+            a `ChunkResult` for every 500 records that were read, in the order in which they are answered.
+
+        Raises:
+            TokenError: as all that follows, when nothing more can be sent: the results of everything that was read
+                have been yielded before.
+            UnauthorizedError: and `ForbiddenError`, `NotFoundError`, `RateLimitedError`.
+            UnknownOutcomeError: several batches in a row had no answer that says anything.
+            SessionClosedError: the session is closed.
+            aiohttp.ClientError: the API could not be reached; also TimeoutError.
+        """
+
+        async def send(chunk: Chunk, announce: Callable[[], object]) -> Batch:
+            return await self._send_batch(chunk.records, version, announce)
+
+        _version(version)
+        if type(in_flight) is not int or in_flight < 1:
+            raise ConfigurationError("push_all(in_flight=...) must be an int of 1 or more")
+        return push_chunks(records, Plan(MOST_RECORDS, in_flight, self._now, send, on_send, on_progress))
+
+    async def _send_batch(
+        self, records: Sequence[CallRecord], version: Version, on_send: Callable[[], object] | None = None
+    ) -> Batch:
+        caller, receiver = _RENDERING[_version(version)]
+        body = json.dumps({"call_records": [record.rendered(caller, receiver) for record in records]}).encode()
+        call = Call("POST", f"/{version}/{_BATCH}", body, pace=self._channel.batch, records=records, on_send=on_send)
+        answer = await self._channel.send(call)
+        batch_id = cast(dict[str, JSON], answer).get("batch_id") if isinstance(answer, dict) else None
+        if not isinstance(batch_id, str | int) or not batch_id:
+            raise UnknownOutcomeError(
+                f"the API answered the batch of {len(records)} records without a batch_id: it may have been taken; "
+                "see .records",
+                records=records,
+                status=200,
+            )
+        return Batch(str(batch_id), version, len(records))
+
+    def _check(self, records: Sequence[CallRecord]) -> None:
+        now = self._now()
+        problems = [
+            attrs.evolve(late, position=position)
+            for position, record in enumerate(records)
+            if (late := _checked(record, position).late(now)) is not None
+        ]
+        if problems:
+            raise InvalidRecordError(problems)
+
+
+def _checked(record: object, position: int | None = None) -> CallRecord:
+    if not isinstance(record, CallRecord):
+        raise InvalidRecordError([Problem("", f"must be a CallRecord, not {type(record).__name__}", position)])
+    return record
+
+
+def _version(version: Version) -> Version:
+    if version not in _RENDERING:
+        raise ConfigurationError(f"version= must be one of {', '.join(_RENDERING)}, not {version!r}")
+    return version
+
+
+def _known(batch: Batch | str, version: Version) -> tuple[str, Version, int]:
+    """The ID of a batch, its version, and how many records it has at least."""
+    if isinstance(batch, Batch):
+        return batch.batch_id, _version(batch.version), batch.size
+    if not batch:
+        raise ConfigurationError("a batch needs its ID")
+    return batch, _version(version), 1

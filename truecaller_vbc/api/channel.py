@@ -1,0 +1,217 @@
+"""The way of one call to the API: in its turn, judged by what comes back, repeated where that does no harm."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+import aiohttp
+import attrs
+from aiohttp import hdrs
+
+from ..errors import APIError, RateLimitedError, ServerError, UnknownOutcomeError
+from .answers import JSON, read_answer, undocumented
+from .pace import Pace
+from .policy import APIPolicy
+
+_MOST_BYTES: Final = 64 * 1024 * 1024
+_CONNECT_SHARE: Final = 0.5
+_JITTER: Final = (0.5, 1.0)
+_HEADERS: Final = {hdrs.CONTENT_TYPE: "application/json"}
+_MAY_PASS: Final = frozenset({429, 502, 503, 504})
+# Raised before a request is written, whatever it is.
+_NOTHING_WAS_SENT: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientConnectorCertificateError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ServerFingerprintMismatch,
+    aiohttp.InvalidURL,
+)
+_LOST: Final = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError)
+
+
+class Session(Protocol):
+    """What the typed calls need of a session."""
+
+    @property
+    def client_account_id(self) -> str | None:
+        """The account's ID, once it is known."""
+        ...
+
+    async def warm_up(self) -> Any:
+        """Have credentials and what they buy."""
+        ...
+
+    def request(self, method: str, path: str, **kwargs: Any) -> Any:
+        """Send a request, as aiohttp does."""
+        ...
+
+
+@attrs.frozen
+class Call:
+    """One call.
+
+    Args:
+        method: of HTTP.
+        path: with ``{account}`` in the place of the account's ID.
+        body: JSON, encoded.
+        params: of the query.
+        pace: whose turn is waited for.
+        records: what must not be sent twice; None says that repeating the call does no harm.
+        accept: see `read_answer`.
+        on_send: called once, when the first byte is about to leave.
+    """
+
+    method: str
+    path: str
+    body: bytes | None = attrs.field(default=None, repr=False)
+    params: dict[str, str] | None = None
+    pace: Pace | None = None
+    records: Sequence[Any] | None = attrs.field(default=None, repr=False)
+    accept: Callable[[JSON], bool] | None = None
+    on_send: Callable[[], object] | None = None
+
+
+class Channel:
+    """Sends the calls of one session.
+
+    Args:
+        session: to send with.
+        policy: how fast, and how often.
+    """
+
+    def __init__(self, session: Session, policy: APIPolicy) -> None:
+        self._session = session
+        self.policy = policy
+        self.realtime = _pace(policy.realtime_rate, policy.realtime_window.total_seconds())
+        self.batch = _pace(policy.batch_rate, policy.batch_window.total_seconds())
+        seconds = policy.timeout.total_seconds()
+        # Connecting has less time than the whole, so that "never connected" is told from "never answered".
+        self._timeout = aiohttp.ClientTimeout(total=seconds, connect=seconds * _CONNECT_SHARE)
+
+    def close(self) -> None:
+        """Let nobody wait for a turn any longer."""
+        for pace in (self.realtime, self.batch):
+            if pace is not None:
+                pace.close()
+
+    async def send(self, call: Call) -> JSON:
+        """The JSON that answers a call; None where there is no body.
+
+        Raises:
+            APIError: it was refused, at last.
+            UnknownOutcomeError: it may have been done, and must not be repeated.
+            TokenError: there is no token.
+            SessionClosedError: the session is closed.
+            aiohttp.ClientError: the API could not be reached, or the answer to what may be repeated was lost;
+                also TimeoutError.
+        """
+        policy = self.policy
+        clock = asyncio.get_running_loop().time
+        deadline: float | None = None
+        attempt = 0
+        while True:
+            try:
+                return await self._send_once(call, first=attempt == 0)
+            except (APIError, aiohttp.ClientError, TimeoutError) as error:
+                attempt += 1
+                now = clock()
+                # Patience is for what goes wrong, so it begins when that does.
+                deadline = now + policy.patience.total_seconds() if deadline is None else deadline
+                wait = self._wait(call, error, attempt)
+                if wait is None or attempt >= policy.attempts or now + wait > deadline:
+                    raise
+                if call.pace is not None and isinstance(error, RateLimitedError):
+                    call.pace.hold(now + wait)
+            await asyncio.sleep(wait)
+
+    async def _send_once(self, call: Call, *, first: bool) -> JSON:
+        # Before the turn, which would be wasted without a token, and outside the deadline of the attempt.
+        await self._session.warm_up()
+        if call.pace is not None:
+            await call.pace.turn()
+        if first and call.on_send is not None:
+            call.on_send()
+        path = call.path.format(account=self._session.client_account_id)
+        status: int | None = None
+        try:
+            async with self._session.request(
+                call.method,
+                path,
+                data=call.body,
+                params=call.params,
+                headers=_HEADERS,
+                timeout=self._timeout,
+                # A record is personal, and goes to no address that an answer names.
+                allow_redirects=False,
+                raise_for_status=False,
+            ) as response:
+                status = response.status
+                body = await _body(response)
+                return read_answer(response.status, response.headers, body, call.accept)
+        except _NOTHING_WAS_SENT:
+            raise
+        except aiohttp.ClientResponseError as error:
+            # Not passed on: its repr shows the request's headers.
+            failure = undocumented(error.status, "the answer is no HTTP")
+            raise (failure if call.records is None else _unknown(call, failure.status)) from None
+        except _LOST as error:
+            if call.records is None:
+                raise
+            raise _unknown(call, status) from error
+        except ServerError as error:
+            if call.records is None or _was_not_done(error):
+                raise
+            raise _unknown(call, error.status) from error
+
+    def _wait(self, call: Call, error: Exception, attempt: int) -> float | None:
+        """Seconds to wait before a call is repeated; None where it is not to be."""
+        if not self._may_be_repeated(call, error):
+            return None
+        if isinstance(error, APIError) and error.retry_after is not None:
+            return error.retry_after
+        spread = 2.0 ** (attempt - 1) * random.uniform(*_JITTER)
+        if isinstance(error, RateLimitedError) and call.pace is not None:
+            return call.pace.window / 8 * spread  # the server's window has to pass, at least in part
+        return min(self.policy.retry_first.total_seconds() * spread, self.policy.retry_most.total_seconds())
+
+    @staticmethod
+    def _may_be_repeated(call: Call, error: Exception) -> bool:
+        if isinstance(error, aiohttp.InvalidURL):
+            return False
+        if isinstance(error, APIError):
+            return error.status in _MAY_PASS and (call.records is None or _was_not_done(error))
+        return isinstance(error, _NOTHING_WAS_SENT if call.records is not None else _LOST)
+
+
+def _pace(rate: int | None, seconds: float) -> Pace | None:
+    return None if rate is None else Pace(rate, seconds)
+
+
+def _was_not_done(error: APIError) -> bool:
+    """Whether the server itself says that it did nothing: it refused, or asks to come back later."""
+    return 300 <= error.status < 500 or (error.status == 503 and error.retry_after is not None)  # noqa: PLR2004
+
+
+def _unknown(call: Call, status: int | None) -> UnknownOutcomeError:
+    records = call.records or ()
+    what = "its answer was lost" if status is None else f"HTTP {status} does not say whether it was done"
+    return UnknownOutcomeError(
+        f"the request with {len(records)} records left, and {what}: it was not repeated; see .records",
+        records=records,
+        status=status,
+    )
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    if (response.content_length or 0) > _MOST_BYTES:
+        raise undocumented(response.status, "the answer is too long")
+    body = bytearray()
+    while chunk := await response.content.readany():
+        body += chunk
+        if len(body) > _MOST_BYTES:
+            raise undocumented(response.status, "the answer is too long")
+    return bytes(body)

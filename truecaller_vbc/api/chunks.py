@@ -1,0 +1,263 @@
+"""Any number of records in batches of a bounded size: read as they are needed, nothing lost, nothing doubled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from functools import partial
+from typing import Any, Final, Literal, TypeAlias, cast
+
+import aiohttp
+import attrs
+
+from ..errors import (
+    APIError,
+    ForbiddenError,
+    InvalidRecordError,
+    NotFoundError,
+    Problem,
+    RateLimitedError,
+    UnauthorizedError,
+    UnknownOutcomeError,
+    VBCError,
+)
+from .models import Batch
+from .record import CallRecord
+
+Given: TypeAlias = CallRecord | Mapping[str, Any]
+Outcome: TypeAlias = Literal["acknowledged", "refused", "unknown", "unsent", "invalid"]
+
+# Refusals that say nothing of the chunk: every other one would get the same.
+_CLOSED_WAY: Final = (UnauthorizedError, ForbiddenError, NotFoundError, RateLimitedError)
+_MOST_UNKNOWN_IN_A_ROW: Final = 3
+
+
+@attrs.frozen
+class Chunk:
+    """Consecutive records of the input, as they were read.
+
+    Attributes:
+        first: the position of the first, counted from 0.
+        size: how many positions it covers, the invalid ones included.
+        records: the valid ones.
+        positions: of each of the valid ones.
+        invalid: the problems of all others, by position.
+    """
+
+    first: int
+    size: int
+    records: tuple[CallRecord, ...] = attrs.field(repr=False)
+    positions: tuple[int, ...] = attrs.field(repr=False)
+    invalid: tuple[Problem, ...] = attrs.field(repr=False)
+
+
+@attrs.frozen
+class ChunkResult:
+    """What became of a chunk.
+
+    Attributes:
+        chunk: which it is.
+        batch: as it was acknowledged, or None.
+        error: why it was not, or None.
+    """
+
+    chunk: Chunk
+    batch: Batch | None = None
+    error: Exception | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """What became of its valid records.
+
+        ``acknowledged``; ``refused`` by the API; ``unknown``: sent, and nobody knows; ``unsent``: surely not taken, as
+        nothing was sent; ``invalid``: there was no valid one.
+        """
+        if self.batch is not None:
+            return "acknowledged"
+        if self.error is None:
+            return "invalid"
+        if isinstance(self.error, UnknownOutcomeError):
+            return "unknown"
+        return "refused" if isinstance(self.error, APIError) else "unsent"
+
+
+@attrs.frozen
+class Progress:
+    """How many records have come to what so far."""
+
+    acknowledged: int = 0
+    refused: int = 0
+    unknown: int = 0
+    unsent: int = 0
+    invalid: int = 0
+    chunks: int = 0
+
+    def after(self, result: ChunkResult) -> Progress:
+        """The same with one more result."""
+        sizes = {"invalid": self.invalid + result.chunk.size - len(result.chunk.records), "chunks": self.chunks + 1}
+        if result.outcome != "invalid":
+            sizes[result.outcome] = getattr(self, result.outcome) + len(result.chunk.records)
+        return attrs.evolve(self, **sizes)
+
+
+@attrs.frozen
+class Plan:
+    """How chunks are made and sent.
+
+    Args:
+        most: records in one.
+        in_flight: how many may wait for their answers at once.
+        now: the wall clock, in seconds since 1970.
+        send: sends one, and calls what it is given when the first byte is about to leave.
+        on_send: see `Calls.push_all`.
+        on_progress: see `Calls.push_all`.
+    """
+
+    most: int
+    in_flight: int
+    now: Callable[[], float]
+    send: Callable[[Chunk, Callable[[], object]], Awaitable[Batch]]
+    on_send: Callable[[Chunk], object] | None = None
+    on_progress: Callable[[Progress], object] | None = None
+
+
+async def push_chunks(records: Iterable[Given] | AsyncIterable[Given], plan: Plan) -> AsyncGenerator[ChunkResult]:
+    """Cut, send and yield; see `Calls.push_all`."""
+    reader = _Reader(records, plan)
+    verdict = _Verdict(plan)
+    reading: asyncio.Task[Chunk | None] | None = None
+    sending: set[asyncio.Task[ChunkResult]] = set()
+    exhausted = False
+    try:
+        while True:
+            if reading is None and not exhausted and verdict.stop is None and len(sending) < plan.in_flight:
+                reading = asyncio.create_task(reader.read())
+            waiting: set[asyncio.Task[Any]] = {*sending, *([reading] if reading is not None else [])}
+            if not waiting:
+                break
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if reading is not None and reading in done:
+                chunk, reading = reading.result(), None
+                exhausted = chunk is None
+                if chunk is not None:
+                    sending.add(asyncio.create_task(_sent(chunk, plan)))
+            for task in [task for task in sending if task in done]:
+                sending.discard(task)
+                result = task.result()
+                verdict.take(result)
+                yield result
+    finally:
+        left: list[asyncio.Task[Any]] = [*sending, *([reading] if reading is not None else [])]
+        for unfinished in left:
+            unfinished.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await reader.close()
+    if error := verdict.stop or reader.error:
+        raise error
+
+
+class _Verdict:
+    """Counts the results, and says when to stop: nothing can be sent any more, or nobody knows what becomes of it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.stop: Exception | None = None
+        self._progress = Progress()
+        self._unknown_in_a_row = 0
+        self._tell = plan.on_progress
+
+    def take(self, result: ChunkResult) -> None:
+        self._unknown_in_a_row = self._unknown_in_a_row + 1 if result.outcome == "unknown" else 0
+        closed = result.outcome == "unsent" or isinstance(result.error, _CLOSED_WAY)
+        if self.stop is None and (closed or self._unknown_in_a_row >= _MOST_UNKNOWN_IN_A_ROW):
+            self.stop = result.error
+        self._progress = self._progress.after(result)
+        if self._tell is not None:
+            self._tell(self._progress)
+
+
+async def _sent(chunk: Chunk, plan: Plan) -> ChunkResult:
+    if not chunk.records:
+        return ChunkResult(chunk)
+    announce = partial(plan.on_send, chunk) if plan.on_send is not None else _nothing
+    try:
+        return ChunkResult(chunk, await plan.send(chunk, announce))
+    except (VBCError, aiohttp.ClientError, TimeoutError) as error:
+        return ChunkResult(chunk, error=error)
+
+
+class _Reader:
+    """Reads chunks. What the source raises ends it, and is kept until what was read before has been sent."""
+
+    def __init__(self, records: Iterable[Given] | AsyncIterable[Given], plan: Plan) -> None:
+        self.error: Exception | None = None
+        self._position = 0
+        self._most = plan.most
+        self._now = plan.now
+        self._many: AsyncIterator[Given] | None = None
+        self._one_by_one: Iterator[Given] | None = None
+        if isinstance(records, AsyncIterable):
+            self._many = aiter(records)
+        else:
+            self._one_by_one = iter(records)
+
+    async def read(self) -> Chunk | None:
+        """The next chunk; None at the end."""
+        first, now = self._position, self._now()
+        records: list[CallRecord] = []
+        positions: list[int] = []
+        invalid: list[Problem] = []
+        while self.error is None and self._position < first + self._most:
+            try:
+                given = await anext(self._many) if self._many is not None else self._next()
+            except (StopIteration, StopAsyncIteration):
+                break
+            except Exception as error:
+                self.error = error
+                break
+            record, problems = _record(given, now)
+            if record is not None:
+                records.append(record)
+                positions.append(self._position)
+            invalid += [attrs.evolve(problem, position=self._position) for problem in problems]
+            self._position += 1
+        size = self._position - first
+        return Chunk(first, size, tuple(records), tuple(positions), tuple(invalid)) if size else None
+
+    async def close(self) -> None:
+        """Let a generator that was not read to its end go."""
+        aclose: Callable[[], Awaitable[None]] | None = getattr(self._many, "aclose", None)
+        if aclose is not None:
+            await aclose()
+
+    def _next(self) -> Given:
+        assert self._one_by_one is not None  # noqa: S101 - one of the two is there
+        return next(self._one_by_one)
+
+
+def _record(given: object, now: float) -> tuple[CallRecord | None, Sequence[Problem]]:
+    """A valid record, or its problems."""
+    if isinstance(given, CallRecord):
+        record = given
+    elif isinstance(given, Mapping):
+        try:
+            record = CallRecord.from_mapping(cast(Mapping[str, Any], given))
+        except InvalidRecordError as error:
+            return None, error.problems
+    else:
+        return None, [Problem("", f"must be a CallRecord or a mapping, not {type(given).__name__}")]
+    late = record.late(now)
+    return (record, ()) if late is None else (None, [late])
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""

@@ -1,0 +1,58 @@
+"""`vbc.labels`: the labels of the account."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from functools import partial
+from typing import Final, cast
+
+from .answers import JSON, undocumented
+from .channel import Call, Channel
+from .models import Label
+from .paging import Page, pages
+from .wire import read_list
+
+_PATH: Final = "/clients/{account}/labels"
+
+
+class Labels:
+    """The labels of the account (API reference, "Details of Dynamic Label"). They are made in the console.
+
+    Args:
+        channel: to send with.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    async def list(self) -> list[Label]:
+        """All labels; a `CallRecord` takes the ``id`` of one whose ``label_type`` is ``dynamic``.
+
+        Raises:
+            APIError: it was refused: `ForbiddenError` where the API key lacks the feature.
+            TokenError: there is no token.
+            aiohttp.ClientError: the API could not be reached; also TimeoutError.
+        """
+        return [label async for page in self.pages() for label in page]
+
+    async def pages(self, *, limit: int | None = None) -> AsyncGenerator[tuple[Label, ...]]:
+        """The labels page by page.
+
+        Args:
+            limit: how many a page has; None for what the server does, 1,000 by the documents.
+
+        Raises:
+            APIError: as `list`.
+            TokenError: as `list`.
+            aiohttp.ClientError: as `list`.
+        """
+        async for page in pages(partial(self._page, limit), lambda label: label.id):
+            yield cast(tuple[Label, ...], page)
+
+    async def _page(self, limit: int | None, page: int | None) -> Page:
+        query = {"limit": limit, "page": page}
+        params = {name: str(value) for name, value in query.items() if value is not None}
+        answer: JSON = await self._channel.send(Call("GET", _PATH, params=params))
+        if not isinstance(answer, list):
+            raise undocumented(200, "the answer is no list of labels")
+        return Page(read_list(answer, Label))

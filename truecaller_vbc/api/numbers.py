@@ -1,0 +1,243 @@
+"""`vbc.numbers`: which numbers are listed, and in which feature set."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final, cast
+
+import aiohttp
+
+from ..durations import as_duration
+from ..errors import ConfigurationError, NumbersRefusedError, PartlyDoneError, StillPendingError, VBCError
+from .answers import undocumented
+from .buckets import NumbersResult, Operation, is_refusal, merged, read_buckets
+from .channel import Call, Channel
+from .models import BusinessNumber, FeatureSet
+from .paging import Page, pages
+from .phone import checked_numbers, without_plus
+from .poll import looks
+from .status import Status
+from .wire import read_list
+
+MOST_NUMBERS: Final = 10_000
+"""Numbers in one request (API reference, "Rate limits and size limits")."""
+
+_FEATURE_SETS: Final = "/clients/{account}/number_management/feature_sets"
+_NUMBERS: Final = "/clients/{account}/number_management/numbers"
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+class Numbers:
+    """The numbers of the account and their feature sets (API reference, "Number management").
+
+    Args:
+        channel: to send with.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    async def feature_sets(
+        self,
+        *,
+        department_id: str | None = None,
+        operation_id: str | None = None,
+        process_id: str | None = None,
+        limit: int | None = None,
+    ) -> AsyncGenerator[FeatureSet]:
+        """All feature sets, page by page as they are needed.
+
+        Args:
+            department_id: only those of this department.
+            operation_id: only those of this operation.
+            process_id: only those of this process or sub-process.
+            limit: how many a page has; None for what the server does.
+
+        Raises:
+            APIError: it was refused.
+            TokenError: there is no token.
+            aiohttp.ClientError: the API could not be reached; also TimeoutError.
+        """
+        filters = {"department_id": department_id, "operation_id": operation_id, "process_id": process_id}
+        fetch = partial(self._page, _FEATURE_SETS, "feature_sets", FeatureSet, {**filters, "limit": limit})
+        async for page in pages(fetch, lambda item: item.id):
+            for item in page:
+                yield item
+
+    async def numbers(
+        self,
+        *,
+        feature_set_id: str | None = None,
+        department_id: str | None = None,
+        operation_id: str | None = None,
+        process_id: str | None = None,
+        limit: int | None = None,
+    ) -> AsyncGenerator[BusinessNumber]:
+        """All numbers, page by page as they are needed.
+
+        Args:
+            feature_set_id: only those of this feature set.
+            department_id: only those of this department.
+            operation_id: only those of this operation.
+            process_id: only those of this process.
+            limit: how many a page has; None for what the server does.
+
+        Raises:
+            APIError: as `feature_sets`.
+            TokenError: as `feature_sets`.
+            aiohttp.ClientError: as `feature_sets`.
+        """
+        filters = {
+            "feature_set_id": feature_set_id,
+            "department_id": department_id,
+            "operation_id": operation_id,
+            "process_id": process_id,
+        }
+        fetch = partial(self._page, _NUMBERS, "numbers", BusinessNumber, {**filters, "limit": limit})
+        async for page in pages(fetch, lambda item: item.phone_number):
+            for item in page:
+                yield item
+
+    async def publish(self, feature_set_id: str, numbers: Iterable[str]) -> NumbersResult:
+        """List numbers in a feature set. They are listed later: see `wait_until_listed`.
+
+        More than 10,000 take several requests, one after the other.
+
+        Args:
+            feature_set_id: of the set.
+            numbers: in E.164; one that comes twice is sent once.
+
+        Raises:
+            InvalidRecordError: names every number that is not in E.164; nothing was sent.
+            NumbersRefusedError: none was taken; ``result`` says why.
+            UnknownOutcomeError: the answer was lost; ``records`` has the numbers.
+            PartlyDoneError: one of several requests failed; it says what was done and what was not sent.
+            APIError: it was refused.
+            TokenError: there is no token.
+            aiohttp.ClientError: the API could not be reached; also TimeoutError.
+        """
+        return await self._change("publish", feature_set_id, numbers)
+
+    async def delist(self, feature_set_id: str, numbers: Iterable[str]) -> NumbersResult:
+        """Take numbers off a feature set. They are taken off later, and cannot be listed again until then.
+
+        Args:
+            feature_set_id: of the set.
+            numbers: as in `publish`.
+
+        Raises:
+            NumbersRefusedError: this set has none of them, for example; ``result`` says why.
+            VBCError: as `publish`.
+            aiohttp.ClientError: as `publish`.
+        """
+        return await self._change("delist", feature_set_id, numbers)
+
+    async def wait_until_listed(
+        self, numbers: Iterable[str], *, timeout: float | timedelta, feature_set_id: str | None = None
+    ) -> dict[str, BusinessNumber]:
+        """Read the list of numbers, with growing pauses, until all of these are listed.
+
+        There is no way to ask for a single number (API reference, "Number details"), so the list is read up to the last
+        of them each time.
+
+        Args:
+            numbers: in E.164.
+            timeout: how long to wait, in seconds.
+            feature_set_id: where to look; None for all sets.
+
+        Returns:
+            the numbers, by themselves in E.164.
+
+        Raises:
+            StillPendingError: it took too long; ``done`` has those that are listed, ``pending`` those that are not.
+            VBCError: as `numbers`.
+            aiohttp.ClientError: as `numbers`.
+        """
+        wanted = frozenset(checked_numbers(numbers))
+        listed: dict[str, BusinessNumber] = {}
+        limit = as_duration(timeout, owner="timeout=")
+        deadline = asyncio.timeout(limit.total_seconds())
+        try:
+            async with deadline:
+                async for _ in looks(self._channel.policy):
+                    await self._look(wanted, feature_set_id, listed)
+                    if len(listed) == len(wanted):
+                        return listed
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+        missing = wanted.difference(listed)
+        raise StillPendingError(
+            f"{len(missing)} of {len(wanted)} numbers are not listed after {limit}: see .pending, and look again later",
+            done=listed,
+            pending=missing,
+        )
+
+    async def _look(
+        self, wanted: frozenset[str], feature_set_id: str | None, listed: dict[str, BusinessNumber]
+    ) -> None:
+        found = self.numbers(feature_set_id=feature_set_id)
+        try:
+            async for number in found:
+                if number.status is Status.LISTED and number.phone_number in wanted:
+                    listed[number.phone_number] = number
+                    if len(listed) == len(wanted):
+                        return
+        finally:
+            await found.aclose()
+
+    async def _change(self, operation: Operation, feature_set_id: str, numbers: Iterable[str]) -> NumbersResult:
+        if not _ID.fullmatch(feature_set_id):
+            raise ConfigurationError("feature_set_id must be the ID of a feature set: letters, digits, '-' and '_'")
+        given = checked_numbers(numbers)
+        parts = [given[first : first + MOST_NUMBERS] for first in range(0, len(given), MOST_NUMBERS)]
+        results: list[NumbersResult] = []
+        for part in parts:
+            try:
+                results.append(await self._change_part(operation, feature_set_id, part))
+            except (VBCError, aiohttp.ClientError, TimeoutError) as error:
+                if len(parts) == 1:
+                    raise
+                unsent = given[(len(results) + 1) * MOST_NUMBERS :]
+                raise PartlyDoneError(
+                    f"{operation} stopped at request {len(results) + 1} of {len(parts)}: {error}; "
+                    "see .done, .failed and .unsent",
+                    done=merged(results),
+                    failed=part,
+                    unsent=unsent,
+                ) from error
+        result = merged(results)
+        if result.status is Status.FAILED:
+            refusal = NumbersRefusedError(
+                f"none of the {len(given)} numbers was taken ({result}): see .result",
+                status=200,
+                message=str(result.status),
+            )
+            refusal.result = result
+            raise refusal
+        return result
+
+    async def _change_part(self, operation: Operation, feature_set_id: str, part: Sequence[str]) -> NumbersResult:
+        body = json.dumps({"phone_numbers": [without_plus(number) for number in part]}).encode()
+        path = f"{_FEATURE_SETS}/{feature_set_id}/numbers/{operation}"
+        answer = await self._channel.send(Call("POST", path, body, records=part, accept=is_refusal))
+        if not isinstance(answer, dict):
+            answer = {}
+        return read_buckets(operation, cast(dict[str, Any], answer), part)
+
+    async def _page(self, path: str, name: str, kind: type[Any], query: dict[str, Any], page: int | None) -> Page:
+        params = {key: str(value) for key, value in {**query, "page": page}.items() if value is not None}
+        answer = await self._channel.send(Call("GET", path, params=params))
+        if isinstance(answer, list):
+            return Page(read_list(answer, kind))
+        if not isinstance(answer, dict):
+            raise undocumented(200, f"the answer has no {name}")
+        fields = cast(dict[str, Any], answer)
+        about = fields.get("pagination_information")
+        total = cast(dict[str, Any], about).get("total_page_count") if isinstance(about, dict) else None
+        return Page(read_list(fields.get(name), kind), total if type(total) is int and total >= 0 else None)

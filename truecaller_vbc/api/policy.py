@@ -1,0 +1,71 @@
+"""Every number of the typed API calls, in one place."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import attrs
+
+from ..durations import duration, duration_names, scaled
+from ..errors import ConfigurationError
+
+
+@attrs.frozen(kw_only=True)
+class APIPolicy:
+    """How fast typed calls are sent, and how often they are repeated. Durations are timedeltas or seconds.
+
+    The rates are those of one token (API reference, "Rate limits and size limits"), and all coroutines of a session
+    share them. Processes that share a token share its rates too, and do not see each other: divide them.
+
+    Args:
+        realtime_rate: real-time records in one `realtime_window`; None for no limit of ours. 100.
+        realtime_window: 1 s.
+        batch_rate: batches in one `batch_window`; None for no limit of ours. 60.
+        batch_window: 1 min.
+        attempts: how often a call is sent at most, if it may be repeated at all. 4.
+        retry_first: the first wait before it is repeated, doubled each time, with jitter. 0.5 s.
+        retry_most: the longest such wait. 8 s.
+        patience: how long after its first attempt a call may still be repeated; a ``Retry-After`` beyond it is
+            not waited for. 60 s.
+        timeout: of one attempt, from the request to the end of the answer. 30 s.
+        poll_first: the first wait between two looks at something that the server does later. 1 s.
+        poll_most: the longest such wait. 30 s.
+
+    Raises:
+        ConfigurationError: a value is of the wrong type or the values contradict each other.
+    """
+
+    realtime_rate: int | None = 100
+    realtime_window: timedelta = duration("APIPolicy", seconds=1)
+    batch_rate: int | None = 60
+    batch_window: timedelta = duration("APIPolicy", minutes=1)
+    attempts: int = 4
+    retry_first: timedelta = duration("APIPolicy", seconds=0.5)
+    retry_most: timedelta = duration("APIPolicy", seconds=8)
+    patience: timedelta = duration("APIPolicy", seconds=60)
+    timeout: timedelta = duration("APIPolicy", seconds=30)
+    poll_first: timedelta = duration("APIPolicy", seconds=1)
+    poll_most: timedelta = duration("APIPolicy", seconds=30)
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("realtime_rate", "batch_rate", "attempts"):
+            value = getattr(self, name)
+            if value is None and name != "attempts":
+                continue
+            if type(value) is not int or value < 1:
+                raise ConfigurationError(f"APIPolicy({name}=...) must be an int of 1 or more")
+        for name in duration_names(APIPolicy):
+            if getattr(self, name) < timedelta(0) or (getattr(self, name) == timedelta(0) and name != "patience"):
+                raise ConfigurationError(f"APIPolicy({name}=...) must be positive")
+        if self.retry_first > self.retry_most:
+            raise ConfigurationError("APIPolicy needs retry_first <= retry_most")
+        if self.poll_first > self.poll_most:
+            raise ConfigurationError("APIPolicy needs poll_first <= poll_most")
+
+    def scaled(self, factor: float) -> APIPolicy:
+        """The same policy with every duration but `timeout` multiplied by `factor`, for demos and tests.
+
+        Raises:
+            ConfigurationError: `factor` is not a positive finite number.
+        """
+        return attrs.evolve(scaled(self, factor), timeout=self.timeout)

@@ -1,0 +1,136 @@
+"""From JSON to models: one converter, which forgives whatever the wire does.
+
+A field that is missing, null or of the wrong kind gets its default; what is not known is ignored; names come in
+snake_case or in camelCase; times as ISO 8601 with any fraction, or as epoch milliseconds (API reference, "A client must
+cope with either").
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar, cast, get_args
+
+import attrs
+from cattrs import Converter
+
+from ..stamps import read_timestamp
+from .phone import as_e164
+from .status import OpenEnum
+
+T = TypeVar("T")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_YES: Final = ("true", "enabled", "yes", "1")
+_NO: Final = ("false", "disabled", "no", "0")
+
+
+def read(value: Any, kind: type[T]) -> T:
+    """The model of a JSON object; one with nothing but defaults for anything else."""
+    return _CONVERTER.structure(value, kind)
+
+
+def read_list(value: Any, kind: type[T]) -> tuple[T, ...]:
+    """The models of a JSON array's objects; other things in it are left out, and anything else has none."""
+    if not isinstance(value, list):
+        return ()
+    return tuple(read(item, kind) for item in list[Any](value) if isinstance(item, dict))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
+
+
+def _whole(value: Any) -> int | None:
+    if type(value) is int:
+        return value
+    number = _number(value)
+    return None if number is None else int(number)
+
+
+def _switch(value: Any) -> bool | None:
+    if isinstance(value, bool):
+        return value
+    word = _text(value).strip().lower()
+    return True if word in _YES else False if word in _NO else None
+
+
+def _time(value: Any) -> datetime | None:
+    if isinstance(value, str) and (stamp := read_timestamp(value)) is not None:
+        return stamp
+    number = _number(value)
+    if number is None:
+        return None
+    try:
+        return _EPOCH + timedelta(milliseconds=number)
+    except OverflowError:
+        return None
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _word(value: Any, kind: type[OpenEnum]) -> OpenEnum:
+    return kind(_text(value).strip())
+
+
+def _model_hook(kind: type[attrs.AttrsInstance]) -> Callable[[Any, Any], Any]:
+    """How an attrs class is read. Made once per class, so that a page of thousands does not ask again."""
+    fields = attrs.fields(attrs.resolve_types(kind))
+    plan = [(_names(field), _reader(field)) for field in fields]
+
+    def hook(value: Any, _: Any) -> Any:
+        if not isinstance(value, dict):
+            return kind()
+        source = cast(dict[str, Any], value)
+        found: dict[str, Any] = {}
+        for names, reader in plan:
+            for name in names:
+                if (given := source.get(name)) is not None:
+                    if (value := reader(given)) is not None:
+                        found[names[0]] = value
+                    break
+        return kind(**found)
+
+    return hook
+
+
+def _reader(field: attrs.Attribute[Any]) -> Callable[[Any], Any]:
+    kind: Any = field.type
+    if field.metadata.get("number"):
+        return lambda value: as_e164(_text(value))
+    simple = {str: _text, int | None: _whole, bool | None: _switch, datetime | None: _time}
+    if kind in simple:
+        return simple[kind]
+    if items := get_args(kind):
+        return lambda value: read_list(value, items[0])
+    return lambda value: _CONVERTER.structure(value, kind)
+
+
+def _names(field: attrs.Attribute[Any]) -> tuple[str, ...]:
+    """What a field may be called on the wire: its name, the same in camelCase, and what older documents call it."""
+    names = (field.name, _camel(field.name), field.metadata.get("old"))
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def _is_open_enum(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, OpenEnum)
+
+
+_CONVERTER: Final = Converter()
+_CONVERTER.register_structure_hook_factory(attrs.has, _model_hook)
+_CONVERTER.register_structure_hook_func(_is_open_enum, _word)

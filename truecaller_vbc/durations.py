@@ -1,0 +1,69 @@
+"""Durations as users give them: timedeltas, or numbers of seconds."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from functools import partial
+from typing import Any, TypeGuard, TypeVar, cast
+
+import attrs
+
+from .errors import ConfigurationError
+
+T = TypeVar("T", bound=attrs.AttrsInstance)
+
+
+def duration(owner: str, **span: float) -> Any:
+    """An attrs field of the class `owner` that holds a timedelta, of this length by default."""
+    return attrs.field(default=timedelta(**span), converter=partial(as_duration, owner=owner))
+
+
+def as_duration(value: object, *, owner: str) -> timedelta:
+    """A timedelta as it is; a number is taken as seconds.
+
+    Args:
+        value: of the user.
+        owner: whose duration it is, for the error.
+
+    Raises:
+        ConfigurationError: it is neither, or too long.
+    """
+    if isinstance(value, timedelta):
+        return value
+    if not is_finite(value):
+        raise ConfigurationError(f"{owner} durations are timedeltas or seconds, not {value!r}")
+    try:
+        return timedelta(seconds=value)
+    except OverflowError:
+        raise ConfigurationError(f"{owner} durations must be ones that a timedelta can hold") from None
+
+
+def is_finite(value: object) -> TypeGuard[float]:
+    """Whether it is a number, and a finite one."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return isinstance(value, int) or math.isfinite(value)
+
+
+def scaled(policy: T, factor: float) -> T:
+    """`policy` with every duration multiplied by `factor`.
+
+    Raises:
+        ConfigurationError: `factor` is not a positive finite number, or makes durations too long.
+    """
+    kind = type(policy).__name__
+    if not is_finite(factor) or factor <= 0:
+        raise ConfigurationError(f"{kind}.scaled() needs a positive finite factor, not {factor!r}")
+    changes: dict[str, Any] = {}
+    for name in duration_names(type(policy)):
+        try:
+            changes[name] = getattr(policy, name) * factor
+        except OverflowError:
+            raise ConfigurationError(f"{kind}.scaled() makes durations that no timedelta can hold") from None
+    return cast(T, attrs.evolve(cast(Any, policy), **changes))
+
+
+def duration_names(kind: type[attrs.AttrsInstance]) -> tuple[str, ...]:
+    """The fields of an attrs class that are durations."""
+    return tuple(field.name for field in attrs.fields(kind) if isinstance(field.default, timedelta))
