@@ -15,7 +15,7 @@ from array import array
 from datetime import timedelta
 
 from rounds import Row, paired
-from server import server
+from server import call_record, server
 
 from truecaller_vbc import TokenMinted, TokenPolicy, VBCSession
 
@@ -50,13 +50,14 @@ async def _row(name: str, parts: int, seconds: float, *, with_request: bool) -> 
         ) as vbc:
             await vbc.token()
             path = f"/v2/clients/{vbc.client_account_id}/dynamic_call_record"
+            record = call_record()
             gc.freeze()
             begin = time.perf_counter()
 
             async def caller() -> None:
                 while (started := time.perf_counter()) < begin + seconds:
                     if with_request:
-                        async with vbc.post(path, json={}) as response:
+                        async with vbc.post(path, json=record) as response:
                             await response.read()
                             assert response.status == 200  # noqa: S101
                     else:

@@ -14,12 +14,11 @@ from typing import Any
 
 import aiohttp
 from rounds import Row, interleaved, paired
-from server import server
+from server import call_record, server
 
 from truecaller_vbc import VBCSession
 
 CONCURRENT = 64
-RECORD = {"caller_number": "911234567890", "receiver_number": "919876543210"}
 
 
 def posting(post: Callable[[], Any], requests: int) -> Callable[[], Awaitable[tuple[float, float]]]:
@@ -43,6 +42,7 @@ def posting(post: Callable[[], Any], requests: int) -> Callable[[], Awaitable[tu
 async def run(rounds: int, scale: float) -> list[Row]:
     """Two rows for each of the two forms."""
     requests = CONCURRENT * int(20 * max(scale, 0.5))
+    record = call_record()
     rows = []
     with server() as there:
         async with (
@@ -54,10 +54,10 @@ async def run(rounds: int, scale: float) -> list[Row]:
             path = f"/v2/clients/{vbc.client_account_id}/dynamic_call_record"
             url = there.base_url + path
             header = {"Authorization": str((await vbc.token()).authorization)}
-            beside = posting(lambda: bare.post(url, json=RECORD, headers=header), requests)
+            beside = posting(lambda: bare.post(url, json=record, headers=header), requests)
             for name, ours in (
-                ("vbc.post", posting(lambda: vbc.post(path, json=RECORD), requests)),
-                ("vbc.auth as middleware", posting(lambda: own.post(url, json=RECORD), requests)),
+                ("vbc.post", posting(lambda: vbc.post(path, json=record), requests)),
+                ("vbc.auth as middleware", posting(lambda: own.post(url, json=record), requests)),
             ):
                 pairs = await interleaved(ours, beside, rounds)
                 speed = [(mine[0], theirs[0]) for mine, theirs in pairs]

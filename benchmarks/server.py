@@ -6,13 +6,27 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import attrs
 
 from truecaller_vbc import Credentials
-from truecaller_vbc.sandbox import Sandbox, SandboxRules
+from truecaller_vbc.sandbox import ApiRules, Sandbox, SandboxRules
+
+
+def call_record() -> dict[str, str | int]:
+    """A record that the sandbox takes, for calls within the next hour."""
+    now = int(time.time() * 1000)
+    return {
+        "label_id": "c6d86658-008d-4c08-98fb-2bf2649d59a5",
+        "dynamic_call_reason": "Flower Delivery",
+        "caller_number": "911234567890",
+        "receiver_number": "919876543210",
+        "starts_at": now,
+        "ends_at": now + 3_600_000,
+    }
 
 
 @attrs.frozen
@@ -25,7 +39,7 @@ class Server:
 
 @contextmanager
 def server(**rules: float) -> Iterator[Server]:
-    """A sandbox with these rules, as long as the block lasts."""
+    """A sandbox with these rules and without rate limits, as long as the block lasts."""
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, __file__, json.dumps(rules)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -41,7 +55,8 @@ def server(**rules: float) -> Iterator[Server]:
 
 async def main(rules: dict[str, float]) -> None:
     """Serve until the parent goes away."""
-    async with Sandbox(SandboxRules(**rules)) as sandbox:  # type: ignore[arg-type]
+    api = ApiRules(realtime_per_second=None, batch_per_minute=None)
+    async with Sandbox(SandboxRules(api=api, **rules)) as sandbox:  # type: ignore[arg-type]
         credentials = sandbox.credentials
         facts = (sandbox.base_url, credentials.client_account_id, credentials.key_id, str(credentials.api_key))
         sys.stdout.write(json.dumps(facts) + "\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -76,8 +77,17 @@ async def test_worker(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> N
     sandbox.fail_next("token", status=503)
     policy = TokenPolicy().scaled(1 / 1200)
     jobs: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    now = int(time.time() * 1000)
     for number in range(20):
-        jobs.put_nowait({"number": number})
+        jobs.put_nowait(
+            {
+                "label_id": "c6d86658-008d-4c08-98fb-2bf2649d59a5",
+                "caller_number": "911234567890",
+                "receiver_number": f"9198765432{number:02}",
+                "starts_at": now,
+                "ends_at": now + 3_600_000,
+            }
+        )
     async with VBCSession.from_env(policy=policy) as vbc:
         workers = [asyncio.create_task(_run(WORKER)["work"](vbc, jobs)) for _ in range(4)]
         await jobs.join()

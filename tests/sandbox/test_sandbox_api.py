@@ -90,18 +90,6 @@ async def test_unknown_endpoint(method: str, path: str) -> None:
         assert (answer.status, answer.json["slug"]) == (404, "not-found")
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "word"), [(b"{}", 200, "success"), (b"[]", 400, "error"), (b"", 400, "error")]
-)
-async def test_call_record(body: bytes, status: int, word: str) -> None:
-    """A JSON object is a record that succeeds; anything else is an error in the nested shape."""
-    async with wire() as w:
-        path = f"/v2{w.account}/dynamic_call_record"
-        answer = await w.send("POST", path, data=body, headers=bearer(await w.token()))
-
-        assert (answer.status, answer.json["status_info"]["status"]) == (status, word)
-
-
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "GET", "DELETE"])
 async def test_echo_says_what_was_sent(method: str) -> None:
     """The echo shows method, query, type, length and hash of what it got, but never the token."""

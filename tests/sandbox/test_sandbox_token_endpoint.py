@@ -11,7 +11,7 @@ import pytest
 from sandbox_wire import PUBLIC, Answer, HandClock, Wire, bearer, wire
 
 from truecaller_vbc.sandbox import SandboxRules
-from truecaller_vbc.sandbox.endpoints import iso
+from truecaller_vbc.sandbox.clock import iso
 from truecaller_vbc.sandbox.rules import CreatedAt, OverQuota, RejectedStatus, Window
 
 

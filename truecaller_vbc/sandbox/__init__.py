@@ -6,12 +6,14 @@
         ...  # point a client at sandbox.base_url with sandbox.credentials
 
 It is written from the documents alone and knows nothing of the client, so that one mistake cannot hide
-another. What the documents leave open is a switch of `SandboxRules`; what goes wrong in real life is a fault.
+another. What the documents leave open is a switch of `SandboxRules` or `ApiRules`; what goes wrong in real life
+is a fault.
 """
 
+from .api_rules import ApiRules
 from .faults import Drop, Endpoint, Fault, FaultOptions
 from .records import RequestRecord
 from .rules import SandboxRules
 from .server import Sandbox
 
-__all__ = ["Drop", "Endpoint", "Fault", "FaultOptions", "RequestRecord", "Sandbox", "SandboxRules"]
+__all__ = ["ApiRules", "Drop", "Endpoint", "Fault", "FaultOptions", "RequestRecord", "Sandbox", "SandboxRules"]

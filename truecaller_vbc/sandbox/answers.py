@@ -32,10 +32,15 @@ def raw_json(body: bytes, status: int = 200) -> web.Response:
     return web.Response(body=body, status=status, content_type="application/json")
 
 
+def usual(status: int) -> tuple[str, str]:
+    """The slug and the message that go with an error status."""
+    return _ENVELOPES.get(status, _SERVER_ERROR if status >= 500 else _ENVELOPES[400])  # noqa: PLR2004
+
+
 def refusal(status: int, message: str | None = None) -> web.Response:
     """An E1 envelope: the slug goes with the status, and so does the message unless one is given."""
-    slug, usual = _ENVELOPES.get(status, _SERVER_ERROR if status >= 500 else _ENVELOPES[400])  # noqa: PLR2004
-    return json_answer({"slug": slug, "message": message or usual}, status)
+    slug, words = usual(status)
+    return json_answer({"slug": slug, "message": message or words}, status)
 
 
 def dead_token(kind: DeadToken) -> web.Response:
@@ -51,6 +56,11 @@ def quota_spent(kind: OverQuota, free_in: float) -> web.Response:
     """What a mint beyond the window gets; it is free again in `free_in` seconds."""
     answer = refusal(int(kind[:3]), "maximum number of tokens exceeded")
     if kind == "429-retry-after":
-        # Rounded first, or the noise of a subtraction would add a whole second.
-        answer.headers["Retry-After"] = str(max(1, math.ceil(round(free_in, 6))))
+        answer.headers["Retry-After"] = retry_after(free_in)
     return answer
+
+
+def retry_after(free_in: float) -> str:
+    """`free_in` in the whole seconds of a ``Retry-After``, at least one."""
+    # Rounded first, or the noise of a subtraction would add a whole second.
+    return str(max(1, math.ceil(round(free_in, 6))))

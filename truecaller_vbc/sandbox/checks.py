@@ -35,6 +35,11 @@ def whole(least: int, most: float = math.inf) -> Validator:
     return check
 
 
+def or_none(check: Validator) -> Validator:
+    """None, or what `check` lets through."""
+    return attrs.validators.optional(check)
+
+
 def one_of(*choices: object) -> Validator:
     """One of the given values, of the same type."""
 
@@ -49,6 +54,22 @@ def switch(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     """True or False, and nothing that merely looks like it."""
     if not isinstance(value, bool):
         raise ValueError(f"{field.name} must be True or False, not {value!r}")  # noqa: TRY004 one error type for all
+
+
+def label(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """A string that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{field.name} must be a string that is not empty, not {value!r}")
+
+
+def instance_of(kind: type) -> Validator:
+    """An instance of `kind`."""
+
+    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if not isinstance(value, kind):
+            raise ValueError(f"{field.name} must be {kind.__name__}, not {value!r}")  # noqa: TRY004 one error type for all
+
+    return check
 
 
 def _is_number(value: Any) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
+_FEWEST_FRACTION_DIGITS = 2
+
 
 class SandboxClock:
     """Reads `tick` (seconds from any origin; the running loop's time by default), and tells the wall time.
@@ -37,6 +39,10 @@ class SandboxClock:
         """The aware wall time at `elapsed` seconds."""
         return self._started_wall + timedelta(seconds=elapsed)
 
+    def wall_ms(self) -> float:
+        """The wall time of this moment in epoch milliseconds: what a record's times are compared with."""
+        return self._started_wall.timestamp() * 1000 + self.elapsed() * 1000
+
     def date(self) -> str:
         """The ``Date`` header of this moment."""
         wall = self.wall(self.elapsed())
@@ -44,3 +50,9 @@ class SandboxClock:
         if second != self._date[0]:
             self._date = (second, format_datetime(wall, usegmt=True))
         return self._date[1]
+
+
+def iso(wall: datetime) -> str:
+    """`wall` in UTC as the documents write it: two to six digits of a second, and a Z."""
+    digits = f"{wall.microsecond:06}".rstrip("0").ljust(_FEWEST_FRACTION_DIGITS, "0")
+    return f"{wall:%Y-%m-%dT%H:%M:%S}.{digits}Z"

@@ -13,8 +13,11 @@ from aiohttp import web
 from .answers import refusal
 from .checks import one_of, seconds, whole
 
-Endpoint: TypeAlias = Literal["token", "api", "*"]
-"""``"token"``: the token endpoint. ``"api"``: every other one. ``"*"``: both."""
+Endpoint: TypeAlias = Literal[
+    "token", "calls", "batch", "status", "labels", "feature_sets", "publish", "delist", "numbers", "api", "*"
+]
+"""One endpoint by its name (``"calls"``: real-time records; ``"batch"`` and ``"status"``: sending batches and asking
+for them), ``"api"`` for every one but ``"token"``, or ``"*"`` for all."""
 
 Drop: TypeAlias = Literal["before", "mid", "after"]
 """When the connection is aborted: before the request is handled, in the middle of the answer, or after the
@@ -143,11 +146,12 @@ class FaultPlan:
         self._outages.pop(endpoint, None)
 
     def take(self, endpoint: Endpoint) -> Fault | None:
-        """The fault that a request of `endpoint` meets now, if any: its own goes before one of ``"*"``."""
-        for name in (endpoint, "*"):
+        """The fault that a request of `endpoint` meets now, if any: own name, then ``"api"``, then ``"*"``."""
+        names = ("token", "*") if endpoint == "token" else (endpoint, "api", "*")
+        for name in names:
             if queue := self._queues[name]:
                 return queue.popleft()
-        return self._outages.get(endpoint) or self._outages.get("*")
+        return next((self._outages[name] for name in names if name in self._outages), None)
 
     def _queue_of(self, endpoint: str) -> deque[Fault]:
         if endpoint not in self._queues:

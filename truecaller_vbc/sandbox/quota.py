@@ -1,4 +1,4 @@
-"""How many tokens a window still grants. Pure: time comes as an argument, in seconds since the start."""
+"""How much a window still grants. Pure: time comes as an argument, in seconds since the start."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class MintWindow(Protocol):
 
 
 class SlidingWindow:
-    """At most `limit` mints in any stretch of `length` seconds; one made at t leaves at t + length."""
+    """At most `limit` mints, or requests, in any stretch of `length` seconds; one made at t leaves at t + length."""
 
     def __init__(self, limit: int, length: float) -> None:
         self._length = length
@@ -43,6 +43,10 @@ class SlidingWindow:
     def free_in(self, now: float) -> float:
         """Seconds from `now` until there is room; 0 if there is."""
         return 0.0 if self.has_room(now) else self._times[0] + self._length - now
+
+    def is_empty(self, now: float) -> bool:
+        """Whether all that was counted has left by `now`."""
+        return not self._times or self._times[-1] + self._length <= now
 
 
 class FixedWindow:

@@ -6,7 +6,8 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from .checks import one_of, seconds, switch, whole
+from .api_rules import ApiRules
+from .checks import instance_of, one_of, seconds, switch, whole
 
 Window: TypeAlias = Literal["sliding", "fixed"]
 OverQuota: TypeAlias = Literal["429", "429-retry-after", "400", "403"]
@@ -42,6 +43,7 @@ class SandboxRules:
         created_at: ``"iso"`` as documented, ``"garbage"``, or ``"missing"``.
         require_public_access: whether the token endpoint insists on ``X-Public-Access: allow`` (required in
             the newer documents, optional in older ones).
+        api: how the endpoints behind the token behave.
 
     Raises:
         ValueError: a value is out of range; the message begins with the field's name.
@@ -63,3 +65,4 @@ class SandboxRules:
     date_header: bool = attrs.field(default=True, validator=switch)
     created_at: CreatedAt = attrs.field(default="iso", validator=one_of("iso", "garbage", "missing"))
     require_public_access: bool = attrs.field(default=True, validator=switch)
+    api: ApiRules = attrs.field(factory=ApiRules, validator=instance_of(ApiRules))

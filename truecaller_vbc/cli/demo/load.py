@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from typing import Final
 
 import aiohttp
@@ -14,6 +15,7 @@ from .tally import Tally
 
 _PAUSE: Final = (0.5, 1.5)
 _DEAD_TOKEN: Final = 401
+_WINDOW_MS: Final = 3_600_000
 
 
 async def call_on(vbc: VBCSession, callers: int, tally: Tally) -> None:
@@ -30,13 +32,25 @@ async def _caller(vbc: VBCSession, tally: Tally) -> None:
             await asyncio.sleep(random.uniform(*_PAUSE))
 
 
+def _record() -> dict[str, str | int]:
+    now = int(time.time() * 1000)
+    return {
+        "label_id": "c6d86658-008d-4c08-98fb-2bf2649d59a5",
+        "dynamic_call_reason": "Flower Delivery",
+        "caller_number": "911234567890",
+        "receiver_number": "919876543210",
+        "starts_at": now,
+        "ends_at": now + _WINDOW_MS,
+    }
+
+
 async def _call(vbc: VBCSession, tally: Tally) -> bool:
     """Make one call; False where it was lost and is to be made again."""
     clock = asyncio.get_running_loop().time
     started = clock()
     try:
         path = f"/v2/clients/{vbc.client_account_id}/dynamic_call_record"
-        async with vbc.post(path, json={"caller_number": "911234567890"}) as response:
+        async with vbc.post(path, json=_record()) as response:
             await response.read()
     except TokenError:
         tally.want_of_token += 1

@@ -1,0 +1,110 @@
+"""What a call record must be (API reference, "Record fields"). Pure: the wall time comes as an argument.
+
+Where the documents are silent: ``label_id`` is required, ``starts_at`` may lie in the past but not at or after
+``ends_at``, a window of exactly 24 hours is fine, null is not the same as missing, length is counted in code
+points, the text rules bind the reason alone, and further fields are ignored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+from typing import Any, Final, NamedTuple
+
+from .bodies import is_object
+
+NO_PLUS: Final = re.compile(r"[1-9][0-9]{6,14}")
+WITH_PLUS: Final = re.compile(r"\+[1-9][0-9]{6,14}")
+EITHER: Final = re.compile(r"\+?[1-9][0-9]{6,14}")
+_FORMATS: Final = {
+    NO_PLUS: "digits with the country code and no plus",
+    WITH_PLUS: "in E.164 format with a plus",
+    EITHER: "digits with the country code",
+}
+_LONGEST_WINDOW_MS: Final = 24 * 60 * 60 * 1000
+_INT64: Final = 2**63
+_NAME_LENGTH: Final = (3, 40)
+_REASON_LENGTH: Final = (10, 100)
+_FORBIDDEN: Final = re.compile(r"[!@#$%^&*()_+/]")
+_BAD_ENDS: Final = (".", ",", "-", " ")
+
+
+class Problem(NamedTuple):
+    """What is wrong with a record."""
+
+    field: str
+    message: str
+
+
+class RecordRules:
+    """Checks records whose numbers match `numbers` and whose label is one of `label_ids`, which may grow."""
+
+    def __init__(self, numbers: re.Pattern[str], label_ids: Container[str]) -> None:
+        self._numbers = numbers
+        self._label_ids = label_ids
+
+    def problem(self, record: Any, now_ms: float) -> Problem | None:
+        """The first thing that is wrong with `record` at the wall time `now_ms`, or None."""
+        if not is_object(record):
+            return Problem("", "a call record must be a JSON object")
+        return (
+            self._of_label(record)
+            or self._of_number(record, "caller_number")
+            or self._of_number(record, "receiver_number")
+            or _of_window(record, now_ms)
+            or _of_length(record, "dynamic_label_name", _NAME_LENGTH)
+            or _of_length(record, "dynamic_call_reason", _REASON_LENGTH)
+            or _of_reason(record)
+        )
+
+    def _of_label(self, record: dict[str, Any]) -> Problem | None:
+        label_id = record.get("label_id")
+        if not label_id:
+            return Problem("label_id", "label_id is required")
+        if not isinstance(label_id, str) or label_id not in self._label_ids:
+            return Problem("label_id", "label_id must be a dynamic label of the client account")
+        return None
+
+    def _of_number(self, record: dict[str, Any], field: str) -> Problem | None:
+        number = record.get(field)
+        if isinstance(number, str) and self._numbers.fullmatch(number):
+            return None
+        return Problem(field, f"{field} must be {_FORMATS[self._numbers]}" if number else f"{field} is required")
+
+
+def _of_window(record: dict[str, Any], now_ms: float) -> Problem | None:
+    for field in ("starts_at", "ends_at"):
+        moment = record.get(field)
+        if moment is None:
+            return Problem(field, f"{field} is required")
+        if type(moment) is not int or not 0 <= moment < _INT64:
+            return Problem(field, f"{field} must be an integer of epoch milliseconds")
+    starts_at, ends_at = record["starts_at"], record["ends_at"]
+    if ends_at < now_ms:
+        return Problem("ends_at", "ends_at cannot be in the past")
+    if ends_at <= starts_at:
+        return Problem("ends_at", "ends_at must be after starts_at")
+    if ends_at - starts_at > _LONGEST_WINDOW_MS:
+        return Problem("ends_at", "ends_at cannot be more than 24 hours after starts_at")
+    return None
+
+
+def _of_length(record: dict[str, Any], field: str, limits: tuple[int, int]) -> Problem | None:
+    if field not in record:
+        return None
+    text = record[field]
+    if isinstance(text, str) and limits[0] <= len(text) <= limits[1]:
+        return None
+    return Problem(field, f"{field} must have {limits[0]} to {limits[1]} characters")
+
+
+def _of_reason(record: dict[str, Any]) -> Problem | None:
+    field = "dynamic_call_reason"
+    reason = record.get(field)
+    if reason is None:
+        return None
+    if _FORBIDDEN.search(reason):
+        return Problem(field, f"{field} cannot contain any of ! @ # $ % ^ & * ( ) _ + /")
+    if reason.startswith(_BAD_ENDS) or reason.endswith(_BAD_ENDS):
+        return Problem(field, f"{field} cannot begin or end with a full stop, comma, hyphen or space")
+    return None
