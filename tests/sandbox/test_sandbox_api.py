@@ -81,6 +81,31 @@ async def test_other_account_is_forbidden() -> None:
         assert (answer.status, answer.json["slug"]) == (403, "forbidden-error")
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v2{}/dynamic_call_record"),
+        ("POST", "/v2{}/dynamic_call_records"),
+        ("GET", "/v2{}/dynamic_call_records"),
+        ("POST", "/v3{}/dynamic_call_records"),
+        ("GET", "/v3{}/dynamic_call_records"),
+        ("GET", "{}/labels"),
+        ("GET", "{}/number_management/feature_sets"),
+        ("POST", "{}/number_management/feature_sets/x/numbers/publish"),
+        ("POST", "{}/number_management/feature_sets/x/numbers/delist"),
+        ("GET", "{}/number_management/numbers"),
+    ],
+)
+async def test_every_endpoint_wants_a_token(method: str, path: str) -> None:
+    """None of them is open, and none is open to a token of another account."""
+    async with wire() as w:
+        nobody = await w.send(method, path.format(w.account))
+        stranger = await w.send(method, path.format("/clients/other"), headers=bearer(await w.token()))
+
+        assert (nobody.status, nobody.json) == (401, LOGIN_AGAIN)
+        assert (stranger.status, stranger.json["slug"]) == (403, "forbidden-error")
+
+
 @pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("GET", "/clients/a/b/c"), ("DELETE", "/clients/a/token")])
 async def test_unknown_endpoint(method: str, path: str) -> None:
     """A path or method that does not exist gets 404 in an E1 envelope."""

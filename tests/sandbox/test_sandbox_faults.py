@@ -7,6 +7,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from sandbox_account import Client, account, call_record, plus_record
 from sandbox_wire import PUBLIC, Wire, until, wire
 
 from truecaller_vbc.sandbox import Endpoint, Fault, FaultOptions
@@ -210,6 +211,68 @@ async def test_faults_keep_to_their_endpoint(endpoint: Endpoint, statuses: list[
         w.sandbox.fail_next(endpoint, status=503, times=2)
 
         assert await both(w) == statuses
+
+
+async def each(client: Client) -> dict[str, int]:
+    """The status of every endpoint behind the token."""
+    batch = await client.batch(plus_record())
+    return {
+        "calls": (await client.call(call_record())).status,
+        "batch": batch.status,
+        "status": (await client.status(batch.json.get("batch_id", "none"))).status,
+        "labels": (await client.send("GET", "/labels")).status,
+        "feature_sets": (await client.send("GET", "/number_management/feature_sets")).status,
+        "publish": (await client.manage("publish", "911234567890")).status,
+        "delist": (await client.manage("delist", "911234567890")).status,
+        "numbers": (await client.numbers()).status,
+    }
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["calls", "status", "labels", "feature_sets", "publish", "delist", "numbers", "batch"]
+)
+async def test_single_endpoint_fails(endpoint: Endpoint) -> None:
+    """A fault or an outage under an endpoint's name meets no other."""
+    async with account() as client:
+        client.sandbox.fail_next(endpoint, status=503)
+        queued = await each(client)
+        client.sandbox.set_outage(endpoint, status=500)
+        outage = await each(client)
+        client.sandbox.end_outage(endpoint)
+
+        unmet = {"status": 404} if endpoint == "batch" else {}  # there is no batch then to ask for
+        usual = dict.fromkeys(queued, 200) | unmet
+        assert queued == usual | {endpoint: 503}
+        assert outage == usual | {endpoint: 500}
+        assert set((await each(client)).values()) == {200}
+
+
+async def test_own_name_goes_before_api_before_all() -> None:
+    """The nearer name first, for what is queued and for outages."""
+    async with account() as client:
+        endpoints: tuple[tuple[Endpoint, int], ...] = (("*", 504), ("api", 503), ("numbers", 502))
+        for endpoint, status in endpoints:
+            client.sandbox.fail_next(endpoint, status=status)
+        assert [(await client.numbers()).status for _ in range(4)] == [502, 503, 504, 200]
+
+        for endpoint, status in endpoints:
+            client.sandbox.set_outage(endpoint, status=status)
+        client.sandbox.fail_next("*", status=500)
+        statuses = [(await client.numbers()).status for _ in range(2)]
+        for endpoint in ("numbers", "api"):
+            client.sandbox.end_outage(endpoint)
+            statuses.append((await client.numbers()).status)
+        assert statuses == [500, 502, 503, 504]
+
+
+async def test_work_is_done_and_the_answer_lost() -> None:
+    """A batch that was taken although its answer never came is there all the same."""
+    async with account() as client:
+        client.sandbox.fail_next("batch", drop="after")
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await client.batch(plus_record())
+
+        assert list(client.sandbox.batches.values()) == [1]
 
 
 async def test_faults_come_in_order() -> None:
