@@ -165,7 +165,7 @@ def test_labels_may_be_added_later() -> None:
     assert rules.problem(record(label_id="new"), NOW) is None
 
 
-ODD = st.sampled_from(
+ODD: st.SearchStrategy[Any] = st.sampled_from(
     [
         None,
         True,
