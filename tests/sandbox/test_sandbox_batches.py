@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 import pytest
 from sandbox_account import LABEL, account, call_record, plus_record
 from sandbox_wire import HandClock
+
+from truecaller_vbc.sandbox.batches import BatchBook
 
 UNKNOWN = "0ca10281-11a0-4f86-bb27-7452da543cb6"
 
@@ -188,6 +191,16 @@ async def test_old_batches_are_forgotten() -> None:
 
         assert [(await client.status(batch_id)).status for batch_id in ids] == [404, 200, 200]
         assert list(client.sandbox.batches) == ids
+
+
+def test_kept_batch_is_small() -> None:
+    """A thousand batches of a campaign take a few megabytes."""
+    records = [plus_record(receiver_number=f"+91{number * 7919:010}") for number in range(500)]
+    body = {"call_records": records}
+    batch = BatchBook(keep=1).add(json.dumps(body).encode(), 500, 0.0, {})
+
+    assert batch.records() == records
+    assert len(batch.packed) < 500 * 20
 
 
 async def test_outcome_is_judged_when_it_is_asked_for() -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container
-from typing import Any, Final, NamedTuple
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, TypeGuard
 
 from .bodies import is_object
 
@@ -73,13 +74,11 @@ class RecordRules:
 
 
 def _of_window(record: dict[str, Any], now_ms: float) -> Problem | None:
-    for field in ("starts_at", "ends_at"):
-        moment = record.get(field)
-        if moment is None:
-            return Problem(field, f"{field} is required")
-        if type(moment) is not int or not 0 <= moment < _INT64:
-            return Problem(field, f"{field} must be an integer of epoch milliseconds")
-    starts_at, ends_at = record["starts_at"], record["ends_at"]
+    starts_at, ends_at = record.get("starts_at"), record.get("ends_at")
+    if not _is_moment(starts_at):
+        return _no_moment("starts_at", starts_at)
+    if not _is_moment(ends_at):
+        return _no_moment("ends_at", ends_at)
     if ends_at < now_ms:
         return Problem("ends_at", "ends_at cannot be in the past")
     if ends_at <= starts_at:
@@ -87,6 +86,15 @@ def _of_window(record: dict[str, Any], now_ms: float) -> Problem | None:
     if ends_at - starts_at > _LONGEST_WINDOW_MS:
         return Problem("ends_at", "ends_at cannot be more than 24 hours after starts_at")
     return None
+
+
+def _is_moment(value: Any) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < _INT64
+
+
+def _no_moment(field: str, value: Any) -> Problem:
+    wrong = "is required" if value is None else "must be an integer of epoch milliseconds"
+    return Problem(field, f"{field} {wrong}")
 
 
 def _of_length(record: dict[str, Any], field: str, limits: tuple[int, int]) -> Problem | None:
@@ -99,10 +107,14 @@ def _of_length(record: dict[str, Any], field: str, limits: tuple[int, int]) -> P
 
 
 def _of_reason(record: dict[str, Any]) -> Problem | None:
+    reason = record.get("dynamic_call_reason")
+    return None if reason is None else _of_text(reason)
+
+
+# A campaign says the same to everybody.
+@lru_cache(maxsize=256)
+def _of_text(reason: str) -> Problem | None:
     field = "dynamic_call_reason"
-    reason = record.get(field)
-    if reason is None:
-        return None
     if _FORBIDDEN.search(reason):
         return Problem(field, f"{field} cannot contain any of ! @ # $ % ^ & * ( ) _ + /")
     if reason.startswith(_BAD_ENDS) or reason.endswith(_BAD_ENDS):
