@@ -122,9 +122,13 @@ class Channel:
                 # Patience is for what goes wrong, so it begins when that does.
                 deadline = now + policy.patience.total_seconds() if deadline is None else deadline
                 wait = self._wait(call, error, attempt)
-                if wait is None or attempt >= policy.attempts or now + wait > deadline:
+                if wait is None or now + wait > deadline:
                     raise
-                if call.pace is not None and isinstance(error, RateLimitedError):
+                if not isinstance(error, RateLimitedError):
+                    if attempt >= policy.attempts:
+                        raise
+                elif call.pace is not None:
+                    # The server has had enough of us all. Whoever comes back in turn is no burden to it.
                     call.pace.hold(now + wait)
             await asyncio.sleep(wait)
 

@@ -22,7 +22,7 @@ class APIPolicy:
         realtime_window: 1 s.
         batch_rate: batches in one `batch_window`; None for no limit of ours. 60.
         batch_window: 1 min.
-        attempts: how often a call is sent at most, if it may be repeated at all. 4.
+        attempts: how often a call is sent at most, if it may be repeated at all; a 429 does not count. 4.
         retry_first: the first wait before it is repeated, doubled each time, with jitter. 0.5 s.
         retry_most: the longest such wait. 8 s.
         patience: how long after its first attempt a call may still be repeated; a ``Retry-After`` beyond it is

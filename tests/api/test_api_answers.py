@@ -1,0 +1,194 @@
+"""What an answer says: five envelopes, any status, any body."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from truecaller_vbc import (
+    APIError,
+    BadRequestError,
+    FailureReason,
+    ForbiddenError,
+    NotDeliveredError,
+    NotFoundError,
+    RateLimitedError,
+    ServerError,
+    UnauthorizedError,
+)
+from truecaller_vbc.api.answers import read_answer, readable
+from truecaller_vbc.api.buckets import is_refusal
+
+E1 = {"slug": "invalid-input", "message": "api_key is required"}
+E2 = {"field": "ends_at", "message": "Request body is invalid", "status": "error"}
+E3 = {"status_info": {"status": "error", "field": "ends_at", "message": "Request body is invalid"}}
+E3_CAMEL = {"statusInfo": {"status": "ERROR", "field": None, "message": "Request body is invalid"}}
+E4 = {"new_numbers": ["911234567891"], "existing_numbers": None, "status": "failed"}
+E5 = {"message": "No CMB found for client Id"}
+
+
+def refused(status: int, body: Any, headers: dict[str, str] | None = None) -> APIError:
+    """The error that an answer is."""
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    with pytest.raises(APIError) as caught:
+        read_answer(status, CIMultiDict(headers or {}), raw)
+    return caught.value
+
+
+@pytest.mark.parametrize("status", [200, 400, 422])
+@pytest.mark.parametrize(
+    ("body", "slug", "field", "words"),
+    [
+        (E1, "invalid-input", None, "api_key is required"),
+        (E2, None, "ends_at", "Request body is invalid"),
+        (E3, None, "ends_at", "Request body is invalid"),
+        (E3_CAMEL, None, None, "Request body is invalid"),
+        (E4, None, None, None),
+        (E5, None, None, "No CMB found for client Id"),
+    ],
+)
+def test_every_envelope(status: int, body: Any, slug: str | None, field: str | None, words: str | None) -> None:
+    """One tree, whatever the shape, and an error inside a 200 is one."""
+    error = refused(status, body)
+
+    assert type(error) is BadRequestError
+    assert (error.status, error.slug, error.field, error.message) == (status, slug, field, words)
+    assert (words or "HTTP") in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (401, E2, UnauthorizedError),
+        (200, {"slug": "authorization-error", "message": "please login again"}, UnauthorizedError),
+        (400, {"slug": "authorization-error", "message": "please login again"}, UnauthorizedError),
+        (500, {"slug": "internal-server-error", "message": "500/50011 - Failed to parse token"}, UnauthorizedError),
+        (403, {}, ForbiddenError),
+        (400, {"slug": "forbidden-error", "message": "not authorized. please contact your admin."}, ForbiddenError),
+        (404, b"", NotFoundError),
+        (429, b"slow down", RateLimitedError),
+        (200, {"slug": "internal-server-error", "message": "oops"}, ServerError),
+        (500, E1 | {"slug": "odd"}, ServerError),
+        (502, b"<html><head><title>502 Bad Gateway</title></head></html>", ServerError),
+        (999, [], ServerError),
+        (302, b"", APIError),
+        (101, b"", APIError),
+        (418, b"", BadRequestError),
+        (200, b"<p>Welcome!", ServerError),
+        (204, b"\xff", ServerError),
+    ],
+)
+def test_which_error(status: int, body: Any, kind: type[APIError]) -> None:
+    """By the status where it says enough, else by the slug."""
+    assert type(refused(status, body)) is kind
+
+
+@pytest.mark.parametrize("reason", [reason for reason in FailureReason if reason is not FailureReason.INVALID_INPUT])
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_receiver_that_cannot_be_reached(reason: FailureReason, status: int) -> None:
+    """It is no bad request: whoever sends it can do nothing about it."""
+    error = refused(status, {"status_info": {"status": "error", "message": f" {reason.upper()}. "}})
+
+    assert isinstance(error, NotDeliveredError)
+    assert error.reason is reason
+    assert error.reason.may_pass == (reason is FailureReason.FAILED_TO_PUSH)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"[]",
+        b"{}",
+        b"null",
+        b'{"status_info": null}',
+        b'{"status_info": {"status": "success", "message": "fine"}}',
+        b'{"status": "pending", "message": "fine"}',
+        b'{"slug": null, "message": null, "numbers": []}',
+    ],
+)
+def test_what_is_no_error(body: bytes) -> None:
+    """A success may be nearly anything."""
+    assert read_answer(200, {}, body) == (json.loads(body) if body.strip() else None)
+
+
+def test_a_gateway_s_page_is_readable() -> None:
+    """Its words in one line, without mark-up, scripts, and what it quotes of our header."""
+    page = b"""<!DOCTYPE html><html><head><title>503 Service\n Unavailable</title><style>p {color: red}</style></head>
+    <body><script>alert("x")</script><h1>Sorry &amp; bye</h1><p>Authorization: Bearer abc.def-123</p></body></html>"""
+
+    error = refused(503, page, {"Retry-After": "7"})
+
+    assert error.message == "503 Service Unavailable Sorry & bye Authorization: ***"
+    assert "an HTML page" in str(error)
+    assert error.retry_after == 7
+
+
+@pytest.mark.parametrize("secret", ["Bearer xyz", "bearer: xyz", "A1" * 32])
+def test_no_secret_in_foreign_words(secret: str) -> None:
+    """Whoever echoes our header does not get it into our errors, in any envelope."""
+    for body in (E1 | {"message": secret}, E1 | {"slug": secret}, E2 | {"field": secret}, secret.encode()):
+        error = refused(400, body)
+        assert secret not in f"{error} {error!r} {vars(error)}"
+        assert "xyz" not in f"{error} {error!r} {vars(error)}"
+
+
+def test_a_refusal_in_buckets_may_be_read_by_the_caller() -> None:
+    """Publish and delist say why in the same shape as their success, under any status but a server's error."""
+    raw = json.dumps(E4).encode()
+
+    assert read_answer(200, {}, raw, is_refusal) == read_answer(400, {}, raw, is_refusal) == E4
+    with pytest.raises(ServerError):
+        read_answer(500, {}, raw, is_refusal)
+    with pytest.raises(BadRequestError):
+        read_answer(400, {}, json.dumps(E1).encode(), is_refusal)
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["slug", "message", "field", "status", "status_info", "statusInfo", "x"]), inner, max_size=5
+        )
+    ),
+    max_leaves=12,
+)
+bodies = st.binary() | json_like.map(lambda value: json.dumps(value).encode()) | st.text().map(str.encode)
+
+
+@given(st.integers(100, 999), bodies, st.text(st.characters(codec="latin-1", exclude_characters="\r\n\0")))
+def test_any_status_and_any_body(status: int, body: bytes, retry_after: str) -> None:
+    """A JSON value of a success, or an APIError that can be printed; nothing else, ever."""
+    try:
+        answer = read_answer(status, CIMultiDict({"Retry-After": retry_after}), body)
+    except APIError as error:
+        assert error.status == status
+        assert str(error)
+        assert len(str(error)) < 1000
+        assert "\n" not in str(error)
+    else:
+        assert 200 <= status < 300
+        json.dumps(answer)
+
+
+def test_json_that_is_too_deep() -> None:
+    """Python's parser gives up on it by an error of its own."""
+    assert isinstance(refused(200, b"[" * 100_000), ServerError)
+    assert isinstance(refused(400, b'{"a":' * 100_000), BadRequestError)
+
+
+@given(st.text(max_size=3000))
+def test_readable_is_one_short_line(text: str) -> None:
+    """Whatever a server writes."""
+    line = readable(text)
+
+    assert len(line) <= 301
+    assert "\n" not in line
+    assert "\x1b" not in line

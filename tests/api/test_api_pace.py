@@ -1,0 +1,147 @@
+"""The pace: never more starts in a window, first come first served, and nobody wakes in vain."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from virtual_time import run_virtual
+
+from truecaller_vbc import SessionClosedError
+from truecaller_vbc.api.pace import Pace
+
+
+class _Counted(Pace):
+    """Counts how often a timer woke it."""
+
+    __slots__ = ("wakes",)
+
+    def __init__(self, most: int, seconds: float) -> None:
+        super().__init__(most, seconds)
+        self.wakes = 0
+
+    def _wake(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        self.wakes += 1
+        super()._wake(loop, due)
+
+
+@given(
+    most=st.integers(1, 20),
+    seconds=st.sampled_from([1, 60, 1 / 3, 0.07]),
+    arrivals=st.lists(st.floats(0, 5), min_size=1, max_size=80),
+)
+@example(most=5, seconds=1, arrivals=[0.0] * 40)
+@example(most=7, seconds=1, arrivals=[0.0] * 200)
+@example(most=9, seconds=1, arrivals=[i / 3 for i in range(60)])
+def test_no_window_has_too_many(most: int, seconds: float, arrivals: list[float]) -> None:
+    """In whatever way they come; and each waiter costs at most one wake-up, also on a clock that is exact."""
+    starts: list[float] = []
+
+    async def main() -> int:
+        pace = _Counted(most, seconds)
+        loop = asyncio.get_running_loop()
+
+        async def one(at: float) -> None:
+            await asyncio.sleep(at)
+            await pace.turn()
+            starts.append(loop.time())
+
+        await asyncio.gather(*(one(at) for at in arrivals))
+        return pace.wakes
+
+    wakes = run_virtual(main())
+
+    starts.sort()
+    assert len(starts) == len(arrivals)
+    assert all(later - earlier >= seconds for earlier, later in zip(starts, starts[most:], strict=False))
+    assert wakes <= len(arrivals)
+
+
+def test_first_come_first_served() -> None:
+    """A newcomer does not overtake those who wait."""
+    order: list[int] = []
+
+    async def main() -> None:
+        pace = Pace(1, 1)
+
+        async def one(number: int) -> None:
+            await asyncio.sleep(number / 100)
+            await pace.turn()
+            order.append(number)
+
+        await asyncio.gather(*(one(number) for number in range(6)))
+
+    run_virtual(main())
+    assert order == [0, 1, 2, 3, 4, 5]
+
+
+def test_cancelled_waiters_cost_no_turn() -> None:
+    """A crowd that went home leaves the way free."""
+
+    async def main() -> float:
+        pace = Pace(1, 1)
+        await pace.turn()
+        crowd = [asyncio.create_task(pace.turn()) for _ in range(1000)]
+        await asyncio.sleep(0.5)
+        for task in crowd:
+            task.cancel()
+        await asyncio.gather(*crowd, return_exceptions=True)
+        await pace.turn()
+        return asyncio.get_running_loop().time()
+
+    assert run_virtual(main()) == pytest.approx(1.02)
+
+
+def test_a_turn_that_was_granted_and_not_used_is_given_back() -> None:
+    """Cancelled in the very moment in which its turn had come."""
+
+    async def main() -> float:
+        pace = Pace(1, 1)
+        await pace.turn()
+        first = asyncio.create_task(pace.turn())
+        second = asyncio.create_task(pace.turn())
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(0)
+        # Due with the pace's own timer and after it: the turn is granted, and its owner has not run yet.
+        loop.call_at(1.02, first.cancel)
+        await second
+        assert first.cancelled()
+        return loop.time()
+
+    assert run_virtual(main()) == pytest.approx(1.02)
+
+
+def test_hold_is_for_everybody() -> None:
+    """Those who wait already, and those who come."""
+
+    async def main() -> list[float]:
+        pace = Pace(1, 1)
+        loop = asyncio.get_running_loop()
+        await pace.turn()
+        waiting = asyncio.create_task(pace.turn())
+        await asyncio.sleep(0)
+        pace.hold(loop.time() + 10)
+        await waiting
+        first = loop.time()
+        pace.hold(loop.time() + 5)
+        await pace.turn()
+        return [first, loop.time()]
+
+    assert run_virtual(main()) == pytest.approx([10, 15])
+
+
+def test_close_sends_everybody_home() -> None:
+    """With the error that a closed session has."""
+
+    async def main() -> None:
+        pace = Pace(1, 1)
+        await pace.turn()
+        waiting = asyncio.create_task(pace.turn())
+        await asyncio.sleep(0)
+        pace.close()
+        with pytest.raises(SessionClosedError, match="not sent"):
+            await waiting
+
+    run_virtual(main())

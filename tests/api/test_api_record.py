@@ -1,0 +1,223 @@
+"""Records and numbers: all problems at once, before anything is sent."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from api_world import HOUR, LABEL, api_world, fields, record
+from hypothesis import given
+from hypothesis import strategies as st
+
+from truecaller_vbc import CallRecord, InvalidRecordError
+from truecaller_vbc.api.phone import as_e164, checked_numbers
+
+NOW = 1_790_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("caller_number", "911234567890", "write '\\+911234567890'"),
+        ("caller_number", "+91 (123) 456-7890", "write '\\+911234567890'"),
+        ("caller_number", "0091 1234567890", "write '\\+911234567890'"),
+        ("caller_number", "+0123456789", "E.164"),
+        ("caller_number", "+123456", "E.164"),
+        ("caller_number", "+1234567890123456", "E.164"),
+        ("caller_number", "+٩١١٢٣٤٥٦٧٨٩٠", "E.164"),
+        ("caller_number", "", "missing"),
+        ("receiver_number", None, "missing"),
+        ("receiver_number", 911234567890, "string"),
+        ("receiver_number", "+911234567890\n", "E.164"),
+        ("starts_at", datetime(2026, 1, 1), "time zone"),  # noqa: DTZ001
+        ("starts_at", 1_790_000_000, "seconds: milliseconds are needed, 1790000000000"),
+        ("starts_at", 1.5, "epoch milliseconds"),
+        ("starts_at", True, "epoch milliseconds"),
+        ("starts_at", None, "missing"),
+        ("starts_at", -1, "epoch milliseconds"),
+        ("ends_at", NOW, "after starts_at"),
+        ("ends_at", NOW + 24 * HOUR + 1, "24 hours"),
+        ("label_id", "", "dynamic label"),
+        ("label_id", "a b", "dynamic label"),
+        ("label_id", 5, "dynamic label"),
+        ("dynamic_label_name", "ab", "3 to 40"),
+        ("dynamic_label_name", "a" * 41, "3 to 40"),
+        ("dynamic_label_name", "ab\ncd", "control"),
+        ("dynamic_label_name", 7, "string"),
+        ("dynamic_call_reason", "a" * 9, "10 to 100"),
+        ("dynamic_call_reason", "a" * 101, "10 to 100"),
+        ("dynamic_call_reason", "-a good reason", "begin or end"),
+        ("dynamic_call_reason", "a good reason.", "begin or end"),
+        ("dynamic_call_reason", " a good reason", "begin or end"),
+        ("dynamic_call_reason", "a good\x00reason", "control"),
+        ("dynamic_call_reason", "a good\ud800reason", "control"),
+        ("dynamic_call_reason", 1234567890, "string"),
+        *[("dynamic_call_reason", f"a good{c} reason", "must not have") for c in "!@#$%^&*()_+/"],
+    ],
+)
+def test_each_rule_of_a_record(field: str, value: object, says: str) -> None:
+    """The error names the field and says what to do."""
+    with pytest.raises(InvalidRecordError, match=says) as caught:
+        record(**{"starts_at": NOW, "ends_at": NOW + HOUR, field: value})
+
+    assert {problem.field for problem in caught.value.problems} == {field}
+    assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"starts_at": NOW, "ends_at": NOW + 24 * HOUR},
+        {"dynamic_label_name": "abc", "dynamic_call_reason": "a" * 10},
+        {"dynamic_label_name": "a" * 40, "dynamic_call_reason": "a" * 100},
+        {"dynamic_call_reason": "क" * 100},
+        {"dynamic_call_reason": "No. 1, well-known"},
+        {"dynamic_call_reason": None, "label_id": None},
+        {"caller_number": "+1234567", "receiver_number": "+123456789012345"},
+    ],
+)
+def test_what_is_just_within_the_rules(changes: dict[str, Any]) -> None:
+    """Each bound belongs to what is allowed."""
+    assert record(**changes)
+
+
+def test_all_problems_of_a_record_at_once() -> None:
+    """Nobody has to correct a record six times."""
+    with pytest.raises(InvalidRecordError) as caught:
+        record(
+            caller_number="1",
+            receiver_number="2",
+            starts_at=5,
+            ends_at="x",
+            label_id="",
+            dynamic_label_name="a",
+            dynamic_call_reason="!",
+        )
+
+    assert [problem.field for problem in caught.value.problems] == [
+        "caller_number",
+        "receiver_number",
+        "starts_at",
+        "ends_at",
+        "label_id",
+        "dynamic_label_name",
+        "dynamic_call_reason",
+    ]
+    assert all(problem.field in str(caught.value) for problem in caught.value.problems)
+
+
+def test_times_are_datetimes_or_milliseconds() -> None:
+    """Both say the same, in any zone, to the millisecond."""
+    there = timezone(timedelta(hours=5, minutes=30))
+    moment = datetime(2026, 9, 21, 14, 13, 20, 123999, tzinfo=UTC)
+
+    by_datetime = record(starts_at=moment.astimezone(there), ends_at=moment + timedelta(hours=1))
+
+    assert (by_datetime.starts_at, by_datetime.ends_at) == (1_790_000_000_123, 1_790_003_600_123)
+
+
+def test_a_label_is_left_out_on_purpose_only() -> None:
+    """Newer documents call it optional, older ones do not: who means it says so."""
+    with pytest.raises(TypeError, match="label_id"):
+        CallRecord(caller_number="+911234567890", receiver_number="+919876543210", starts_at=NOW, ends_at=NOW + 1)  # type: ignore[call-arg]
+    with pytest.raises(InvalidRecordError, match="label_id: is missing"):
+        CallRecord.from_mapping({name: value for name, value in fields().items() if name != "label_id"})
+    with pytest.raises(InvalidRecordError, match="label_id: is missing"):
+        CallRecord.from_mapping(fields(label_id=""))
+
+    assert CallRecord.from_mapping(fields(label_id=None)).label_id is None
+
+
+def test_a_row_of_text() -> None:
+    """What a CSV file has: times as ISO 8601 or as digits, blanks for what is not there."""
+    row = {
+        **fields(),
+        "starts_at": "2026-09-21T19:43:20+05:30",
+        "ends_at": "1790003600000",
+        "dynamic_label_name": "  ",
+        "dynamic_call_reason": " Calling you for KYC ",
+    }
+
+    made = CallRecord.from_mapping(row)
+
+    assert (made.starts_at, made.ends_at) == (1_790_000_000_000, 1_790_003_600_000)
+    assert (made.dynamic_label_name, made.dynamic_call_reason) == (None, "Calling you for KYC")
+
+
+def test_a_misspelt_column_is_no_silent_loss() -> None:
+    """A reason under another name would be left out by everybody."""
+    with pytest.raises(InvalidRecordError, match="call_reason: is no field") as caught:
+        CallRecord.from_mapping({**fields(), "call_reason": "x", None: ["more", "cells"]})  # type: ignore[dict-item]
+
+    assert len(caught.value.problems) == 2
+    assert fields()["receiver_number"] in str(caught.value)
+
+
+def test_many_problems_are_counted_and_kept() -> None:
+    """The text stays readable, the attribute has them all."""
+    with pytest.raises(InvalidRecordError, match="and 80 more") as caught:
+        checked_numbers(["x"] * 100)
+
+    assert len(caught.value.problems) == 100
+
+
+@pytest.mark.parametrize("numbers", [[], "+911234567890", ["+911234567890", None], ["911234567890"]])
+def test_numbers_that_are_none(numbers: Any) -> None:
+    """An empty list, a string taken for a list, and anything that is not in E.164."""
+    with pytest.raises(InvalidRecordError, match="phone_numbers"):
+        checked_numbers(numbers)
+
+
+def test_a_number_twice_is_one() -> None:
+    """Duplicates inside one list are undocumented, so none are sent."""
+    assert checked_numbers(["+911234567890", "+911234567891", "+911234567890"]) == ("+911234567890", "+911234567891")
+
+
+def test_the_wire_writes_numbers_both_ways() -> None:
+    """Compared in one form, and left alone where they are none."""
+    assert as_e164("911234567890") == as_e164("+911234567890") == "+911234567890"
+    assert as_e164("Phone number not available") == "Phone number not available"
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*fields(), "dynamic_label_name", "x"]), json_like))
+def test_any_row_is_a_record_or_one_error(row: dict[str, Any]) -> None:
+    """Whatever stands in a file, nothing but InvalidRecordError comes out."""
+    try:
+        made = CallRecord.from_mapping(row)
+    except InvalidRecordError as error:
+        assert error.problems
+        assert str(error)
+    else:
+        json.dumps(made.rendered(str, str)).encode()
+
+
+@given(
+    name=st.none() | st.text(min_size=3, max_size=40),
+    reason=st.none() | st.text(min_size=10, max_size=100),
+    hours=st.integers(1, 24),
+)
+async def test_what_we_let_pass_the_api_takes(name: str | None, reason: str | None, hours: int) -> None:
+    """Our rules are at least as strict as those of the sandbox, which is written from the documents alone."""
+    try:
+        made = record(dynamic_label_name=name, dynamic_call_reason=reason)
+    except InvalidRecordError:
+        return
+    async with api_world() as (sandbox, vbc):
+        await vbc.calls.push(made)
+        await vbc.calls.push_batch([made])
+        await vbc.calls.push_batch([made], version="v2")
+        assert sum(sandbox.accepted.values()) == 3
+
+
+def test_the_label_of_these_tests_is_the_sandbox_s() -> None:
+    """Or the tests above would prove nothing."""
+    assert record().label_id == LABEL
