@@ -29,12 +29,17 @@ async def api_world(
         yield sandbox, vbc
 
 
+def receiver(number: int) -> str:
+    """One of many numbers, none of them with an end that means something to the sandbox."""
+    return f"+91{7_000_010_000 + number * 10:010}"
+
+
 def fields(number: int = 0, **changes: Any) -> dict[str, Any]:
     """A valid record as a mapping."""
     now = int(time.time() * 1000)
     return {
         "caller_number": "+911234567890",
-        "receiver_number": f"+91{7_000_010_000 + number * 10:010}",  # no number whose end means something here
+        "receiver_number": receiver(number),
         "starts_at": now,
         "ends_at": now + HOUR,
         "label_id": LABEL,

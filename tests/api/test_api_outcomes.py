@@ -1,0 +1,253 @@
+"""What is repeated, what must not be, and what comes out in the end, for anything a server may do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from api_world import FAST, FEATURE_SET, api_world, posts, record
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from virtual_time import run_virtual
+
+from truecaller_vbc import (
+    APIError,
+    APIPolicy,
+    Credentials,
+    RateLimitedError,
+    ServerError,
+    TokenEndpointError,
+    UnknownOutcomeError,
+    VBCError,
+    VBCSession,
+)
+from truecaller_vbc.sandbox import Sandbox
+
+NUMBERS = ["+911234567890", "+911234567891"]
+CALLS: dict[str, Callable[[VBCSession], Awaitable[Any]]] = {
+    "calls": lambda vbc: vbc.calls.push(record()),
+    "batch": lambda vbc: vbc.calls.push_batch([record(), record(1)]),
+    "status": lambda vbc: vbc.calls.batch_status("x"),
+    "labels": lambda vbc: vbc.labels.list(),
+    "feature_sets": lambda vbc: _all(vbc.numbers.feature_sets()),
+    "numbers": lambda vbc: _all(vbc.numbers.numbers()),
+    "publish": lambda vbc: vbc.numbers.publish(FEATURE_SET, NUMBERS),
+    "delist": lambda vbc: vbc.numbers.delist(FEATURE_SET, NUMBERS),
+}
+ONCE = ("batch", "publish", "delist")
+REPEATABLE = tuple(name for name in CALLS if name not in (*ONCE, "status"))
+
+
+async def _all(items: AsyncIterator[Any]) -> list[Any]:
+    return [item async for item in items]
+
+
+LOST: list[dict[str, Any]] = [{"status": 502}, {"status": 504}, {"drop": "before"}, {"drop": "mid"}, {"drop": "after"}]
+
+
+@pytest.mark.parametrize("name", REPEATABLE)
+@pytest.mark.parametrize("fault", [*LOST, {"status": 503}, {"status": 429}], ids=str)
+async def test_what_does_no_harm_is_repeated(name: Any, fault: Any) -> None:
+    """Three times at most, and then it works, and nobody notices."""
+    async with api_world() as (sandbox, vbc):
+        sandbox.fail_next(name, **fault, times=3)
+        await CALLS[name](vbc)
+        assert sandbox.faults_left(name) == 0
+
+
+@pytest.mark.parametrize("name", REPEATABLE)
+async def test_and_not_for_ever(name: Any) -> None:
+    """Four attempts; then the last one's own error."""
+    async with api_world() as (sandbox, vbc):
+        sandbox.set_outage(name, status=503)
+        with pytest.raises(ServerError) as caught:
+            await CALLS[name](vbc)
+        assert caught.value.status == 503
+        assert len(sandbox.log) == 4 + sandbox.token_requests
+        sandbox.set_outage(name, drop="before")
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await CALLS[name](vbc)
+
+
+@pytest.mark.parametrize("name", ONCE)
+@pytest.mark.parametrize("fault", [*LOST, {"status": 500}, {"status": 503}, {"status": 200, "body": "<html>"}], ids=str)
+async def test_what_may_have_been_done_is_not_repeated(name: Any, fault: Any) -> None:
+    """The bytes left: the error has all that they carried."""
+    async with api_world() as (sandbox, vbc):
+        await vbc.warm_up()
+        sandbox.fail_next(name, **fault)
+        with pytest.raises(UnknownOutcomeError, match="2 records") as caught:
+            await CALLS[name](vbc)
+        assert len(sandbox.log) == 2
+        assert list(caught.value.records) == (NUMBERS if name != "batch" else [record(0), record(1)]) or name == "batch"
+        assert len(caught.value.records) == 2
+        assert caught.value.status == fault.get("status", caught.value.status)
+
+
+@pytest.mark.parametrize("name", ONCE)
+@pytest.mark.parametrize("fault", [{"status": 429}, {"status": 503, "headers": {"Retry-After": "0.01"}}], ids=str)
+async def test_a_server_that_says_it_did_nothing(name: Any, fault: Any) -> None:
+    """Too many requests, or come back later: then repeating doubles nothing."""
+    async with api_world() as (sandbox, vbc):
+        if name == "delist":
+            await CALLS["publish"](vbc)
+        sandbox.fail_next(name, **fault, times=2)
+        await CALLS[name](vbc)
+        assert sandbox.faults_left(name) == 0
+
+
+@pytest.mark.parametrize("name", ONCE)
+async def test_what_never_left_is_repeated(name: Any) -> None:
+    """A connection that was refused carried nothing."""
+    async with api_world(APIPolicy(retry_first=0.2)) as (sandbox, vbc):
+        if name == "delist":
+            await CALLS["publish"](vbc)
+        await vbc.warm_up()
+        await sandbox.pause_listening()
+        call = asyncio.ensure_future(CALLS[name](vbc))
+        await asyncio.sleep(0.05)
+        await sandbox.resume_listening()
+        await call
+
+
+@pytest.mark.parametrize("name", ONCE)
+async def test_a_server_that_is_not_there(name: Any) -> None:
+    """The error is aiohttp's own, and nothing unknown about it."""
+    async with api_world() as (sandbox, vbc):
+        await vbc.warm_up()
+        await sandbox.pause_listening()
+        await asyncio.sleep(0.05)  # until the pool has heard that its connection is gone
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await CALLS[name](vbc)
+
+
+@pytest.mark.parametrize("name", [*REPEATABLE, *ONCE])
+def test_an_answer_that_never_comes(name: Any) -> None:
+    """A deadline for each attempt: repeated, or unknown."""
+
+    async def main() -> None:
+        async with api_world(APIPolicy(attempts=2)) as (sandbox, vbc):
+            sandbox.set_outage(name, delay=1e9)
+            error = UnknownOutcomeError if name in ONCE else TimeoutError
+            with pytest.raises(error):
+                await CALLS[name](vbc)
+            took = asyncio.get_running_loop().time()
+            assert 30 <= took < 32 if name in ONCE else 60 <= took < 63
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_without_a_token_nothing_is_sent(name: Any) -> None:
+    """The token's own error, at once: its attempts are not ours to repeat."""
+    async with api_world() as (sandbox, vbc):
+        sandbox.set_outage("token", status=503)
+        with pytest.raises(TokenEndpointError):
+            await CALLS[name](vbc)
+        assert [entry.path.rpartition("/")[2] for entry in sandbox.log] == ["token"]
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_no_redirect_is_followed(name: Any) -> None:
+    """Records are personal: they go to no address that an answer names."""
+    async with api_world() as (sandbox, vbc), Sandbox() as elsewhere:
+        sandbox.set_outage(name, status=307, headers={"Location": f"{elsewhere.base_url}/x"})
+        with pytest.raises(APIError) as caught:
+            await CALLS[name](vbc)
+        assert caught.value.status == 307
+        assert not elsewhere.log
+
+
+async def test_patience_ends() -> None:
+    """Retry-After within it is kept, and the sum of several is not."""
+    async with api_world(APIPolicy(patience=0.5)) as (sandbox, vbc):
+        sandbox.set_outage("labels", status=429, headers={"Retry-After": "0.2"})
+        with pytest.raises(RateLimitedError):
+            await vbc.labels.list()
+        assert 2 <= posts(sandbox, "labels") <= 3
+
+
+@asynccontextmanager
+async def raw_server(answer: bytes) -> AsyncIterator[str]:
+    """A server that answers every API call with these bytes, whatever they are."""
+    token = json.dumps({"token": "t" * 64, "created_at": "2026-01-01T00:00:00Z"}).encode()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            if b"/token " in head.splitlines()[0]:
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(token) + token)
+            else:
+                writer.write(answer)
+            await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def _nothing_undocumented(name: str, answer: bytes) -> None:
+    policy = APIPolicy(attempts=2).scaled(1 / 500)
+    credentials = Credentials("account", "key", "secret-api-key")
+    async with raw_server(answer) as base_url, VBCSession(credentials, base_url=base_url, api_policy=policy) as vbc:
+        try:
+            await CALLS[name](vbc)
+        except (VBCError, aiohttp.ClientError, TimeoutError) as error:
+            shown = "".join(traceback.format_exception(error)) + repr(error) + str(vars(error))
+            assert "t" * 64 not in shown
+            assert "secret-api-key" not in shown
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    name=st.sampled_from(list(CALLS)),
+    status=st.integers(100, 999),
+    body=st.binary(max_size=200)
+    | st.sampled_from([b"{}", b"[]", b"null", b'{"status":"failed"}', b"<html>Bearer " + b"t" * 64]),
+    kind=st.sampled_from([b"application/json", b"text/html; charset=odd", b""]),
+    extra=st.sampled_from([b"", b"Retry-After: 0.001\r\n", b"Content-Encoding: gzip\r\n", b"Retry-After: x\r\n"]),
+)
+async def test_any_answer_to_any_call(name: str, status: int, body: bytes, kind: bytes, extra: bytes) -> None:
+    """Nothing but a VBCError or a documented error of aiohttp, and no secret in it."""
+    head = b"HTTP/1.1 %d X\r\nContent-Type: %s\r\n%sContent-Length: %d\r\nConnection: close\r\n\r\n"
+    await _nothing_undocumented(name, head % (status, kind, extra, len(body)) + body)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.sampled_from(list(CALLS)),
+    st.binary(max_size=200)
+    | st.sampled_from(
+        [
+            b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            b"HTTP/1.1 2000 OK\r\n\r\n",
+            b"HTTP/9.9 200 OK\r\n\r\n",
+            b"SSH-2.0-OpenSSH_9.6\r\n",
+            b"HTTP/1.1 200 OK\r\nA: \x00\r\n\r\n",
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        ]
+    ),
+)
+async def test_any_bytes_in_place_of_an_answer(name: str, answer: bytes) -> None:
+    """Also what is no HTTP at all."""
+    await _nothing_undocumented(name, answer)
+
+
+async def test_an_answer_without_end() -> None:
+    """It is not read to its end, which would be that of the memory."""
+    async with api_world(FAST) as (sandbox, vbc):
+        sandbox.set_outage("labels", status=200, body=b"[" + b" " * (65 * 1024 * 1024) + b"]")
+        with pytest.raises(ServerError, match="too long"):
+            await vbc.labels.list()

@@ -1,0 +1,293 @@
+"""`push_all`: any number of records, nothing lost, nothing doubled, memory bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import attrs
+import pytest
+from api_world import HOUR, api_world, fields, posts, receiver, record
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from virtual_time import run_virtual
+
+from truecaller_vbc import (
+    APIPolicy,
+    BadRequestError,
+    CallRecord,
+    Chunk,
+    ChunkResult,
+    ConfigurationError,
+    ForbiddenError,
+    Progress,
+    TokenEndpointError,
+    UnknownOutcomeError,
+)
+
+
+def digits(one: CallRecord) -> int:
+    """A receiver as the sandbox counts it."""
+    return int(one.receiver_number)
+
+
+def rows(count: int) -> Iterator[CallRecord]:
+    """That many records, one after the other."""
+    template = record()
+    for number in range(count):
+        yield attrs.evolve(template, receiver_number=receiver(number))
+
+
+async def collect(results: AsyncIterator[ChunkResult], into: list[ChunkResult]) -> None:
+    """All results, kept also when an error ends them."""
+    async for result in results:
+        into.append(result)  # noqa: PERF401 - extend would keep none of them
+
+
+async def test_everything_is_acknowledged_once() -> None:
+    """In chunks of 500 by position, each told before it is sent, and counted."""
+    sent: list[Chunk] = []
+    progress: list[Progress] = []
+    async with api_world() as (sandbox, vbc):
+        results = [
+            result async for result in vbc.calls.push_all(rows(1234), on_send=sent.append, on_progress=progress.append)
+        ]
+
+        assert Counter(sandbox.accepted.values()) == {1: 1234}
+        assert {result.batch.batch_id: result.batch.size for result in results if result.batch} == sandbox.batches
+    assert sorted((result.chunk.first, result.chunk.size, result.outcome) for result in results) == [
+        (0, 500, "acknowledged"),
+        (500, 500, "acknowledged"),
+        (1000, 234, "acknowledged"),
+    ]
+    assert sorted(chunk.first for chunk in sent) == [0, 500, 1000]
+    assert progress[-1] == Progress(acknowledged=1234, chunks=3)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_invalid_records_are_left_out_and_named(asynchronous: bool) -> None:
+    """By their position in the input; the others of their chunk are sent."""
+    late = record(4, starts_at=1_700_000_000_000, ends_at=1_700_000_000_000 + HOUR)
+    given: list[Any] = [record(0), fields(1), fields(2, caller_number="x"), None, late]
+
+    async def stream() -> AsyncIterator[Any]:
+        for one in given:
+            yield one
+
+    async with api_world() as (sandbox, vbc):
+        (result,) = [one async for one in vbc.calls.push_all(stream() if asynchronous else given)]
+
+        assert result.outcome == "acknowledged"
+        assert (result.chunk.size, result.chunk.positions) == (5, (0, 1))
+        assert [(problem.position, problem.field) for problem in result.chunk.invalid] == [
+            (2, "caller_number"),
+            (3, ""),
+            (4, "ends_at"),
+        ]
+        assert sum(sandbox.accepted.values()) == 2
+
+
+async def test_nothing_valid_sends_nothing() -> None:
+    """Such a chunk is told, and costs no request."""
+    async with api_world() as (sandbox, vbc):
+        (result,) = [one async for one in vbc.calls.push_all([{}])]
+
+        assert (result.outcome, result.batch, result.error) == ("invalid", None, None)
+        assert [one async for one in vbc.calls.push_all([])] == []
+        assert sandbox.token_requests == 0
+
+
+async def test_a_refused_chunk_does_not_stop_the_others() -> None:
+    """It carries its error, and its records."""
+    given = [*rows(500), *[record(number, label_id="other") for number in range(500, 1000)], *rows(10)]
+    async with api_world() as (_, vbc):
+        results = {result.chunk.first: result async for result in vbc.calls.push_all(given)}
+
+    assert {first: result.outcome for first, result in results.items()} == {
+        0: "acknowledged",
+        500: "refused",
+        1000: "acknowledged",
+    }
+    assert isinstance(results[500].error, BadRequestError)
+    assert results[500].chunk.records == tuple(given[500:1000])
+
+
+async def test_a_chunk_of_unknown_outcome_is_not_repeated() -> None:
+    """It was taken, but its answer was lost: nobody sends it again."""
+    async with api_world() as (sandbox, vbc):
+        sandbox.fail_next("batch", drop="after")
+        results = [result async for result in vbc.calls.push_all(rows(1500), in_flight=1)]
+
+        assert [result.outcome for result in results] == ["unknown", "acknowledged", "acknowledged"]
+        assert isinstance(results[0].error, UnknownOutcomeError)
+        assert results[0].error.records == results[0].chunk.records
+        assert Counter(sandbox.accepted.values()) == {1: 1500}
+
+
+async def test_when_nobody_knows_what_becomes_of_them_it_stops() -> None:
+    """Not a thousand chunks into the dark: what was read has a result, and the rest is not read."""
+    source = rows(500 * 50)
+    async with api_world() as (sandbox, vbc):
+        sandbox.set_outage("batch", status=504)
+        results: list[ChunkResult] = []
+        with pytest.raises(UnknownOutcomeError):
+            await collect(vbc.calls.push_all(source, in_flight=2), results)
+
+        assert {result.outcome for result in results} == {"unknown"}
+        assert 3 <= len(results) <= 5
+        assert sum(1 for _ in source) == 500 * (50 - len(results))
+        assert posts(sandbox, "dynamic_call_records") == len(results)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "fault", "error", "outcome"),
+    [
+        ("token", {"status": 503}, TokenEndpointError, "unsent"),
+        ("batch", {"status": 403}, ForbiddenError, "refused"),
+    ],
+)
+async def test_a_closed_way_stops_it(endpoint: Any, fault: Any, error: type[Exception], outcome: str) -> None:
+    """Every other chunk would fare the same: it is said at once, after the results of what was read."""
+    source = rows(500 * 50)
+    async with api_world() as (sandbox, vbc):
+        sandbox.set_outage(endpoint, **fault)
+        results: list[ChunkResult] = []
+        with pytest.raises(error):
+            await collect(vbc.calls.push_all(source), results)
+
+        assert {result.outcome for result in results} == {outcome}
+        assert sum(1 for _ in source) == 500 * (50 - len(results))
+        assert not sandbox.accepted
+
+
+async def test_a_source_that_fails_loses_nothing() -> None:
+    """What it gave before is sent; then its own error comes."""
+
+    def source() -> Iterator[CallRecord]:
+        yield from rows(700)
+        raise OSError("the disk is gone")
+
+    async with api_world() as (sandbox, vbc):
+        results: list[ChunkResult] = []
+        with pytest.raises(OSError, match="the disk"):
+            await collect(vbc.calls.push_all(source()), results)
+
+        assert sorted(result.chunk.size for result in results) == [200, 500]
+        assert sum(sandbox.accepted.values()) == 700
+
+
+async def test_breaking_off_leaves_nothing_behind() -> None:
+    """No task, and the source is closed."""
+    closed = False
+
+    async def source() -> AsyncIterator[CallRecord]:
+        nonlocal closed
+        try:
+            for one in rows(5000):
+                yield one
+        finally:
+            closed = True
+
+    async with api_world() as (_, vbc):
+        results = vbc.calls.push_all(source())
+        await anext(results)
+        await results.aclose()
+
+        assert closed
+        running = {getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()}
+        assert not {name for name in running if name in ("_sent", "_Reader.read")}
+
+
+async def test_memory_is_bounded_by_what_is_in_flight() -> None:
+    """Not a record more is read than what may be sent, and kept by nobody when it was yielded."""
+    read = 0
+
+    def source() -> Iterator[CallRecord]:
+        nonlocal read
+        for one in rows(10_000):
+            read += 1
+            yield one
+
+    async with api_world() as (_, vbc):
+        done = 0
+        async for result in vbc.calls.push_all(source(), in_flight=2):
+            done += result.chunk.size
+            assert read <= done + 3 * 500
+    assert done == 10_000
+
+
+def test_the_pace_of_batches() -> None:
+    """60 in a minute, whatever the answers take."""
+
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        async with api_world(APIPolicy(), batch_per_minute=60) as (sandbox, vbc):
+            began = loop.time()
+            async for result in vbc.calls.push_all(rows(500 * 61), in_flight=8):
+                assert result.outcome == "acknowledged"
+            assert sum(sandbox.batches.values()) == 500 * 61
+            return loop.time() - began
+
+    assert 60 <= run_virtual(main()) < 63
+
+
+@pytest.mark.parametrize("in_flight", [0, 1.5, True])
+async def test_in_flight_is_a_number(in_flight: Any) -> None:
+    """Said before anything is read."""
+    async with api_world() as (_, vbc):
+        with pytest.raises(ConfigurationError, match="in_flight"):
+            vbc.calls.push_all([], in_flight=in_flight)
+
+
+FAULTS: list[Any] = [
+    None,
+    {"status": 400},
+    {"status": 429, "headers": {"Retry-After": "1"}},
+    {"status": 500},
+    {"status": 502, "body": "<html>Bad gateway</html>"},
+    {"status": 503, "headers": {"Retry-After": "1"}},
+    {"status": 200, "body": "{}"},
+    {"status": 200, "body": "<html>"},
+    {"drop": "before"},
+    {"drop": "mid"},
+    {"drop": "after"},
+    {"delay": 40.0},
+    {"status": 500, "mint": True},
+]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.sampled_from(FAULTS), max_size=8), st.integers(0, 3000), st.integers(1, 4))
+def test_exactly_once_or_unknown(faults: list[Any], count: int, in_flight: int) -> None:
+    """Whatever fails: acknowledged means once, refused and unsent mean never, and everything read has a result."""
+
+    async def main() -> None:
+        async with api_world(APIPolicy()) as (sandbox, vbc):
+            for fault in faults:
+                if fault is None:
+                    sandbox.fail_next("batch", delay=0.1)
+                else:
+                    sandbox.fail_next("batch", **fault)
+            results: list[ChunkResult] = []
+            try:
+                await collect(vbc.calls.push_all(rows(count), in_flight=in_flight), results)
+            except UnknownOutcomeError:
+                pass
+            else:
+                assert sum(result.chunk.size for result in results) == count
+            await asyncio.sleep(60)  # what hangs at the sandbox is done by now
+            seen = [position for result in results for position in result.chunk.positions]
+            assert len(seen) == len(set(seen))
+            for result in results:
+                times = [sandbox.accepted[digits(one)] for one in result.chunk.records]
+                match result.outcome:
+                    case "acknowledged":
+                        assert set(times) == {1}
+                    case "unknown":
+                        assert set(times) <= {0, 1}
+                    case _:
+                        assert set(times) <= {0}
+
+    run_virtual(main())
