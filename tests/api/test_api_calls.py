@@ -108,7 +108,7 @@ def test_wait_for_batch(pending: str, status_key: str, sparse: bool) -> None:
     """Whatever the API says before it is done, waiting goes on, with pauses that grow."""
 
     async def main() -> tuple[BatchStatus, float, int]:
-        rules = {"batch_seconds": 100, "batch_pending": pending, "status_key": status_key, "sparse": sparse}
+        rules: dict[str, Any] = {"batch_seconds": 100, "batch_pending": pending, "status_key": status_key, "sparse": sparse}
         async with api_world(APIPolicy(), **rules) as (sandbox, vbc):
             batch = await vbc.calls.push_batch([record(), record(1)])
             status = await vbc.calls.wait_for_batch(batch, timeout=1000)
@@ -125,7 +125,7 @@ def test_an_unknown_status_is_not_final() -> None:
     """It is kept as it is, and waiting ends at the deadline with what is known."""
 
     async def main() -> None:
-        rules = {"batch_seconds": 1e9, "batch_pending": "pending", "unknown_status": "simmering"}
+        rules: dict[str, Any] = {"batch_seconds": 1e9, "batch_pending": "pending", "unknown_status": "simmering"}
         async with api_world(**rules) as (_, vbc):
             batch = await vbc.calls.push_batch([record()])
             with pytest.raises(StillPendingError, match="ask again later") as caught:

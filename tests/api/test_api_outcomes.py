@@ -7,6 +7,7 @@ import json
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import aiohttp
@@ -105,7 +106,7 @@ async def test_a_server_that_says_it_did_nothing(name: Any, fault: Any) -> None:
 @pytest.mark.parametrize("name", ONCE)
 async def test_what_never_left_is_repeated(name: Any) -> None:
     """A connection that was refused carried nothing."""
-    async with api_world(APIPolicy(retry_first=0.2)) as (sandbox, vbc):
+    async with api_world(APIPolicy(retry_first=timedelta(seconds=0.2))) as (sandbox, vbc):
         if name == "delist":
             await CALLS["publish"](vbc)
         await vbc.warm_up()
@@ -166,7 +167,7 @@ async def test_no_redirect_is_followed(name: Any) -> None:
 
 async def test_patience_ends() -> None:
     """Retry-After within it is kept, and the sum of several is not."""
-    async with api_world(APIPolicy(patience=0.5)) as (sandbox, vbc):
+    async with api_world(APIPolicy(patience=timedelta(seconds=0.5))) as (sandbox, vbc):
         sandbox.set_outage("labels", status=429, headers={"Retry-After": "0.2"})
         with pytest.raises(RateLimitedError):
             await vbc.labels.list()

@@ -47,8 +47,8 @@ class NumbersResult:
         migrated: moved here from somewhere else.
         updated: changed.
         delisted: taken off.
-        unmentioned: the API said nothing of them. A number that is still being delisted is silently ignored by
-            publish: wait, and publish it again.
+        unmentioned: the API said nothing of them. (It also ignores, without a word, a number that is still being
+            delisted: publish it again later.)
         status: of the whole, ``pending`` or ``failed``.
     """
 

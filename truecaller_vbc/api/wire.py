@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final, TypeVar, cast, get_args
 
 import attrs
@@ -32,9 +33,8 @@ def read(value: Any, kind: type[T]) -> T:
 
 def read_list(value: Any, kind: type[T]) -> tuple[T, ...]:
     """The models of a JSON array's objects; other things in it are left out, and anything else has none."""
-    if not isinstance(value, list):
-        return ()
-    return tuple(read(item, kind) for item in list[Any](value) if isinstance(item, dict))
+    items: Any = value if isinstance(value, list) else ()
+    return tuple(read(item, kind) for item in items if isinstance(item, dict))
 
 
 def _text(value: Any) -> str:
@@ -79,7 +79,7 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _word(value: Any, kind: type[OpenEnum]) -> OpenEnum:
+def _word(kind: type[OpenEnum], value: Any) -> OpenEnum:
     return kind(_text(value).strip())
 
 
@@ -111,9 +111,12 @@ def _reader(field: attrs.Attribute[Any]) -> Callable[[Any], Any]:
     simple = {str: _text, int | None: _whole, bool | None: _switch, datetime | None: _time}
     if kind in simple:
         return simple[kind]
+    if isinstance(kind, type) and issubclass(kind, OpenEnum):
+        return partial(_word, kind)
     if items := get_args(kind):
-        return lambda value: read_list(value, items[0])
-    return lambda value: _CONVERTER.structure(value, kind)
+        item: Any = items[0]
+        return lambda value: read_list(value, item)
+    return lambda value: read(value, kind)
 
 
 def _names(field: attrs.Attribute[Any]) -> tuple[str, ...]:
@@ -127,10 +130,5 @@ def _camel(name: str) -> str:
     return first + "".join(part.capitalize() for part in rest)
 
 
-def _is_open_enum(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, OpenEnum)
-
-
 _CONVERTER: Final = Converter()
 _CONVERTER.register_structure_hook_factory(attrs.has, _model_hook)
-_CONVERTER.register_structure_hook_func(_is_open_enum, _word)
