@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 from .account import Account
 from .api_rules import ApiRules
-from .batches import BatchEndpoint, BatchStatusEndpoint
+from .batch_status import BatchStatusEndpoint
+from .batches import BatchEndpoint
 from .calls import CallEndpoint
 from .clock import SandboxClock
 from .door import Door
