@@ -108,7 +108,12 @@ def test_wait_for_batch(pending: str, status_key: str, sparse: bool) -> None:
     """Whatever the API says before it is done, waiting goes on, with pauses that grow."""
 
     async def main() -> tuple[BatchStatus, float, int]:
-        rules: dict[str, Any] = {"batch_seconds": 100, "batch_pending": pending, "status_key": status_key, "sparse": sparse}
+        rules: dict[str, Any] = {
+            "batch_seconds": 100,
+            "batch_pending": pending,
+            "status_key": status_key,
+            "sparse": sparse,
+        }
         async with api_world(APIPolicy(), **rules) as (sandbox, vbc):
             batch = await vbc.calls.push_batch([record(), record(1)])
             status = await vbc.calls.wait_for_batch(batch, timeout=1000)

@@ -59,7 +59,12 @@ async def test_every_label_once(first_page: int, page_size: int) -> None:
 @pytest.mark.parametrize("count", [0, 1, 4, 5])
 async def test_every_number_once(first_page: int, total_page_count: str, sparse: bool, count: int) -> None:
     """Also from a server that always says that there is one more page."""
-    rules: dict[str, Any] = {"first_page": first_page, "total_page_count": total_page_count, "sparse": sparse, "page_size": 2}
+    rules: dict[str, Any] = {
+        "first_page": first_page,
+        "total_page_count": total_page_count,
+        "sparse": sparse,
+        "page_size": 2,
+    }
     wanted = [receiver(number) for number in range(count)]
     async with api_world(**rules) as (sandbox, vbc):
         if wanted:

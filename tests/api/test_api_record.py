@@ -59,8 +59,9 @@ NOW = 1_790_000_000_000
 )
 def test_each_rule_of_a_record(field: str, value: object, says: str) -> None:
     """The error names the field and says what to do."""
+    changes: dict[str, Any] = {"starts_at": NOW, "ends_at": NOW + HOUR, field: value}
     with pytest.raises(InvalidRecordError, match=says) as caught:
-        record(**{"starts_at": NOW, "ends_at": NOW + HOUR, field: value})
+        record(**changes)
 
     assert {problem.field for problem in caught.value.problems} == {field}
     assert isinstance(caught.value, ValueError)
@@ -80,7 +81,7 @@ def test_each_rule_of_a_record(field: str, value: object, says: str) -> None:
 )
 def test_what_is_just_within_the_rules(changes: dict[str, Any]) -> None:
     """Each bound belongs to what is allowed."""
-    assert record(**changes)
+    assert isinstance(record(**changes), CallRecord)
 
 
 def test_all_problems_of_a_record_at_once() -> None:

@@ -33,8 +33,11 @@ def read(value: Any, kind: type[T]) -> T:
 
 def read_list(value: Any, kind: type[T]) -> tuple[T, ...]:
     """The models of a JSON array's objects; other things in it are left out, and anything else has none."""
-    items: Any = value if isinstance(value, list) else ()
-    return tuple(read(item, kind) for item in items if isinstance(item, dict))
+    return tuple(read(item, kind) for item in _items(value) if isinstance(item, dict))
+
+
+def _items(value: Any) -> Any:
+    return value if isinstance(value, list) else ()
 
 
 def _text(value: Any) -> str:
@@ -105,18 +108,25 @@ def _model_hook(kind: type[attrs.AttrsInstance]) -> Callable[[Any, Any], Any]:
 
 
 def _reader(field: attrs.Attribute[Any]) -> Callable[[Any], Any]:
-    kind: Any = field.type
-    if field.metadata.get("number"):
+    return _reader_of(cast(Any, field.type), is_number=bool(field.metadata.get("number")))
+
+
+def _reader_of(kind: Any, *, is_number: bool) -> Callable[[Any], Any]:
+    if is_number:
         return lambda value: as_e164(_text(value))
     simple = {str: _text, int | None: _whole, bool | None: _switch, datetime | None: _time}
     if kind in simple:
         return simple[kind]
-    if isinstance(kind, type) and issubclass(kind, OpenEnum):
+    if _is_open_enum(kind):
         return partial(_word, kind)
     if items := get_args(kind):
         item: Any = items[0]
         return lambda value: read_list(value, item)
     return lambda value: read(value, kind)
+
+
+def _is_open_enum(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, OpenEnum)
 
 
 def _names(field: attrs.Attribute[Any]) -> tuple[str, ...]:
