@@ -16,6 +16,7 @@ import fresh_token
 import imports
 import memory
 import stores
+import typed_calls
 from report import as_json, table
 from rounds import Row
 
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[int, float], Awaitable[list[Row]]]] = {
     "around_refresh": around_refresh.run,
     "memory": memory.run,
     "imports": imports.run,
+    "typed_calls": typed_calls.run,
     "stores": stores.run,
 }
 SLOW = {"stores"}  # they wait for a soft point: --quick leaves them out, unless they are named

@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import attrs
 import pytest
 from api_world import HOUR, LABEL, api_world, fields, record
 from hypothesis import given
@@ -198,7 +199,8 @@ def test_any_row_is_a_record_or_one_error(row: dict[str, Any]) -> None:
         assert error.problems
         assert str(error)
     else:
-        json.dumps(made.rendered(str, str)).encode()
+        sent = json.loads(made.encoded(str, str).encode())
+        assert sent == {name: value for name, value in attrs.asdict(made).items() if value is not None}
 
 
 @given(

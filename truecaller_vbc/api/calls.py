@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias, cast
@@ -70,7 +69,7 @@ class Calls:
         """
         if (late := _checked(record).late(self._now())) is not None:
             raise InvalidRecordError([late])
-        body = json.dumps(record.rendered(without_plus, without_plus)).encode()
+        body = record.encoded(without_plus, without_plus).encode()
         answer = await self._channel.send(Call("POST", _REALTIME, body, pace=self._channel.realtime))
         fields = cast(dict[str, JSON], answer) if isinstance(answer, dict) else {}
         info = read(fields.get("status_info") or fields.get("statusInfo") or fields, StatusInfo)
@@ -206,7 +205,7 @@ class Calls:
         self, records: Sequence[CallRecord], version: Version, on_send: Callable[[], object] | None = None
     ) -> Batch:
         caller, receiver = _RENDERING[_version(version)]
-        body = json.dumps({"call_records": [record.rendered(caller, receiver) for record in records]}).encode()
+        body = f'{{"call_records":[{",".join([record.encoded(caller, receiver) for record in records])}]}}'.encode()
         call = Call("POST", f"/{version}/{_BATCH}", body, pace=self._channel.batch, records=records, on_send=on_send)
         answer = await self._channel.send(call)
         batch_id = cast(dict[str, JSON], answer).get("batch_id") if isinstance(answer, dict) else None

@@ -33,11 +33,11 @@ def read(value: Any, kind: type[T]) -> T:
 
 def read_list(value: Any, kind: type[T]) -> tuple[T, ...]:
     """The models of a JSON array's objects; other things in it are left out, and anything else has none."""
-    return tuple(read(item, kind) for item in _items(value) if isinstance(item, dict))
+    return tuple(read(item, kind) for item in value if isinstance(item, dict)) if _is_list(value) else ()
 
 
-def _items(value: Any) -> Any:
-    return value if isinstance(value, list) else ()
+def _is_list(value: object) -> bool:
+    return isinstance(value, list)
 
 
 def _text(value: Any) -> str:
