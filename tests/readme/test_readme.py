@@ -15,13 +15,13 @@ import attrs
 import pytest
 
 import truecaller_vbc
-from truecaller_vbc import TokenPolicy, VBCError, VBCSession
+from truecaller_vbc import APIPolicy, CallRecord, TokenPolicy, VBCError, VBCSession
 from truecaller_vbc.sandbox import Sandbox
 from truecaller_vbc.stores.conformance import check_store
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-FIRST, STORE, FASTAPI, WORKER, MIDDLEWARE, VAULT, FIXTURES = SNIPPETS
+FIRST, STORE, TYPED, FASTAPI, WORKER, MIDDLEWARE, VAULT, FIXTURES = SNIPPETS
 
 
 @pytest.fixture
@@ -35,6 +35,17 @@ async def sandbox(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sandbox]:
         assert defaults is not None
         monkeypatch.setitem(defaults, "base_url", sandbox.base_url)
         yield sandbox
+
+
+def _record(receiver: str) -> CallRecord:
+    now = int(time.time() * 1000)
+    return CallRecord(
+        caller_number="+911234567890",
+        receiver_number=receiver,
+        starts_at=now,
+        ends_at=now + 3_600_000,
+        label_id="c6d86658-008d-4c08-98fb-2bf2649d59a5",
+    )
 
 
 def _run(snippet: str) -> dict[str, Any]:
@@ -76,18 +87,9 @@ async def test_worker(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> N
     """The worker loses no job to an outage of the token endpoint."""
     sandbox.fail_next("token", status=503)
     policy = TokenPolicy().scaled(1 / 1200)
-    jobs: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-    now = int(time.time() * 1000)
+    jobs: asyncio.Queue[CallRecord] = asyncio.Queue()
     for number in range(20):
-        jobs.put_nowait(
-            {
-                "label_id": "c6d86658-008d-4c08-98fb-2bf2649d59a5",
-                "caller_number": "911234567890",
-                "receiver_number": f"9198765432{number:02}",
-                "starts_at": now,
-                "ends_at": now + 3_600_000,
-            }
-        )
+        jobs.put_nowait(_record(f"+9198765432{number:02}"))
     async with VBCSession.from_env(policy=policy) as vbc:
         workers = [asyncio.create_task(_run(WORKER)["work"](vbc, jobs)) for _ in range(4)]
         await jobs.join()
@@ -95,7 +97,22 @@ async def test_worker(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> N
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
 
-    assert 20 == capsys.readouterr().out.count("200 {'status_info'")
+    assert 20 == capsys.readouterr().out.count("<Status.SUCCESS: 'success'>")
+
+
+async def test_typed_calls(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """A call is announced, and so is a campaign; a receiver without the app is no error of the program."""
+    typed = _run(TYPED)
+    async with VBCSession.from_env() as vbc:
+        await typed["announce"](vbc, "+911234567890", "+919876543210")
+        await typed["announce"](vbc, "+911234567890", "+919876500001")
+        await typed["campaign"](vbc, [_record(f"+9198765{number:05}") for number in range(10, 520)])
+
+    out = capsys.readouterr().out
+    assert "success" in out
+    assert "Not a Truecaller user" in out
+    assert out.count("acknowledged") == 2
+    assert out.count("<Status.SUCCESS: 'success'>: ") == 2
 
 
 async def test_middleware_and_vault(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,6 +156,23 @@ def test_policy_table() -> None:
         defaults[field.name] = timedelta(**{units[unit]: int(number)}) if unit else int(number)
 
     assert attrs.asdict(TokenPolicy()) == defaults
+
+
+def test_api_policy_table() -> None:
+    """Every number of the typed calls is in its table, with its default."""
+    table = README.partition("| number of `APIPolicy` |")[2].partition("The deprecated")[0]
+    shown: dict[str, str] = {}
+    for names, values in re.findall(r"^\| (`[^|]*`) \| ([^|]*) \|", table, re.MULTILINE):
+        shown |= zip(re.findall(r"\w+", names), values.split(", "), strict=True)
+
+    assert shown == {name: _shown(value) for name, value in attrs.asdict(APIPolicy()).items()}
+
+
+def _shown(value: object) -> str:
+    if not isinstance(value, timedelta):
+        return str(value)
+    seconds = value.total_seconds()
+    return "1 min" if seconds == 60 else f"{seconds:g} s"
 
 
 def test_error_table() -> None:

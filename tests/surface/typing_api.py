@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import assert_type
 
 import aiohttp
@@ -12,15 +12,26 @@ from yarl import URL
 from truecaller_vbc import (
     AccessToken,
     APIError,
+    APIPolicy,
+    Batch,
+    BatchStatus,
+    BusinessNumber,
+    CallRecord,
+    ChunkResult,
     Credentials,
     CredentialsRejectedError,
     FileStore,
+    Label,
     LedgerEntry,
     MemoryStore,
     MintQuotaExhaustedError,
+    Problem,
+    PushResult,
     RateLimitedError,
+    RecordStatus,
     RedisStore,
     RefreshFailed,
+    Status,
     TokenError,
     TokenEvent,
     TokenMinted,
@@ -94,6 +105,36 @@ def looking(vbc: VBCSession) -> None:
     fresh: bool = status.state == "fresh"
     assert_type(fresh, bool)
     assert_type(vbc.ledger(), tuple[LedgerEntry, ...])
+
+
+async def typed(vbc: VBCSession, records: AsyncIterator[CallRecord]) -> None:
+    record = CallRecord(
+        caller_number="+911234567890",
+        receiver_number="+919876543210",
+        starts_at=datetime.now(UTC),
+        ends_at=1_790_000_000_000,
+        label_id=None,
+    )
+    assert_type((record.starts_at, record.ends_at), tuple[int, int])
+    assert_type(await vbc.calls.push(record), PushResult)
+    batch = await vbc.calls.push_batch([record], version="v2")
+    assert_type(batch, Batch)
+    status = await vbc.calls.wait_for_batch(batch, timeout=timedelta(minutes=5))
+    assert_type(status, BatchStatus)
+    assert_type(status.data[0].status, Status)
+    assert_type(status.find(record), RecordStatus | None)
+    async for result in vbc.calls.push_all(records, on_progress=lambda progress: print(progress.acknowledged)):
+        assert_type(result, ChunkResult)
+        assert_type(result.batch, Batch | None)
+    async for mapped in vbc.calls.push_all([{"caller_number": "+911234567890"}, record]):
+        assert_type(mapped.chunk.invalid, tuple[Problem, ...])
+    assert_type(await vbc.labels.list(), list[Label])
+    async for number in vbc.numbers.numbers(feature_set_id="x"):
+        assert_type(number, BusinessNumber)
+    async for feature_set in vbc.numbers.feature_sets():
+        assert_type((await vbc.numbers.publish(feature_set.id, ["+911234567890"])).accepted, frozenset[str])
+    assert_type(await vbc.numbers.wait_until_listed({"+911234567890"}, timeout=5), dict[str, BusinessNumber])
+    VBCSession.from_env(api_policy=APIPolicy(realtime_rate=None).scaled(1 / 60))
 
 
 async def failing(vbc: VBCSession) -> datetime | float | None:
