@@ -97,9 +97,25 @@ async def test_token_that_cannot_be_had(sandbox: Sandbox) -> None:
     code, out, err = await _run("token", **environment)
 
     assert (code, out) == (3, "")
-    assert err.splitlines()[-1].startswith("error: the token endpoint refused the credentials")
-    assert "Traceback" not in err
+    assert err.startswith("error: the token endpoint refused the credentials")
+    assert err.count("\n") == 1
     assert "a-wrong-secret" not in err
+
+
+async def test_token_beside_a_store_that_is_down(sandbox: Sandbox) -> None:
+    """A token that was paid for beside the store is printed with one warning; where there is none, one error line."""
+    down = {"TRUECALLER_VBC_STORE": "redis://127.0.0.1:1/0"}
+    code, out, err = await _run("token", **_environment(sandbox), **down)
+
+    assert code == 0
+    assert "fresh" in out
+    assert re.fullmatch(r"warning: the store was not used: .+\n", err)
+
+    sandbox.set_outage("token", status=503)
+    code, out, err = await _run("token", **_environment(sandbox), **down)
+
+    assert (code, out) == (3, "")
+    assert re.fullmatch(r"error: .+\n", err)
 
 
 async def test_sandbox_serves_until_it_is_told_to_stop() -> None:

@@ -1,19 +1,17 @@
-"""The commands and their options. Exit codes: 0 well, 1 the demo's verdict, 2 a setting is wrong, 3 no token."""
+"""The commands and their options."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Coroutine
 from importlib.metadata import version
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 
-from ..errors import ConfigurationError, StoreError, TokenError
 from ..sandbox import SandboxRules
 from .demo.options import DemoOptions
 from .demo.run import run_demo
+from .exits import leave, run
 from .sandbox import serve_sandbox
 from .token import show_token
 
@@ -62,7 +60,7 @@ def demo(
     unexpected, mints, refused_for_quota, most_in_window, p50_ms, p99_ms, acts.
     """
     options = DemoOptions(seconds=seconds, callers=callers, processes=processes, store=store, as_json=as_json)
-    sys.exit(_run(run_demo(options)))
+    sys.exit(run(run_demo(options)))
 
 
 @app.command()
@@ -79,7 +77,7 @@ def token(
     Without a store that has one, this spends one of the account's ten mints. Credentials are read from the environment
     only, since others can read a command line.
     """
-    _run(show_token(prefix=prefix, base_url=base_url, store=store, show=show, as_json=as_json))
+    run(show_token(prefix=prefix, base_url=base_url, store=store, show=show, as_json=as_json))
 
 
 @app.command()
@@ -104,21 +102,5 @@ def sandbox(
             revoke_previous=revoke_previous,
         )
     except ValueError as error:
-        _leave(error, 2)
-    _run(serve_sandbox(rules, port))
-
-
-def _run(main: Coroutine[Any, Any, int]) -> int:
-    try:
-        return asyncio.run(main)
-    except (ConfigurationError, StoreError) as error:
-        _leave(error, 2)
-    except TokenError as error:
-        _leave(error, 3)
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-def _leave(error: Exception, code: int) -> NoReturn:
-    typer.echo(f"error: {error}", err=True)
-    sys.exit(code)
+        leave(error, 2)
+    run(serve_sandbox(rules, port))

@@ -10,6 +10,7 @@ import attrs
 import typer
 
 from ..session import VBCSession
+from ..token.events import StoreUnavailable, TokenEvent
 from ..token.model import AccessToken
 
 
@@ -20,9 +21,13 @@ async def show_token(*, prefix: str, base_url: str | None, store: str | None, sh
         VBCError: there is none to be had.
     """
     options = {name: value for name, value in (("base_url", base_url), ("store", store)) if value}
-    async with VBCSession.from_env(prefix, **options) as vbc:
+    events: list[TokenEvent] = []
+    async with VBCSession.from_env(prefix, on_event=events.append, **options) as vbc:
         token = await vbc.token()
         facts = _facts(vbc, token, show=show)
+    for event in events:
+        if isinstance(event, StoreUnavailable):
+            typer.echo(f"warning: the store was not used: {event.reason}", err=True)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import tempfile
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -32,8 +31,6 @@ async def run_demo(options: DemoOptions) -> int:
     """
     if options.processes > 1 and options.store == "memory":
         raise ConfigurationError("--processes needs a store that they can share: --store file or --store redis")
-    # The table says what happens; the log would only tear it.
-    logging.getLogger("truecaller_vbc").addHandler(logging.NullHandler())
     with _store_url(options.store) as url:
         async with Sandbox(RULES) as sandbox, _opened(url) as store, company_of(options, sandbox, url) as company:
             play = Play(sandbox, company, store if options.processes > 1 else None, options.seconds)

@@ -1,0 +1,33 @@
+"""How a command ends. 0 well, 1 the demo's verdict, 2 a setting is wrong, 3 no token, 130 interrupted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Coroutine
+from typing import Any, NoReturn
+
+import typer
+
+from ..errors import ConfigurationError, StoreError, TokenError
+
+
+def run(main: Coroutine[Any, Any, int]) -> int:
+    """Run a command to its exit code; an error of ours becomes one line and leaves."""
+    # What goes wrong is told once, by the error line; the log would say it a second time, and tear the demo's table.
+    logging.getLogger("truecaller_vbc").addHandler(logging.NullHandler())
+    try:
+        return asyncio.run(main)
+    except (ConfigurationError, StoreError) as error:
+        leave(error, 2)
+    except TokenError as error:
+        leave(error, 3)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def leave(error: Exception, code: int) -> NoReturn:
+    """Say what is wrong in one line, and leave."""
+    typer.echo(f"error: {error}", err=True)
+    sys.exit(code)
