@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from truecaller_vbc.cli.store_option import without_secret
 from truecaller_vbc.sandbox import Sandbox
 
 Result = tuple[int, str, str]
@@ -116,6 +117,44 @@ async def test_token_beside_a_store_that_is_down(sandbox: Sandbox) -> None:
 
     assert (code, out) == (3, "")
     assert re.fullmatch(r"error: .+\n", err)
+
+
+@pytest.mark.parametrize("command", ["token", "demo"])
+async def test_store_with_a_password_is_refused(command: str) -> None:
+    """Before anything else happens, the environment included; the refusal names the way, and not the password."""
+    code, out, err = await _run(command, "--store", "redis://:hush-hush@127.0.0.1:1/0")
+
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"error: --store .* TRUECALLER_VBC_STORE .*\n", err)
+    assert "hush-hush" not in err
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:hush@host/0",
+        "rediss://:hu/sh@host:6379",
+        "redis://:hu#sh@host",
+        "redis://:hush@[host",
+        "redis://host/0?password=hush",
+        "redis://host/0?db=1&pass%77ord=hush",
+        "redis://host/0?ssl_password=hush",
+        "unknown://:hush@host",
+    ],
+)
+def test_every_place_for_a_password(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also one that a parser of URLs would not find."""
+    with pytest.raises(SystemExit) as exit_:
+        without_secret(url)
+
+    assert exit_.value.code == 2
+    assert "hush" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", [None, "memory", "file", "redis", "redis://host:6379/0?db=1", "file:///var/a@b/t.json"])
+def test_stores_without_one(url: str | None) -> None:
+    """They are left as they are."""
+    assert without_secret(url) == url
 
 
 async def test_sandbox_serves_until_it_is_told_to_stop() -> None:

@@ -13,6 +13,7 @@ from .demo.options import DemoOptions
 from .demo.run import run_demo
 from .exits import leave, run
 from .sandbox import serve_sandbox
+from .store_option import without_secret
 from .token import show_token
 
 app = typer.Typer(
@@ -47,7 +48,12 @@ def demo(
     callers: Annotated[int, typer.Option(min=1, help="Coroutines in all.")] = 1000,
     processes: Annotated[int, typer.Option(min=1, max=64, help="As a fleet of so many processes.")] = 1,
     store: Annotated[
-        str, typer.Option(help="memory; or what a fleet shares: file, redis (a server of its own), or a store's URL.")
+        str,
+        typer.Option(
+            help="memory; or what a fleet shares: file, redis (a server of its own), or a store's URL.",
+            callback=without_secret,
+            is_eager=True,
+        ),
     ] = "memory",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object at the end, and nothing else.")] = False,
 ) -> None:
@@ -68,7 +74,14 @@ def token(
     *,
     prefix: Annotated[str, typer.Option(help="Of the environment variables.")] = "TRUECALLER_VBC_",
     base_url: Annotated[str | None, typer.Option(help="Instead of the real API.")] = None,
-    store: Annotated[str | None, typer.Option(help="The store to look into, and to share a token with.")] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            help="The store to look into, and to share a token with; one with a password only by TRUECALLER_VBC_STORE.",
+            callback=without_secret,
+            is_eager=True,
+        ),
+    ] = None,
     show: Annotated[bool, typer.Option("--show", help="Print the token itself, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
 ) -> None:
