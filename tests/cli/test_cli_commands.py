@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+import tomllib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -196,6 +197,24 @@ async def test_version() -> None:
 
     assert code == 0
     assert re.fullmatch(r"truecaller_vbc \d+\.\d+\.\d+\n", out)
+
+
+@pytest.mark.parametrize("module", ["aiohttp", "typer"])
+async def test_ctrl_c_while_it_is_imported(module: str, tmp_path: Path) -> None:
+    """Quietly, with 130, at whatever import it comes; as the installed script begins."""
+    (tmp_path / f"{module}.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    project = Path(__file__).parents[2]
+    script = tomllib.loads((project / "pyproject.toml").read_text())["project"]["scripts"]["truecaller-vbc"]
+    begin, _, main = script.partition(":")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", f"from {begin} import {main}; {main}()", "--version"),
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{tmp_path}:{project}"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await process.communicate()
+
+    assert (process.returncode, out) == (130, b"")
 
 
 async def test_without_the_extra(tmp_path: Path) -> None:
