@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+import sysconfig
 import tomllib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -197,6 +198,24 @@ async def test_version() -> None:
 
     assert code == 0
     assert re.fullmatch(r"truecaller_vbc \d+\.\d+\.\d+\n", out)
+
+
+async def test_version_of_a_checkout_that_is_not_installed(tmp_path: Path) -> None:
+    """There is none to be had, and that is no reason for a traceback."""
+    for place in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+        for path in Path(place).iterdir():
+            if "truecaller" not in path.name:
+                (tmp_path / path.name).symlink_to(path)
+    checkout = Path(__file__).parents[2]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-S", "-m", "truecaller_vbc", "--version"),
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{checkout}:{tmp_path}"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await process.communicate()
+
+    assert (process.returncode, out) == (0, b"truecaller_vbc of a checkout that is not installed\n")
 
 
 @pytest.mark.parametrize("module", ["aiohttp", "typer"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
@@ -27,7 +27,11 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:  # noqa: FBT001
     if wanted:
-        typer.echo(f"truecaller_vbc {version('truecaller_vbc')}")
+        try:
+            number = version("truecaller_vbc")
+        except PackageNotFoundError:
+            number = "of a checkout that is not installed"
+        typer.echo(f"truecaller_vbc {number}")
         raise typer.Exit
 
 
