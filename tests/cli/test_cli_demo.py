@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from typing import Any
 
@@ -14,9 +15,10 @@ from truecaller_vbc.cli.demo.tally import Tally
 from truecaller_vbc.cli.demo.verdict import Verdict, most_in_window
 
 
-async def _demo(*options: str) -> tuple[int, str, str]:
+async def _demo(*options: str, **environment: str) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "truecaller_vbc", "demo", "--seconds", "5", *options),
+        env={**os.environ, **environment},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -38,8 +40,8 @@ async def test_demo_for_machines() -> None:
 
 
 async def test_demo_where_there_is_no_terminal() -> None:
-    """Plain lines, no escape codes, and a last line with the verdict."""
-    code, out, _ = await _demo("--callers", "50")
+    """Plain lines, no escape codes whatever FORCE_COLOR says, and a last line with the verdict."""
+    code, out, _ = await _demo("--callers", "50", FORCE_COLOR="1")
 
     assert code == 0
     assert "\x1b" not in out

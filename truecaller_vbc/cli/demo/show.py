@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from datetime import UTC, datetime
 from typing import Final
 
-from rich.console import Console
+import typer
 from rich.live import Live
 from rich.table import Table
 
@@ -20,11 +21,10 @@ _FRAMES: Final = 4
 
 async def show(options: DemoOptions, sandbox: Sandbox, company: Company, play: Play) -> None:
     """Show it until cancelled."""
-    console = Console()
     if options.as_json:
         await asyncio.Event().wait()
-    elif console.is_terminal:
-        with Live(console=console, auto_refresh=False) as live:
+    elif sys.stdout.isatty():  # not rich's is_terminal: FORCE_COLOR makes that true of a pipe
+        with Live(auto_refresh=False) as live:
             while True:
                 live.update(_table(facts(options, sandbox, company, play)), refresh=True)
                 await asyncio.sleep(1 / _FRAMES)
@@ -32,7 +32,7 @@ async def show(options: DemoOptions, sandbox: Sandbox, company: Company, play: P
         while True:
             await asyncio.sleep(1)
             line = facts(options, sandbox, company, play)
-            console.print("  ".join(f"{name} {value}" for name, value in line.items()), soft_wrap=True, highlight=False)
+            typer.echo("  ".join(f"{name} {value}" for name, value in line.items()))
 
 
 def facts(options: DemoOptions, sandbox: Sandbox, company: Company, play: Play) -> dict[str, str]:
