@@ -6,13 +6,22 @@ import asyncio
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 
+from truecaller_vbc import VBCSession
+from truecaller_vbc.cli.demo import load
+from truecaller_vbc.cli.demo.company import company_of
+from truecaller_vbc.cli.demo.curtain import play_out
+from truecaller_vbc.cli.demo.options import RULES, DemoOptions
+from truecaller_vbc.cli.demo.play import Play
 from truecaller_vbc.cli.demo.tally import Tally
-from truecaller_vbc.cli.demo.verdict import Verdict, most_in_window
+from truecaller_vbc.cli.demo.verdict import Verdict, judge, most_in_window
+from truecaller_vbc.sandbox import Sandbox
+from truecaller_vbc.stores import open_store
 
 
 async def _demo(*options: str, **environment: str) -> tuple[int, str, str]:
@@ -68,16 +77,73 @@ async def test_demo_of_a_fleet_without_a_store() -> None:
     assert "--store file" in err
 
 
+async def test_play_without_an_answer_ends() -> None:
+    """Where no call is ever answered, the play waits for the first one, but not for ever."""
+    async with Sandbox(RULES) as sandbox:
+        await sandbox.pause_listening()
+        async with company_of(DemoOptions(callers=1), sandbox, None) as company, asyncio.timeout(10):
+            cut_short = await play_out(Play(sandbox, company, None, 5), company, 0.1)
+
+    assert cut_short == "the play came to a halt in: ordinary refreshes"
+    assert "no call was answered" in judge(company.tally, sandbox, cut_short).reasons
+
+
+async def test_play_whose_callers_die(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers who are gone fail for want of nothing: that is no good verdict, and nothing to wait for."""
+    call = load._call
+
+    async def call_with_a_bug(vbc: VBCSession, tally: Tally) -> bool:
+        if tally.calls >= 3:
+            raise RuntimeError
+        return await call(vbc, tally)
+
+    monkeypatch.setattr(load, "_call", call_with_a_bug)
+    async with Sandbox(RULES) as sandbox, company_of(DemoOptions(callers=20), sandbox, None) as company:
+        async with asyncio.timeout(20):
+            cut_short = await play_out(Play(sandbox, company, None, 60), company, 60)
+
+    assert cut_short == "the callers stopped"
+    assert judge(company.tally, sandbox, cut_short).died == 1
+
+
+BUG = """
+from truecaller_vbc.cli.demo import load
+
+async def call_with_a_bug(vbc, tally):
+    await vbc.token()
+    tally.calls += 1
+    if tally.calls >= 3:
+        raise RuntimeError
+    return True
+
+load._call = call_with_a_bug
+"""
+
+
+async def test_fleet_whose_callers_die(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A process that dies by itself is counted, and not replaced."""
+    (tmp_path / "sitecustomize.py").write_text(BUG)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    options, store = DemoOptions(callers=20, processes=2), (tmp_path / "token.json").as_uri()
+    async with Sandbox(RULES) as sandbox, company_of(options, sandbox, store) as company, asyncio.timeout(30):
+        cut_short = await play_out(Play(sandbox, company, open_store(store), 60), company, 60)
+
+    assert cut_short == "the callers stopped"
+    assert company.tally.died == 2
+
+
 GOOD = Verdict(
     calls=100,
     lost_connections=3,
     want_of_token=0,
     unexpected=0,
+    died=0,
     mints=5,
     refused_for_quota=0,
     most_in_window=10,
     p50_ms=1.0,
     p99_ms=2.0,
+    cut_short=None,
 )
 
 
@@ -89,6 +155,8 @@ GOOD = Verdict(
         ({"unexpected": 2}, "nobody expects"),
         ({"refused_for_quota": 1}, "refused 1 mints"),
         ({"most_in_window": 11}, "11 mints in one window"),
+        ({"died": 1}, "1 processes with callers died"),
+        ({"cut_short": "the callers stopped"}, "the callers stopped"),
     ],
 )
 def test_verdict_names_each_reason(change: dict[str, Any], reason: str) -> None:

@@ -67,7 +67,7 @@ def demo(
     token and the quota held.
 
     The object of --json has: ok, reasons, seconds, callers, processes, calls, lost_connections, want_of_token,
-    unexpected, mints, refused_for_quota, most_in_window, p50_ms, p99_ms, acts.
+    unexpected, died, mints, refused_for_quota, most_in_window, p50_ms, p99_ms, cut_short, acts.
     """
     options = DemoOptions(seconds=seconds, callers=callers, processes=processes, store=store, as_json=as_json)
     sys.exit(run(run_demo(options)))

@@ -9,9 +9,9 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ...sandbox import Sandbox
 from ...session import VBCSession
@@ -20,11 +20,14 @@ from .load import call_on
 from .options import POLICY, DemoOptions
 from .tally import Tally
 
+_TO_END: Final = 10.0
+
 
 class Company(Protocol):
     """What the play and the table know of those who play."""
 
     tally: Tally
+    playing: asyncio.Task[None]
 
     def status(self) -> TokenStatus | None:
         """Where the token stands, as far as this process knows."""
@@ -42,9 +45,18 @@ class Company(Protocol):
 class Soloist:
     """All callers in this process, on one session."""
 
+    playing: asyncio.Task[None]
+
     def __init__(self, vbc: VBCSession) -> None:
         self.tally = Tally()
         self.vbc = vbc
+
+    async def play(self, callers: int) -> None:
+        """Call until cancelled, or until a bug ends it."""
+        try:
+            await call_on(self.vbc, callers, self.tally)
+        except Exception:  # whatever it was, nobody calls any more
+            self.tally.died += 1
 
     def status(self) -> TokenStatus | None:
         """Where the token stands."""
@@ -62,12 +74,15 @@ class Soloist:
 class Fleet:
     """Processes of their own, which share a store and tell what they count, a JSON object a line."""
 
+    playing: asyncio.Task[None]
+
     def __init__(self, environment: dict[str, str], callers: list[int]) -> None:
         self.tally = Tally()
         self._environment = environment
         self._callers = callers
         self._processes: dict[int, Process] = {}
         self._heard: set[int] = set()
+        self._killed: set[int] = set()
         self._ending = False
 
     def status(self) -> TokenStatus | None:
@@ -82,21 +97,22 @@ class Fleet:
         """With SIGKILL, as the kernel does it."""
         if pid not in self._processes:
             return False
+        self._killed.add(pid)
         os.kill(pid, signal.SIGKILL)
         return True
 
     async def play(self) -> None:
-        """Run all processes, and a new one for each that dies before the end."""
+        """Run all processes, and a new one for each that was killed."""
         async with asyncio.TaskGroup() as group:
             for callers in self._callers:
                 group.create_task(self._supervise(callers))
 
-    def end(self) -> None:
-        """Tell all processes to come to an end."""
+    async def end(self) -> None:
+        """Tell all processes to come to an end, and hear what they counted last."""
         self._ending = True
         for process in self._processes.values():
-            if process.stdin is not None:
-                process.stdin.close()
+            _close_input(process)
+        await asyncio.wait([self.playing], timeout=_TO_END)
 
     async def _supervise(self, callers: int) -> None:
         while not self._ending:
@@ -105,9 +121,12 @@ class Fleet:
                 *command, env=self._environment, stdin=PIPE, stdout=PIPE, stderr=DEVNULL
             )
             self._processes[process.pid] = process
+            if self._ending:
+                _close_input(process)
             try:
                 await self._listen(process)
             except asyncio.CancelledError:
+                self.tally.died += 1
                 # Not process.kill(): that would reap it, and asyncio would miss it.
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGKILL)
@@ -115,6 +134,9 @@ class Fleet:
             finally:
                 del self._processes[process.pid]
                 await process.wait()
+            if process.returncode != 0 and process.pid not in self._killed:
+                self.tally.died += 1
+                return
 
     async def _listen(self, process: Process) -> None:
         assert process.stdout is not None  # noqa: S101 - it is a pipe
@@ -132,24 +154,28 @@ async def company_of(options: DemoOptions, sandbox: Sandbox, store: str | None) 
     if options.processes == 1:
         async with VBCSession(sandbox.credentials, base_url=sandbox.base_url, policy=POLICY, store=store) as vbc:
             soloist = Soloist(vbc)
-            async with _playing(call_on(vbc, options.callers, soloist.tally)):
+            async with _playing(soloist.play(options.callers)) as soloist.playing:
                 yield soloist
         return
     fleet = Fleet(_environment(sandbox, store), _shares(options.callers, options.processes))
-    async with _playing(fleet.play()):
+    async with _playing(fleet.play()) as fleet.playing:
         yield fleet
-        fleet.end()
-        await asyncio.sleep(0.5)
+        await fleet.end()
 
 
 @asynccontextmanager
-async def _playing(play: Any) -> AsyncGenerator[None]:
+async def _playing(play: Coroutine[Any, Any, None]) -> AsyncGenerator[asyncio.Task[None]]:
     task = asyncio.create_task(play)
     try:
-        yield
+        yield task
     finally:
         task.cancel()
         await asyncio.wait([task])
+
+
+def _close_input(process: Process) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 def _shares(callers: int, processes: int) -> list[int]:

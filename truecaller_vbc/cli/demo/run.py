@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import typer
 
@@ -16,11 +16,15 @@ from ...errors import ConfigurationError
 from ...sandbox import Sandbox
 from ...stores import RedisStore, TokenStore, open_store
 from .company import company_of
+from .curtain import play_out
 from .options import RULES, DemoOptions
 from .play import Play
 from .redis_server import RedisServer
 from .show import show
 from .verdict import judge
+
+_PATIENCE: Final = 30.0
+_TO_START: Final = 2.0
 
 
 async def run_demo(options: DemoOptions) -> int:
@@ -35,8 +39,9 @@ async def run_demo(options: DemoOptions) -> int:
         async with Sandbox(RULES) as sandbox, _opened(url) as store, company_of(options, sandbox, url) as company:
             play = Play(sandbox, company, store if options.processes > 1 else None, options.seconds)
             async with _shown(show(options, sandbox, company, play)):
-                await play.run()
-        verdict = judge(company.tally, sandbox)
+                patience = _PATIENCE + _TO_START * options.processes
+                cut_short = await play_out(play, company, options.seconds + patience)
+        verdict = judge(company.tally, sandbox, cut_short)
     if options.as_json:
         facts = {"seconds": options.seconds, "callers": options.callers, "processes": options.processes}
         typer.echo(json.dumps({**verdict.facts(), **facts, "acts": play.acts}))

@@ -19,6 +19,7 @@ class Tally:
         lost_connections: calls whose connection was lost; the caller makes them again.
         want_of_token: calls that failed because there was no token, or a dead one.
         unexpected: answers that nobody expects here.
+        died: processes whose callers a bug ended, or that did not come to an end themselves.
         latencies: seconds, of the latest calls.
     """
 
@@ -26,6 +27,7 @@ class Tally:
     lost_connections: int = 0
     want_of_token: int = 0
     unexpected: int = 0
+    died: int = 0
     latencies: deque[float] = attrs.field(factory=lambda: deque(maxlen=_REMEMBERED))
 
     def add(self, other: dict[str, Any]) -> None:

@@ -20,11 +20,13 @@ class Verdict:
     lost_connections: int
     want_of_token: int
     unexpected: int
+    died: int
     mints: int
     refused_for_quota: int
     most_in_window: int
     p50_ms: float | None
     p99_ms: float | None
+    cut_short: str | None
 
     @property
     def reasons(self) -> list[str]:
@@ -33,8 +35,10 @@ class Verdict:
             "no call was answered": not self.calls,
             f"{self.want_of_token} calls failed for want of a token": self.want_of_token,
             f"{self.unexpected} calls had an answer that nobody expects": self.unexpected,
+            f"{self.died} processes with callers died": self.died,
             f"the server refused {self.refused_for_quota} mints for quota": self.refused_for_quota,
             f"{self.most_in_window} mints in one window": self.most_in_window > RULES.max_mints,
+            f"{self.cut_short}": self.cut_short,
         }
         return [reason for reason, holds in reasons.items() if holds]
 
@@ -51,7 +55,7 @@ class Verdict:
         return {"ok": not self.reasons, "reasons": self.reasons, **attrs.asdict(self)}
 
 
-def judge(tally: Tally, sandbox: Sandbox) -> Verdict:
+def judge(tally: Tally, sandbox: Sandbox, cut_short: str | None) -> Verdict:
     """The verdict on what the callers counted and what the server saw."""
     tokens = [record for record in sandbox.log if record.path.endswith("/token")]
     return Verdict(
@@ -59,11 +63,13 @@ def judge(tally: Tally, sandbox: Sandbox) -> Verdict:
         lost_connections=tally.lost_connections,
         want_of_token=tally.want_of_token,
         unexpected=tally.unexpected,
+        died=tally.died,
         mints=sandbox.mints,
         refused_for_quota=sum(record.status == 429 for record in tokens),  # noqa: PLR2004
         most_in_window=most_in_window((r.at for r in tokens if r.status in (200, None)), RULES.mint_window),
         p50_ms=tally.percentile_ms(0.5),
         p99_ms=tally.percentile_ms(0.99),
+        cut_short=cut_short,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from typing import Final
 
@@ -22,8 +23,11 @@ async def main(callers: int) -> None:
         calling = asyncio.create_task(call_on(vbc, callers, tally))
         ended = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
         while not ended.done():
-            await asyncio.wait([ended], timeout=_TELL_EVERY)
+            await asyncio.wait([ended, calling], timeout=_TELL_EVERY, return_when=asyncio.FIRST_COMPLETED)
             _tell(tally)
+            if calling.done():
+                # Callers end only of a bug. Not by raising: that would wait for the thread that reads our input.
+                os._exit(1)
         calling.cancel()
         await asyncio.wait([calling])
         _tell(tally)
