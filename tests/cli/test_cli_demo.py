@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from truecaller_vbc import VBCSession
 from truecaller_vbc.cli.demo import load
 from truecaller_vbc.cli.demo.company import company_of
 from truecaller_vbc.cli.demo.curtain import play_out
+from truecaller_vbc.cli.demo.lateness import watch
 from truecaller_vbc.cli.demo.options import RULES, DemoOptions
 from truecaller_vbc.cli.demo.play import Play
 from truecaller_vbc.cli.demo.tally import Tally
@@ -43,6 +45,8 @@ async def test_demo_for_machines() -> None:
 
     assert (code, err) == (0, "")
     assert facts["ok"]
+    assert facts["quota_held"]
+    assert facts["refused_in_outage"] > 0
     assert facts["acts"] == ["revocation of every token", "token endpoint down (503)", "all connections killed"]
     assert facts["calls"] > 300
     assert 3 <= facts["mints"] <= 10
@@ -141,6 +145,9 @@ GOOD = Verdict(
     mints=5,
     refused_for_quota=0,
     most_in_window=10,
+    refused_in_outage=3,
+    unseen=0,
+    latest_ms=20.0,
     p50_ms=1.0,
     p99_ms=2.0,
     cut_short=None,
@@ -157,6 +164,7 @@ GOOD = Verdict(
         ({"most_in_window": 11}, "11 mints in one window"),
         ({"died": 1}, "1 processes with callers died"),
         ({"cut_short": "the callers stopped"}, "the callers stopped"),
+        ({"refused_in_outage": 0}, "the outage met no refresh"),
     ],
 )
 def test_verdict_names_each_reason(change: dict[str, Any], reason: str) -> None:
@@ -167,7 +175,60 @@ def test_verdict_names_each_reason(change: dict[str, Any], reason: str) -> None:
     assert str(GOOD).startswith("OK")
     assert len(bad.reasons) == 1
     assert reason in str(bad)
+    assert bad.facts()["verdict"] == "failed"
     assert not bad.facts()["ok"]
+    assert (GOOD.exit_code, bad.exit_code) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [
+        ({}, "ok"),
+        ({"want_of_token": 1}, "unproven"),
+        ({"calls": 0}, "unproven"),
+        ({"refused_in_outage": 0}, "unproven"),
+        ({"cut_short": "the play came to a halt"}, "unproven"),
+        ({"unexpected": 1}, "failed"),
+        ({"died": 1}, "failed"),
+        ({"refused_for_quota": 1}, "failed"),
+        ({"most_in_window": 11}, "failed"),
+        ({"refused_for_quota": 1, "want_of_token": 1}, "failed"),
+    ],
+)
+def test_verdict_on_a_slow_machine(change: dict[str, Any], outcome: str) -> None:
+    """It turns no broken promise into a good one, and none of its own slowness into a broken promise."""
+    verdict = attrs.evolve(GOOD, latest_ms=900.0, **change)
+
+    assert verdict.outcome == outcome
+    assert verdict.exit_code == {"ok": 0, "failed": 1, "unproven": 4}[outcome]
+    if outcome == "unproven":
+        assert str(verdict).startswith("UNPROVEN: this machine was too slow")
+        assert "--callers" in str(verdict)
+
+
+def test_quota_that_nobody_saw() -> None:
+    """Requests that fell out of the server's log may have been one too many."""
+    verdict = attrs.evolve(GOOD, unseen=1)
+
+    assert GOOD.facts()["quota_held"]
+    assert not verdict.facts()["quota_held"]
+    assert (verdict.outcome, verdict.exit_code) == ("unproven", 4)
+    assert not attrs.evolve(GOOD, most_in_window=11).facts()["quota_held"]
+    assert not attrs.evolve(GOOD, refused_for_quota=1).facts()["quota_held"]
+
+
+async def test_a_loop_that_comes_late_is_noticed() -> None:
+    """The most of it is kept, also over processes."""
+    tally, all_of_them = Tally(), Tally(latest=0.01)
+    watching = asyncio.create_task(watch(tally))
+    await asyncio.sleep(0)
+    time.sleep(0.15)  # noqa: ASYNC251 - a machine that is too slow
+    while not tally.latest:
+        await asyncio.sleep(0)
+    watching.cancel()
+    all_of_them.add(tally.taken())
+
+    assert all_of_them.latest > 0.1
 
 
 def test_most_in_window() -> None:

@@ -64,10 +64,11 @@ def demo(
     """Share one token among many callers through refreshes, a revocation, an outage and lost connections.
 
     Against the built-in sandbox, with 60 minutes in 3 seconds. The exit code is 0 only if no call failed for want of a
-    token and the quota held.
+    token and the quota held; 1 if the library broke its promise; 4 if this machine was too slow to tell.
 
-    The object of --json has: ok, reasons, seconds, callers, processes, calls, lost_connections, want_of_token,
-    unexpected, died, mints, refused_for_quota, most_in_window, p50_ms, p99_ms, cut_short, acts.
+    The object of --json has: ok, verdict (ok, failed or unproven), reasons, quota_held, seconds, callers, processes,
+    calls, lost_connections, want_of_token, unexpected, died, mints, refused_for_quota, most_in_window,
+    refused_in_outage, unseen, latest_ms, p50_ms, p99_ms, cut_short, acts.
     """
     options = DemoOptions(seconds=seconds, callers=callers, processes=processes, store=store, as_json=as_json)
     sys.exit(run(run_demo(options)))

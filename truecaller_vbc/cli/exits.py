@@ -1,4 +1,4 @@
-"""How a command ends. 0 well, 1 the demo's verdict, 2 a setting is wrong, 3 no token, 130 interrupted."""
+"""How a command ends. 0 well, 1 and 4 the demo's verdict, 2 a setting is wrong, 3 no token, 130."""
 
 from __future__ import annotations
 

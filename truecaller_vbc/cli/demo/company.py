@@ -16,11 +16,12 @@ from typing import Any, Final, Protocol
 from ...sandbox import Sandbox
 from ...session import VBCSession
 from ...token.events import TokenStatus
+from .lateness import watch
 from .load import call_on
 from .options import POLICY, DemoOptions
 from .tally import Tally
 
-_TO_END: Final = 10.0
+_TO_END: Final = 30.0
 
 
 class Company(Protocol):
@@ -103,9 +104,13 @@ class Fleet:
 
     async def play(self) -> None:
         """Run all processes, and a new one for each that was killed."""
-        async with asyncio.TaskGroup() as group:
-            for callers in self._callers:
-                group.create_task(self._supervise(callers))
+        watching = asyncio.create_task(watch(self.tally))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for callers in self._callers:
+                    group.create_task(self._supervise(callers))
+        finally:
+            watching.cancel()
 
     async def end(self) -> None:
         """Tell all processes to come to an end, and hear what they counted last."""

@@ -11,6 +11,7 @@ import aiohttp
 
 from ...errors import TokenError
 from ...session import VBCSession
+from .lateness import watch
 from .tally import Tally
 
 _PAUSE: Final = (0.5, 1.5)
@@ -21,6 +22,7 @@ _WINDOW_MS: Final = 3_600_000
 async def call_on(vbc: VBCSession, callers: int, tally: Tally) -> None:
     """Call until cancelled."""
     async with asyncio.TaskGroup() as group:
+        group.create_task(watch(tally))
         for _ in range(callers):
             group.create_task(_caller(vbc, tally))
 

@@ -13,8 +13,9 @@ from .options import POLICY
 
 _POLL: Final = 0.005
 _SETTLED: Final = 0.8
-_OUTAGE_FROM: Final = 1.9
-_OUTAGE_LASTS: Final = 0.6
+_OUTAGE_FROM: Final = 1.4
+_OUTAGE_UNTIL: Final = 2.4
+_ENOUGH_REFUSALS: Final = 3
 _MINT_HANGS: Final = 0.4
 
 
@@ -69,7 +70,9 @@ class Play:
         await asyncio.sleep(self._minted_at + _OUTAGE_FROM - self._clock())
         self._begin("token endpoint down (503)")
         self._sandbox.set_outage("token", status=503)
-        await asyncio.sleep(_OUTAGE_LASTS)
+        enough = self._sandbox.token_requests + _ENOUGH_REFUSALS
+        while self._sandbox.token_requests < enough and self._clock() < self._minted_at + _OUTAGE_UNTIL:
+            await asyncio.sleep(_POLL)
         self._sandbox.end_outage("token")
 
     async def _kill_the_leader(self) -> None:

@@ -28,7 +28,7 @@ _TO_START: Final = 2.0
 
 
 async def run_demo(options: DemoOptions) -> int:
-    """Play, show, judge; 0 if all went well, else 1.
+    """Play, show, judge; the verdict's exit code.
 
     Raises:
         ConfigurationError: a fleet without a store to share, or a store that cannot be had.
@@ -47,7 +47,7 @@ async def run_demo(options: DemoOptions) -> int:
         typer.echo(json.dumps({**verdict.facts(), **facts, "acts": play.acts}))
     else:
         typer.echo(str(verdict))
-    return 1 if verdict.reasons else 0
+    return verdict.exit_code
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ class Tally:
         want_of_token: calls that failed because there was no token, or a dead one.
         unexpected: answers that nobody expects here.
         died: processes whose callers a bug ended, or that did not come to an end themselves.
+        latest: the most seconds that an event loop came late.
         latencies: seconds, of the latest calls.
     """
 
@@ -28,12 +29,14 @@ class Tally:
     want_of_token: int = 0
     unexpected: int = 0
     died: int = 0
+    latest: float = 0.0
     latencies: deque[float] = attrs.field(factory=lambda: deque(maxlen=_REMEMBERED))
 
     def add(self, other: dict[str, Any]) -> None:
         """Take in what another process counted since it last said so."""
         for name in ("calls", "lost_connections", "want_of_token", "unexpected"):
             setattr(self, name, getattr(self, name) + other[name])
+        self.latest = max(self.latest, other["latest"])
         self.latencies.extend(other["latencies"])
 
     def taken(self) -> dict[str, Any]:
