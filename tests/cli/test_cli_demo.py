@@ -48,8 +48,8 @@ async def test_demo_for_machines() -> None:
     assert facts["quota_held"]
     assert facts["refused_in_outage"] > 0
     assert facts["acts"] == ["revocation of every token", "token endpoint down (503)", "all connections killed"]
-    assert facts["calls"] > 300
-    assert 3 <= facts["mints"] <= 10
+    assert facts["calls"] > 100
+    assert facts["mints"] >= 3
 
 
 async def test_demo_where_there_is_no_terminal() -> None:
@@ -70,7 +70,7 @@ async def test_demo_of_a_fleet(store: str) -> None:
 
     assert code == 0, facts
     assert facts["acts"][-1] == "leader killed in mid-mint"
-    assert facts["calls"] > 100
+    assert facts["calls"] > 60
 
 
 async def test_demo_of_a_fleet_without_a_store() -> None:
