@@ -1,6 +1,6 @@
 """``python -m truecaller_vbc``: the same as ``truecaller-vbc``."""
 
-from truecaller_vbc_cli import main
+from .cli import main
 
 if __name__ == "__main__":
     main()

@@ -218,7 +218,7 @@ async def test_version_of_a_checkout_that_is_not_installed(tmp_path: Path) -> No
     assert (process.returncode, out) == (0, b"truecaller_vbc of a checkout that is not installed\n")
 
 
-@pytest.mark.parametrize("module", ["aiohttp", "typer"])
+@pytest.mark.parametrize("module", ["rich", "typer"])
 async def test_ctrl_c_while_it_is_imported(module: str, tmp_path: Path) -> None:
     """Quietly, with 130, at whatever import it comes; as the installed script begins."""
     (tmp_path / f"{module}.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")

@@ -6,9 +6,11 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; without the extra ``cli``, say how to get it."""
+    """Run the command line; without the extra ``cli``, say how to get it. Ctrl-C in its imports is quiet, too."""
     try:
         from .app import app  # noqa: PLC0415
+    except KeyboardInterrupt:
+        sys.exit(130)
     except ModuleNotFoundError as error:
         if error.name not in ("rich", "typer"):
             raise
