@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Final
 
 import attrs
-from scenario_format import Ask, AskAPI
 from scenario_judge import Problem, fits, rounded
 from scenario_server import PATH, ScriptedServer
+from scenario_steps import ANYTHING, Ask, AskAPI
+from scenario_values import Number
 from virtual_time import LoopClock
 
 from truecaller_vbc import TokenError, VBCSession
-from truecaller_vbc.errors import VBCError
+
+ANY_TOKEN: Final = "token"
+WAITING: Final = "waiting"
 
 
 @attrs.frozen
@@ -28,7 +31,7 @@ class Ended:
 
 @attrs.define
 class Callers:
-    """All callers of one step.
+    """All callers of one step: they ask now, and again as often as the step says.
 
     Args:
         number: of the step.
@@ -46,17 +49,15 @@ class Callers:
     ended: list[Ended] = attrs.field(factory=list[Ended])
     handed_out_dead: list[str] = attrs.field(factory=list[str])
     tasks: list[asyncio.Task[None]] = attrs.field(factory=list[asyncio.Task[None]])
-    demand: asyncio.Task[None] | None = None
+    demand: asyncio.Task[None] = attrs.field(init=False)
 
-    def start(self) -> None:
-        """Ask now, and again as often as the step says."""
+    def __attrs_post_init__(self) -> None:
         self.demand = asyncio.create_task(self._demand())
 
     def kill(self) -> None:
         """Their process is dead."""
         for task in [self.demand, *self.tasks]:
-            if task is not None:
-                task.cancel()
+            task.cancel()
 
     async def _demand(self) -> None:
         step, begun = self.step, self.clock.now()
@@ -80,7 +81,7 @@ class Callers:
         except asyncio.CancelledError:
             self.ended.append(Ended("cancelled"))
             raise
-        except VBCError as error:
+        except Exception as error:
             outcome = type(error).__name__
             retry_at = self.time_of(error.retry_at) if isinstance(error, TokenError) else None
         self.ended.append(Ended(outcome, self.clock.now() - begun, retry_at))
@@ -95,23 +96,35 @@ class Callers:
         return value
 
     def judge(self) -> list[Problem]:
-        """What was not as expected."""
-        expect, counts = self.step.expect, Counter(ended.outcome for ended in self.ended)
-        if waiting := sum(not task.done() for task in self.tasks):
-            counts["waiting"] = waiting
-        problems = [Problem(self.number, "a token past its life", [], self.handed_out_dead)]
+        """What was not as expected, the rules of every scenario included."""
+        expect = self.step.expect
+        counts = self._counts()
+        expected: Mapping[str, Any] = {name: count for name, count in counts.items() if name != WAITING}
         if expect is not None:
-            expected = expect.outcome
-            if isinstance(expected, str):
-                expected = {expected: len(self.tasks)}
-            problems.append(Problem(self.number, "outcome", expected, dict(counts)))
+            expected = expect.outcome if isinstance(expect.outcome, dict) else {expect.outcome: len(self.tasks)}
+        if ANY_TOKEN in expected:
+            counts = Counter(ANY_TOKEN if name in self.server.made else name for name in counts.elements())
+        problems = self._unless_fits("outcome", expected, dict(counts))
+        problems += self._unless_fits("a token past its life", [], self.handed_out_dead)
+        if expect is not None:
             stayed = [ended for ended in self.ended if ended.took is not None]
-            for what, wanted in (("took", expect.took), ("retry_at", expect.retry_at)):
-                if wanted != "any":
-                    got = [getattr(ended, what) for ended in stayed]
-                    wrong = [value for value in got if not fits(wanted, value)]
-                    problems += [Problem(self.number, what, wanted, rounded(value)) for value in wrong[:1]]
-        return [problem for problem in problems if not fits(problem.expected, problem.got)]
+            problems += self._first_that_differs("took", expect.took, [ended.took for ended in stayed])
+            problems += self._first_that_differs("retry_at", expect.retry_at, [ended.retry_at for ended in stayed])
+        return problems
+
+    def _counts(self) -> Counter[str]:
+        counts = Counter(ended.outcome for ended in self.ended)
+        if waiting := sum(not task.done() for task in self.tasks):
+            counts[WAITING] = waiting
+        return counts
+
+    def _unless_fits(self, what: str, expected: object, got: object) -> list[Problem]:
+        return [] if fits(expected, got) else [Problem(self.number, what, expected, got)]
+
+    def _first_that_differs(self, what: str, expected: Number, got: list[float | None]) -> list[Problem]:
+        if expected == ANYTHING:
+            return []
+        return [Problem(self.number, what, expected, rounded(value)) for value in got if not fits(expected, value)][:1]
 
 
 async def _stream() -> AsyncIterator[bytes]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
-from scenario_format import ScenarioError
+from scenario_values import ScenarioError
 
 TOLERANCE: Final = 0.001
 

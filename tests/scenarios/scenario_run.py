@@ -11,28 +11,27 @@ from unittest import mock
 
 import attrs
 from scenario_callers import Callers
-from scenario_format import (
+from scenario_format import Scenario
+from scenario_given import Draws, Process
+from scenario_judge import Problem, judge_look
+from scenario_server import ACCOUNT, BASE_URL, ScriptedServer
+from scenario_steps import (
     Advance,
     Ask,
     ChangeAPI,
     ChangeServer,
     ChangeStore,
     Close,
-    Draws,
     Kill,
     Look,
     Open,
-    Process,
     Revoke,
-    Scenario,
-    ScenarioError,
     Step,
     StepWall,
     Suspend,
 )
-from scenario_judge import Problem, judge_look
-from scenario_server import ACCOUNT, BASE_URL, ScriptedServer
 from scenario_store import Box, BoxStore
+from scenario_values import ScenarioError
 from virtual_time import EPOCH, LoopClock, run_virtual
 
 from truecaller_vbc import Credentials, TokenPolicy, VBCSession
@@ -40,7 +39,7 @@ from truecaller_vbc.token import acquirer, failure, holder
 from truecaller_vbc.token.events import TokenEvent
 from truecaller_vbc.token.model import fingerprint
 
-_PATIENCE: Final = 100_000.0
+_PATIENCE: Final = 3600.0
 
 
 def play(scenario: Scenario) -> list[str]:
@@ -131,43 +130,51 @@ class World:
             await asyncio.sleep(step.at - self.clock.now())
 
     async def _all_ended(self) -> None:
-        if waiting := [callers.demand for callers in self.callers if callers.demand and not callers.demand.done()]:
-            await asyncio.wait(waiting, timeout=_PATIENCE)
+        if waiting := [callers for callers in self.callers if not callers.demand.done()]:
+            longest = max(callers.step.until or 0.0 for callers in waiting)
+            patience = max(0.0, longest - self.clock.now()) + _PATIENCE
+            await asyncio.wait([callers.demand for callers in waiting], timeout=patience)
 
     async def _do(self, number: int, step: Step) -> None:
         match step:
             case Ask():
                 self._ask(number, step)
+            case Look():
+                self._look(number, step.expect)
+            case Advance() | StepWall() | Suspend():
+                await self._pass_time(step)
+            case ChangeServer() | ChangeAPI() | Revoke():
+                self.server.change(step)
+            case ChangeStore():
+                self._change_store(step)
+            case _:
+                await self._live(step)
+
+    async def _pass_time(self, step: Advance | StepWall | Suspend) -> None:
+        match step:
             case Advance():
                 await asyncio.sleep(step.seconds)
-            case ChangeServer() | ChangeAPI():
-                self.server.change(step)
-            case Revoke():
-                self.server.revoke(step.tokens)
             case StepWall():
                 for running in self._named(step.process):
                     running.clock.step(step.seconds)
             case Suspend():
                 for clock in (self.clock, *(running.clock for running in self.processes.values())):
                     clock.suspend(step.seconds)
-            case ChangeStore():
-                self._change_store(step)
+
+    async def _live(self, step: Step) -> None:
+        match step:
             case Open():
                 await self._open(step.process)
             case Close():
                 await self._close(step.process)
             case Kill():
                 await self._kill(step.process)
-            case Look():
-                self._look(number, step.expect)
             case _:
-                raise ScenarioError(f"step {number}: a runner must know every kind of step")
+                raise ScenarioError(f"a runner must know every kind of step, {step.does!r} too")
 
     def _ask(self, number: int, step: Ask) -> None:
-        it = self.processes[step.process]
-        callers = Callers(number, step, self.server, it.vbc, it.clock, it.time_of)
-        callers.start()
-        self.callers.append(callers)
+        it = self._running(step.process)
+        self.callers.append(Callers(number, step, self.server, it.vbc, it.clock, it.time_of))
 
     def _change_store(self, step: ChangeStore) -> None:
         if step.trouble is not None:
@@ -179,7 +186,12 @@ class World:
             self.box.fill(step.contents)
 
     def _named(self, name: str | None) -> list[Running]:
-        return list(self.processes.values()) if name is None else [self.processes[name]]
+        return list(self.processes.values()) if name is None else [self._running(name)]
+
+    def _running(self, name: str) -> Running:
+        if name not in self.processes:
+            raise ScenarioError(f"no process {name!r} is running: {', '.join(self.processes)}")
+        return self.processes[name]
 
     async def _open(self, process: Process) -> None:
         clock = LoopClock(asyncio.get_running_loop().time)
@@ -198,15 +210,16 @@ class World:
         self.processes[process.name] = Running(vbc, clock, store, events, asked)
 
     async def _close(self, name: str) -> None:
-        await self.processes.pop(name).vbc.close()
+        await self._running(name).vbc.close()
+        del self.processes[name]
 
     async def _kill(self, name: str) -> None:
-        running = self.processes.pop(name)
+        running = self._running(name)
         running.store.dead = True
         for callers in self.callers:
             if callers.vbc is running.vbc:
                 callers.kill()
-        await running.vbc.close()
+        await self._close(name)
 
     def _look(self, number: int, expected: dict[str, Any]) -> None:
         self.problems += judge_look(number, expected, self._seen)
@@ -222,25 +235,26 @@ class World:
             }
         if name == "store":
             return self.box.seen()
-        return self._process_seen(self.processes[name])
+        return _process_seen(self._running(name), self.server)
 
-    def _process_seen(self, it: Running) -> dict[str, Any]:
-        status = it.vbc.status()
-        names = {fingerprint(value): value for value in self.server.made}
-        return {
-            "state": status.state,
-            "token": status.fingerprint and names.get(status.fingerprint, "unknown"),
-            "generation": status.generation,
-            "expires_at": it.time_of(status.expires_at),
-            "next_refresh_at": it.time_of(status.next_refresh_at),
-            "mints_in_window": status.mints_in_window,
-            "mints_left": status.mints_left,
-            "retry_at": it.time_of(status.retry_at),
-            "last_error": type(status.last_error).__name__ if status.last_error else None,
-            "events": [type(event).__name__ for event in it.events],
-            "ledger": [{"at": it.time_of(entry.at), "outcome": entry.outcome} for entry in it.vbc.ledger()],
-            "asked": it.asked,
-        }
+
+def _process_seen(it: Running, server: ScriptedServer) -> dict[str, Any]:
+    status = it.vbc.status()
+    names = {fingerprint(value): value for value in server.made}
+    return {
+        "state": status.state,
+        "token": status.fingerprint and names.get(status.fingerprint, "unknown"),
+        "generation": status.generation,
+        "expires_at": it.time_of(status.expires_at),
+        "next_refresh_at": it.time_of(status.next_refresh_at),
+        "mints_in_window": status.mints_in_window,
+        "mints_left": status.mints_left,
+        "retry_at": it.time_of(status.retry_at),
+        "last_error": type(status.last_error).__name__ if status.last_error else None,
+        "events": [type(event).__name__ for event in it.events],
+        "ledger": [{"at": it.time_of(entry.at), "outcome": entry.outcome} for entry in it.vbc.ledger()],
+        "asked": it.asked,
+    }
 
 
 def _credentials(process: Process, asked: list[str]) -> Credentials | Callable[[], Awaitable[Credentials]]:

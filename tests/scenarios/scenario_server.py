@@ -16,7 +16,8 @@ from typing import Any, Final, cast
 import aiohttp
 import attrs
 from aioresponses import CallbackResult, aioresponses
-from scenario_format import Answer, ChangeAPI, ChangeServer, Server
+from scenario_given import Answer, Server
+from scenario_steps import ChangeAPI, ChangeServer, Revoke
 from virtual_time import LoopClock
 
 BASE_URL: Final = "https://vbc.example"
@@ -66,8 +67,12 @@ class ScriptedServer:
                 method(re.compile(re.escape(BASE_URL + PATH)), callback=self._api, repeat=True)
             yield
 
-    def change(self, step: ChangeServer | ChangeAPI) -> None:
+    def change(self, step: ChangeServer | ChangeAPI | Revoke) -> None:
         """Another mind."""
+        if isinstance(step, Revoke):
+            for value in self.made if step.tokens is None else step.tokens:
+                self.made[value].revoked = True
+            return
         if isinstance(step, ChangeAPI):
             self.statuses = self.statuses if step.statuses is None else list(step.statuses)
             self.api_then = step.then or self.api_then
@@ -78,11 +83,6 @@ class ScriptedServer:
         self.latency = self.latency if step.latency is None else step.latency
         self.api_key = step.api_key or self.api_key
         self.max_mints = self.max_mints if step.max_mints is None else step.max_mints
-
-    def revoke(self, tokens: list[str] | None) -> None:
-        """End tokens before their time."""
-        for value in self.made if tokens is None else tokens:
-            self.made[value].revoked = True
 
     def has_ended(self, value: str) -> bool:
         """Whether a token is past its life; a token that nobody made has always been."""
@@ -141,7 +141,8 @@ class ScriptedServer:
         self.api_requests[value] = self.api_requests.get(value, 0) + 1
         latency = self.api_latency
         await asyncio.sleep(latency / 2)
-        status, body = 200, {}
+        status: int = 200
+        body: dict[str, str] = {}
         if self.statuses:
             status = self.statuses.pop(0)
         elif self.api_then is not None:

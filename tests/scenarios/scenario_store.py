@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
-from scenario_format import Contents
+from scenario_given import Contents
 from scenario_server import ACCOUNT
 from virtual_time import EPOCH
 
