@@ -25,7 +25,6 @@ class Answer:
 
     connection: Literal["ok", "refused", "unreachable", "lost", "hangs"] = "ok"
     status: int = 200
-    mints: bool | None = None
     token: Literal["new", "same"] = "new"
     age: float = 0.0
     created_at: str | None = "stamp"

@@ -47,7 +47,6 @@ class ScriptedServer:
         self.then = rules.then
         self.latency = rules.latency
         self.api_key = rules.api_key
-        self.max_mints = rules.max_mints
         self.api_latency = rules.latency
         self.statuses: list[int] = []
         self.api_then: int | None = None
@@ -82,7 +81,6 @@ class ScriptedServer:
         self.then = step.then or self.then
         self.latency = self.latency if step.latency is None else step.latency
         self.api_key = step.api_key or self.api_key
-        self.max_mints = self.max_mints if step.max_mints is None else step.max_mints
 
     def has_ended(self, value: str) -> bool:
         """Whether a token is past its life; a token that nobody made has always been."""
@@ -117,8 +115,8 @@ class ScriptedServer:
             headers["Retry-After"] = _http_date(self.clock.wall() + answer.retry_after_date)
         again = answer.token == "same" and self.made
         payload: Any = {}
-        if not again and (answer.status < 300 if answer.mints is None else answer.mints):
-            if sum(at > now - self.rules.mint_window for at in self.mints) >= self.max_mints:
+        if not again and answer.status < 300:
+            if sum(at > now - self.rules.mint_window for at in self.mints) >= self.rules.max_mints:
                 self.over_quota += 1
                 return _json(429, {"slug": "too-many-requests", "message": "too many requests"}, headers)
             self.mints.append(now)

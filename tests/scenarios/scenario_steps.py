@@ -94,7 +94,6 @@ class ChangeServer(Step):
     then: Answer | None = None
     latency: float | None = None
     api_key: str | None = None
-    max_mints: int | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from scenario_format import Family, Scenario, load, structure
 from scenario_run import play, problems_of
+from scenario_schema import FILE, schema, text
 from scenario_values import ScenarioError
 
 HERE = Path(__file__).parent
-FAMILIES = [load(path) for path in sorted(HERE.glob("*.json")) if path.name != "scenario.schema.json"]
+FAMILIES = [load(path) for path in sorted(HERE.glob("*.json")) if path != FILE]
 WRONG = load(HERE / "wrong" / "wrong.json")
 
 
@@ -74,3 +75,16 @@ def test_scenario_that_means_nothing_is_refused(change: dict[str, Any], message:
     scenario = {"name": "n", "why": "w", "steps": [TOKEN], "expected": {}} | change
     with pytest.raises(ScenarioError, match=message):
         play(structure({"family": "f", "why": "w", "scenarios": [scenario]}, "f.json").scenarios[0])
+
+
+def test_schema_is_up_to_date() -> None:
+    """The JSON Schema says what the classes say; `python tests/scenarios/scenario_schema.py` writes it."""
+    assert FILE.read_text() == text()
+
+
+def test_readme_explains_every_key() -> None:
+    """Whoever writes a runner in another language has the README, and needs nothing else."""
+    readme = (HERE / "README.md").read_text()
+    names = {name for definition in schema()["$defs"].values() for name in definition["properties"]}
+    looked_at = {report.what.partition(".")[2] for scenario in WRONG.scenarios for report in scenario.reports}
+    assert {name for name in names | looked_at if name and f"`{name}`" not in readme} == set()
