@@ -18,7 +18,6 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "token"))
 
@@ -93,7 +92,7 @@ class Fleet:
         while clock() < self.end:
             self.starts += 1
             it = World(store=self.store, server=self.server)
-            it.holder.open(cast(Any, None))
+            it.holder.open(None)
             life = min(random.expovariate(1 / DAY), self.end - clock())
             asking = asyncio.create_task(self._ask(it))
             dying = asyncio.create_task(self.deploy.wait())

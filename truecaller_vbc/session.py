@@ -47,8 +47,9 @@ class VBCSession:
         store: where the token and its ledger are kept: a `TokenStore`, a URL (``memory://``,
             ``file:///path/token.json``, ``redis://host/0``, ``rediss://``), or None for the memory of this session.
         policy: every number of the token's life.
-        http: an `aiohttp.ClientSession` of yours, which is used for everything and never closed here; None for
-            one of our own.
+        http: an `aiohttp.ClientSession` of yours, which is used for everything and never closed here; give its
+            pool more connections than you have slow calls at a time, since a mint waits for a free one, too. None
+            for one of our own; then each mint has a connection that it shares with no call.
         on_event: called with everything that happens to the token (`TokenMinted`, ...). It must not block.
         allow_http: True says that ``http://`` to another host is meant: a test network.
         clock: for tests that own time.
@@ -144,7 +145,7 @@ class VBCSession:
             raise ConfigurationError("http= is an aiohttp session that is closed: keep it open as long as this one")
         self._loop = asyncio.get_running_loop()
         self._http = self._user_http or aiohttp.ClientSession()
-        self._holder.open(self._http)
+        self._holder.open(self._user_http)
         self._guard = self._close_with_the_loop()
         await anext(self._guard)
         # A loop knows its thread while it runs, and comparing that is cheaper than asking for the running loop.

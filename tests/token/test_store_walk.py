@@ -86,7 +86,7 @@ def test_a_fleet_that_starts_at_once_mints_once() -> None:
             one.server.latency = 3.0
             fleet = [one, *(World(store=store, server=one.server) for _ in range(19))]
             for it in fleet[1:]:
-                it.holder.open(None)  # type: ignore[arg-type]
+                it.holder.open(None)
             tokens = await asyncio.gather(*(it.holder.token() for it in fleet))
             assert len(set(tokens)) == 1
             assert one.server.mints == 1

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
-import aiohttp
 import attrs
 from virtual_time import LoopClock
 from yarl import URL
@@ -158,7 +157,7 @@ async def world(**options: Any) -> AsyncIterator[World]:
     """An open holder in the running virtual loop, jitter seeded."""
     random.seed(options.pop("seed", 1))
     it = World(**options)
-    it.holder.open(cast(aiohttp.ClientSession, None))
+    it.holder.open(None)
     try:
         yield it
     finally:

@@ -135,21 +135,6 @@ async def test_head_of_a_megabyte_counts() -> None:
         assert vbc.status().mints_in_window == 1
 
 
-async def test_waiting_for_the_users_own_pool_is_no_mint() -> None:
-    """Where the user's session has no connection free until the deadline, nothing was sent and nothing counts."""
-    async with (
-        Sandbox() as sandbox,
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http,
-        VBCSession(sandbox.credentials, base_url=sandbox.base_url, http=http, policy=HASTY) as vbc,
-    ):
-        sandbox.fail_next("api", status=200, body=b"x" * 1000, drop="mid", slow=60.0)
-        async with http.get(f"{sandbox.base_url}/long"):
-            await _error_of(vbc)
-
-            assert vbc.status().mints_in_window == 0
-        assert sandbox.token_requests == 0
-
-
 async def test_remembered_failure_keeps_no_frames() -> None:
     """A failure is kept for everybody, so the errors that it came from have lost their frames, and what is in them."""
 

@@ -113,7 +113,7 @@ class Acquirer:
             return None
         return fresh(failure.error)
 
-    async def acquire(self, http: aiohttp.ClientSession, need: Need, held: str | None) -> Issued:
+    async def acquire(self, http: aiohttp.ClientSession | None, need: Need, held: str | None) -> Issued:
         """A token other than the one `held`, adopted or minted.
 
         Raises:
@@ -126,7 +126,7 @@ class Acquirer:
             finally:
                 self.books.put_away()
 
-    async def _acquire(self, http: aiohttp.ClientSession, need: Need, held: str | None) -> Issued:
+    async def _acquire(self, http: aiohttp.ClientSession | None, need: Need, held: str | None) -> Issued:
         credentials = await self._current_credentials()
         try:
             return await self._walk(http, credentials, need, held)
@@ -161,7 +161,7 @@ class Acquirer:
         return credentials
 
     async def _walk(
-        self, http: aiohttp.ClientSession, credentials: Credentials, need: Need, held: str | None
+        self, http: aiohttp.ClientSession | None, credentials: Credentials, need: Need, held: str | None
     ) -> Issued:
         """Adopt, or raise what others have learned, or mint under the lease, or wait for its owner."""
         key = self._key(credentials)
@@ -183,7 +183,7 @@ class Acquirer:
         )
         raise self.books.fail(error, shared=False)
 
-    async def _walk_alone(self, http: aiohttp.ClientSession, credentials: Credentials, need: Need) -> Issued:
+    async def _walk_alone(self, http: aiohttp.ClientSession | None, credentials: Credentials, need: Need) -> Issued:
         """The store is down: those who have a token wait, for the others this process's own ledger decides."""
         if need is Need.AHEAD:
             raise StoodAside(self._clock.now() + backoff(self._policy.refresh_retry, 1))
@@ -228,7 +228,7 @@ class Acquirer:
         )
         raise self.books.fail_for_quota(error, free_at)
 
-    async def _mint(self, http: aiohttp.ClientSession, credentials: Credentials, need: Need) -> Issued:
+    async def _mint(self, http: aiohttp.ClientSession | None, credentials: Credentials, need: Need) -> Issued:
         """Enter the attempt, make it, enter what came of it: a kill in between still counts."""
         before = self.books.ledger
         attempt = Attempt(secrets.token_hex(8), self._clock.now() + self._lease_seconds, by=_me())
@@ -236,6 +236,7 @@ class Acquirer:
         if not await self._saved(credentials) and need is Need.AHEAD:
             self.books.ledger = before
             raise StoreDown
+        # Before any wait for a connection of http=: the token may be taken to be older than it is, never younger.
         sent, sent_wall = self._clock.now(), self._clock.wall()
         answer = await self._endpoint.mint(http, credentials)
         self.books.enter(attrs.evolve(attempt, at=self._clock.now(), outcome=answer.outcome))

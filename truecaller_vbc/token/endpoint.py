@@ -20,6 +20,7 @@ from ..secret import Secret
 from ..stamps import read_http_date, read_retry_after, read_timestamp
 from .ledger import Outcome
 from .policy import TokenPolicy
+from .pool import crowded
 
 _MOST_BYTES: Final = 64 * 1024
 _HEADER_SAFE: Final = re.compile(r"[\x21-\x7e]{1,8192}")
@@ -30,7 +31,6 @@ _CONNECT_SHARE: Final = 2 / 3
 _NOTHING_WAS_SENT: Final = (
     aiohttp.ClientConnectorError,
     aiohttp.ClientConnectorCertificateError,
-    aiohttp.ConnectionTimeoutError,
     aiohttp.ClientHttpProxyError,
     aiohttp.ServerFingerprintMismatch,
     aiohttp.InvalidURL,
@@ -81,13 +81,29 @@ class TokenEndpoint:
         """Where the API is."""
         return self._base_url
 
-    async def mint(self, http: aiohttp.ClientSession, credentials: Credentials) -> Answer:
-        """Make the call once. Never raises (but for cancellation): a failure is an answer, too."""
+    async def mint(self, http: aiohttp.ClientSession | None, credentials: Credentials) -> Answer:
+        """Make the call once. Never raises (but for cancellation): a failure is an answer, too.
+
+        Args:
+            http: the user's own session, or None for a connection that only this mint has.
+            credentials: what buys the token.
+        """
+        if http is None:
+            async with _for_one_mint() as own:
+                return await self._mint(own, credentials)
         if http.closed:
             return _failed(Outcome.UNSENT, "the aiohttp session is closed: keep it open as long as VBCSession")
+        return await self._mint(http, credentials)
+
+    async def _mint(self, http: aiohttp.ClientSession, credentials: Credentials) -> Answer:
+        url = self._base_url / "clients" / credentials.client_account_id / "token"
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._post(http, credentials)
+                return await self._post(http, url, credentials)
+        except aiohttp.ConnectionTimeoutError as error:
+            if (connector := await crowded(http, url)) is not None:
+                return _failed(Outcome.UNSENT, _crowded_out(connector), error)
+            return _failed(Outcome.UNSENT, f"could not be reached ({_reason(error)})", error)
         except _NOTHING_WAS_SENT as error:
             return _failed(Outcome.UNSENT, f"could not be reached ({_reason(error)})", error)
         except TimeoutError as error:
@@ -95,8 +111,7 @@ class TokenEndpoint:
         except Exception as error:
             return _failed(Outcome.UNKNOWN, f"was lost in mid-request ({_reason(error)})", error)
 
-    async def _post(self, http: aiohttp.ClientSession, credentials: Credentials) -> Answer:
-        url = self._base_url / "clients" / credentials.client_account_id / "token"
+    async def _post(self, http: aiohttp.ClientSession, url: URL, credentials: Credentials) -> Answer:
         async with http.post(
             url,
             data=_body(credentials),
@@ -148,6 +163,23 @@ def _read_success(status: int, headers: Mapping[str, str], payload: dict[str, An
     date = read_http_date(headers.get(hdrs.DATE, ""))
     age = (date - created_at).total_seconds() if date and created_at else 0.0
     return Answer(Outcome.MINTED, Grant(Secret(value), created_at, max(age, 0.0)))
+
+
+def _for_one_mint() -> aiohttp.ClientSession:
+    """A session for one mint, which so waits for no API call to give its connection back.
+
+    Nor does it find a connection that has rested long enough for the server to close it just now, which would lose
+    the answer and count. Mints are too rare for anything to be gained by keeping it.
+    """
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+
+
+def _crowded_out(pool: aiohttp.BaseConnector) -> str:
+    return (
+        f"was not asked, since http= had no connection free in its pool (limit={pool.limit}, "
+        f"limit_per_host={pool.limit_per_host}; raise it in its aiohttp.TCPConnector, or leave http= out, so that "
+        "mints have a connection of their own)"
+    )
 
 
 def _bare(http: aiohttp.ClientSession) -> tuple[aiohttp.ClientMiddlewareType, ...]:

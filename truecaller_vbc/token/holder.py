@@ -142,8 +142,8 @@ class TokenHolder:
         # The token while it was seen to be fresh a moment ago: the whole fast path of its readers.
         self.hot: AccessToken | None = None
 
-    def open(self, http: aiohttp.ClientSession) -> None:
-        """Start to live on the running loop, with this session for the mints."""
+    def open(self, http: aiohttp.ClientSession | None) -> None:
+        """Start to live on the running loop, with the user's session for the mints; None where each has its own."""
         self._loop = asyncio.get_running_loop()
         self.loop_time = self._loop.time
         self._http = http
