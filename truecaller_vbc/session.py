@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .api.typed import TypedAPI
 
 BASE_URL: Final = "https://enterprise-portal-noneu.truecaller.com"
+_DEFAULT_POLICY: Final = TokenPolicy()
 _HOST: Final = re.compile(r"[^\s\x00-\x1f\x7f]+")
 
 
@@ -92,8 +93,8 @@ class VBCSession:
     ) -> None:
         _check_types(credentials, policy, http, on_event, api_policy)
         self._base_url = checked_base_url(base_url, allow_http=allow_http)
-        policy = policy or TokenPolicy()
-        opened = open_store(store)
+        policy = policy or _DEFAULT_POLICY
+        opened = None if store is None else open_store(store)
         self._api: TypedAPI | None = None
         self._api_policy = api_policy
         self._clock = clock or system_clock()

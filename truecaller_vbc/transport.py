@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
@@ -76,7 +77,7 @@ class Transport:
         self._holder = holder
         self._usable = usable
         self._origin = base_url.origin()
-        self._prefix = str(self._origin)
+        self._prefix = sys.intern(str(self._origin))  # one text for all sessions
 
     def url(self, path: str | URL) -> URL:
         """The URL of a path, or of a URL of our own origin.

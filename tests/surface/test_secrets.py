@@ -132,7 +132,7 @@ async def test_reprs_show_nothing(sandbox: Sandbox, hidden: Secrets, tmp_path: P
         books = holder._acquirer.books
         things = [
             *(sandbox, sandbox.credentials, token, vbc, vbc.status(), vbc.ledger(), events, store, holder),
-            *(holder.held, books._mine, books._starts, books.ledger, attrs.asdict(token)),
+            *(holder.held, books._states, books._starts, books.ledger, attrs.asdict(token)),
             *(
                 document.load(document.dump(books.compose(sandbox.credentials))),
                 {"api_key": sandbox.credentials.api_key},

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from virtual_time import LoopClock, VirtualLoop, run_virtual
 from world import Mood, World, world
 
-from truecaller_vbc import TokenError, VBCSession
+from truecaller_vbc import MemoryStore, TokenError, VBCSession
 from truecaller_vbc.credentials import Credentials
 from truecaller_vbc.sandbox import Sandbox
 from truecaller_vbc.token.endpoint import Answer, TokenEndpoint
@@ -39,7 +39,7 @@ def test_thirty_days(monkeypatch: pytest.MonkeyPatch) -> None:
     """Mints come every 40 to 45 minutes and never else, no call lacks a token, and the quota holds by far."""
     mint = TokenEndpoint.mint
 
-    async def watched(self: TokenEndpoint, http: aiohttp.ClientSession, credentials: Credentials) -> Answer:
+    async def watched(self: TokenEndpoint, http: aiohttp.ClientSession | None, credentials: Credentials) -> Answer:
         async with _bytes_on_their_way():
             return await mint(self, http, credentials)
 
@@ -130,6 +130,7 @@ async def _play(it: World, step: Step) -> None:
             await asyncio.sleep(random.uniform(1, 100))
 
 
+@pytest.mark.parametrize("shared", [False, True])
 @settings(
     max_examples=int(os.environ.get("TRUECALLER_VBC_EXAMPLES", "40")),
     deadline=None,
@@ -139,11 +140,11 @@ async def _play(it: World, step: Step) -> None:
 @example(steps=[("mood", "503"), ("burst", 2.0), ("step", -1899.0)], seed=0)
 @example(steps=[("latency", 15.0), ("wait", 904.0), ("step", -1058.0)], seed=0)
 @example(steps=[("mood", "429"), ("burst", 2.0), ("step", -1899.0)], seed=0)
-def test_no_misery_breaks_the_quota_or_the_holder(steps: list[Step], seed: int) -> None:
+def test_no_misery_breaks_the_quota_or_the_holder(shared: bool, steps: list[Step], seed: int) -> None:
     """Whatever happens: never more than 10 mints in any window, never an ended token, and it always recovers."""
 
     async def main() -> None:
-        async with world(seed=seed) as it:
+        async with world(seed=seed, store=MemoryStore() if shared else None) as it:
             for step in steps:
                 await _play(it, step)
             it.server.mood, it.server.latency = "ok", 0.05

@@ -14,7 +14,7 @@ import attrs
 from virtual_time import LoopClock
 from yarl import URL
 
-from truecaller_vbc import AccessToken, Credentials, MemoryStore, TokenPolicy
+from truecaller_vbc import AccessToken, Credentials, TokenPolicy
 from truecaller_vbc.credentials import CredentialsSource
 from truecaller_vbc.errors import CredentialsRejectedError, MintQuotaExhaustedError, TokenEndpointError
 from truecaller_vbc.stores import TokenStore
@@ -133,11 +133,10 @@ class World:
         self.clock = server.clock if server else LoopClock(asyncio.get_running_loop().time)
         self.server = server or Server(self.clock, self.policy)
         self.events: list[TokenEvent] = []
-        self.store = store or MemoryStore()
         self.holder = TokenHolder(
             endpoint=cast(Any, self.server),
             source=source,
-            store=self.store,
+            store=store,
             policy=self.policy,
             clock=self.clock,
             on_event=self.events.append,

@@ -9,7 +9,7 @@ from .protocol import revision_of
 
 
 class MemoryStore:
-    """Keeps documents in this object; the default. Sessions that are given the same one share their token.
+    """Keeps documents in this object. Sessions that are given the same one share their token.
 
     It has no locks and awaits nothing, so it is bound to no event loop, and nothing of it outlives the process.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import os
 import random
@@ -37,6 +38,7 @@ from .store_link import StoreDown, StoreLink
 
 _POLL: Final = (0.1, 0.25)
 _MOST_WRITES: Final = 3
+_NO_DOCUMENT: Final = contextlib.nullcontext()
 
 
 class Need(Enum):
@@ -62,7 +64,7 @@ class Acquirer:
     Args:
         endpoint: where tokens are minted.
         source: credentials, or an async callable that fetches them.
-        store: the shared document.
+        store: the shared document; None where nothing is shared.
         policy: the numbers.
         clock: the only time it knows.
         announce: told when the store goes and comes back.
@@ -71,9 +73,7 @@ class Acquirer:
     __slots__ = (
         "_ask_first",
         "_clock",
-        "_deadline",
         "_endpoint",
-        "_lease_seconds",
         "_policy",
         "_source",
         "_store",
@@ -88,7 +88,7 @@ class Acquirer:
         *,
         endpoint: TokenEndpoint,
         source: CredentialsSource,
-        store: TokenStore,
+        store: TokenStore | None,
         policy: TokenPolicy,
         clock: Clock,
         announce: Callable[[TokenEvent], None],
@@ -97,14 +97,17 @@ class Acquirer:
         self._source = source
         self._policy = policy
         self._clock = clock
-        self._deadline = policy.mint_timeout.total_seconds()
-        self._lease_seconds = policy.lease.total_seconds()
-        self._store = StoreLink(store, self._deadline / 3, announce)
+        self._store = None if store is None else StoreLink(store, self._deadline / 3, announce)
         self.credentials = source if isinstance(source, Credentials) else None
         self._ask_first = self.credentials is None
-        self.books = Books(policy, clock)
+        self.books = Books(policy, clock, shared=store is not None)
         self.unsaved = False
-        self._turn = asyncio.Lock()  # an attempt and a bringing back would get into each other's document
+        # An attempt and a bringing back would get into each other's document.
+        self._turn = _NO_DOCUMENT if store is None else asyncio.Lock()
+
+    @property
+    def _deadline(self) -> float:
+        return self._policy.mint_timeout.total_seconds()
 
     def blocked(self) -> TokenError | None:
         """The failure that a caller without a token gets at once, as a fresh exception; or None."""
@@ -164,15 +167,19 @@ class Acquirer:
         self, http: aiohttp.ClientSession | None, credentials: Credentials, need: Need, held: str | None
     ) -> Issued:
         """Adopt, or raise what others have learned, or mint under the lease, or wait for its owner."""
-        key = self._key(credentials)
+        if (store := self._store) is None:
+            return self._known(credentials, need, held) or await self._mint(http, credentials, need)
+        key, seconds = self._key(credentials), self._policy.lease.total_seconds()
         try:
-            for _ in range(self._patience()):
-                if issued := await self._look(credentials, need, held):
+            for _ in range(_patience(seconds)):
+                self.books.absorb(await store.read(key), credentials)
+                if issued := self._known(credentials, need, held):
                     return issued
-                async with self._store.lease(key, self._lease_seconds) as granted:
+                async with store.lease(key, seconds) as granted:
                     if granted:
                         # Again: the last owner may have written between our look and our lease.
-                        issued = await self._look(credentials, need, held)
+                        self.books.absorb(await store.read(key), credentials)
+                        issued = self._known(credentials, need, held)
                         return issued or await self._mint(http, credentials, need)
                 await asyncio.sleep(random.uniform(*_POLL))
         except StoreDown:
@@ -190,13 +197,8 @@ class Acquirer:
         self._admit(credentials, need)
         return await self._mint(http, credentials, need)
 
-    def _patience(self) -> int:
-        """How many looks, at the shortest pause between two, outlast two leases."""
-        return int(2 * self._lease_seconds / _POLL[0])
-
-    async def _look(self, credentials: Credentials, need: Need, held: str | None) -> Issued | None:
-        """Read the store: a token to adopt, or None where one may be minted now; else raises why not."""
-        self.books.absorb(await self._store.read(self._key(credentials)), credentials)
+    def _known(self, credentials: Credentials, need: Need, held: str | None) -> Issued | None:
+        """A token to adopt, or None where one may be minted now; else raises why not."""
         if issued := self.books.adopt(credentials, held, self._most_age(need)):
             return issued
         self._admit(credentials, need)
@@ -231,7 +233,8 @@ class Acquirer:
     async def _mint(self, http: aiohttp.ClientSession | None, credentials: Credentials, need: Need) -> Issued:
         """Enter the attempt, make it, enter what came of it: a kill in between still counts."""
         before = self.books.ledger
-        attempt = Attempt(secrets.token_hex(8), self._clock.now() + self._lease_seconds, by=_me())
+        deadline = self._clock.now() + self._policy.lease.total_seconds()
+        attempt = Attempt(secrets.token_hex(8), deadline, by=_me())
         self.books.enter(attempt)
         if not await self._saved(credentials) and need is Need.AHEAD:
             self.books.ledger = before
@@ -268,44 +271,57 @@ class Acquirer:
 
     async def _saved(self, credentials: Credentials) -> bool:
         """Write what is known. A store that is down stops no mint and loses no token: it hears of it later."""
+        if self._store is None:
+            return True
         self.unsaved = True
         if self._store.down:
             return False
         try:
-            await self._save(credentials)
+            await self._save(self._store, credentials)
         except (StoreDown, StoreRefusedError):
             return False
         return True
 
     async def save_back(self) -> None:
         """Bring the store what it missed while it was down; newer things in it are kept."""
-        credentials = self.credentials
-        if not self.unsaved or credentials is None:
+        store, credentials = self._store, self.credentials
+        if not self.unsaved or store is None or credentials is None:
             return
         key = self._key(credentials)
         async with self._turn:
             with contextlib.suppress(StoreDown, StoreRefusedError):
-                async with self._store.lease(key, self._lease_seconds) as granted:
+                async with store.lease(key, self._policy.lease.total_seconds()) as granted:
                     if granted:
-                        self.books.absorb(await self._store.read(key), credentials)
-                        await self._save(credentials)
+                        self.books.absorb(await store.read(key), credentials)
+                        await self._save(store, credentials)
             self.books.put_away()
 
-    async def _save(self, credentials: Credentials) -> None:
+    async def _save(self, store: StoreLink, credentials: Credentials) -> None:
         """Write the document; where somebody wrote a newer one meanwhile, on top of that."""
         key = self._key(credentials)
         for _ in range(_MOST_WRITES):
             document = self.books.compose(credentials)
-            if await self._store.write(key, document):
+            if await store.write(key, document):
                 self.books.written(document)
                 self.unsaved = False
                 return
-            self.books.absorb(await self._store.read(key), credentials)
+            self.books.absorb(await store.read(key), credentials)
         raise StoreDown("every write was refused as outdated")
 
     def _key(self, credentials: Credentials) -> str:
         return short_hash(str(self._endpoint.base_url), credentials.client_account_id)
 
 
+def _patience(seconds: float) -> int:
+    """How many looks, at the shortest pause between two, outlast two leases."""
+    return int(2 * seconds / _POLL[0])
+
+
 def _me() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
+    return _named(os.getpid())
+
+
+@functools.lru_cache(maxsize=1)
+def _named(pid: int) -> str:
+    # One text for all attempts of a process, and anew in one that was forked.
+    return f"{socket.gethostname()}:{pid}"

@@ -5,8 +5,10 @@ Times here are on `Clock.now`, which nobody can step; those in a document are of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Final, TypeVar
 
 import attrs
 
@@ -20,8 +22,11 @@ from .ledger import Attempt, Ledger, Outcome
 from .model import AccessToken
 from .policy import TokenPolicy
 
-_REMEMBERED_VALUES: Final = 32
+_T = TypeVar("_T")
+_REMEMBERED: Final = 32
 _NO_DOCUMENT: Final = Document()
+_NOTHING_KNOWN: Final = KeyState()
+_NOTHING: Final[Mapping[str, float]] = MappingProxyType({})
 _SHARED_ERRORS: Final = {kind.__name__: kind for kind in (CredentialsRejectedError, TokenEndpointError)}
 
 
@@ -50,6 +55,7 @@ class Books:
     Args:
         policy: the numbers.
         clock: the only time it knows.
+        shared: whether there is a document, in which others read and write.
     """
 
     __slots__ = (
@@ -59,33 +65,32 @@ class Books:
         "_failure_seen",
         "_full_seen",
         "_latest_value",
-        "_lifetime",
-        "_mine",
         "_policy",
         "_rejected",
+        "_shared",
         "_starts",
-        "_window",
+        "_states",
         "failure",
         "generation",
         "ledger",
     )
 
-    def __init__(self, policy: TokenPolicy, clock: Clock) -> None:
+    def __init__(self, policy: TokenPolicy, clock: Clock, *, shared: bool) -> None:
         self._policy = policy
         self._clock = clock
-        self._lifetime = policy.lifetime.total_seconds()
-        self._window = policy.mint_window.total_seconds()
-        self.ledger = Ledger(self._window, policy.max_mints)
+        self._shared = shared
+        self.ledger = Ledger(policy.mint_window.total_seconds(), policy.max_mints)
         self.failure: Failure | None = None
         self.generation = 0
         self._document = _NO_DOCUMENT
-        self._mine: tuple[str, KeyState] = ("", KeyState())
-        self._starts: dict[str, float] = {}
-        self._rejected: dict[str, None] = {}
+        # Tuples, since one entry is the rule and an idle session should cost little.
+        self._states: tuple[tuple[str, KeyState], ...] = ()
+        self._starts: tuple[tuple[str, float], ...] = ()
+        self._rejected: tuple[str, ...] = ()
         self._latest_value: str | None = None
         # What a stamp in the document was taken for when it was new: read again after somebody stepped the wall
         # clock, it would mean another time, and again another, and a wait might never end.
-        self._entered_at: dict[str, float] = {}
+        self._entered_at: Mapping[str, float] = _NOTHING
         self._failure_seen: tuple[StoredFailure, float] | None = None
         self._full_seen: tuple[float, float] | None = None
 
@@ -93,17 +98,19 @@ class Books:
 
     def enter(self, attempt: Attempt) -> None:
         """Enter an attempt before it is made, or what came of it."""
-        self._entered_at |= {a.id: a.at for a in self.ledger.attempts}
+        if self._shared:
+            self._entered_at = {**self._entered_at, **{a.id: a.at for a in self.ledger.attempts}}
         self.ledger = self.ledger.pruned(self._clock.now()).put(attempt)
 
     def grant(self, grant: Grant, credentials: Credentials, sent: float, sent_wall: float) -> Issued | None:
         """Enter a minted token; None where it has already ended by the server's own account."""
         # The same value again is the same token: it does not grow younger by being handed out again.
-        starts_at = min(sent - grant.age, self._starts.get(grant.value, sent))
+        starts_at = min(sent - grant.age, dict(self._starts).get(grant.value, sent))
         if self._clock.now() >= starts_at + self._policy.usable_for.total_seconds():
             return None
         starts_at_wall = sent_wall - (sent - starts_at)
-        token = AccessToken(grant.value, grant.created_at or aware(sent_wall), aware(starts_at_wall + self._lifetime))
+        ends_at = aware(starts_at_wall + self._policy.lifetime.total_seconds())
+        token = AccessToken(grant.value, grant.created_at or aware(sent_wall), ends_at)
         repeated = grant.value == self._latest_value
         if not repeated:
             self.generation += 1
@@ -129,7 +136,7 @@ class Books:
             wait = retry_after
         else:
             wait = backoff(self._policy.retry_first, count, self._policy.retry_most)
-        until = self._clock.now() + min(wait, self._window)
+        until = self._clock.now() + min(wait, self.ledger.window)
         api_key = key_hash(credentials) if rejected and credentials else None
         self.failure = Failure(self._dated(error, until), until, count, api_key, shared)
         return error
@@ -147,8 +154,7 @@ class Books:
 
     def reject(self, value: str) -> None:
         """A value that the API refused: it is never adopted again."""
-        self._rejected[value] = None
-        _trim(self._rejected)
+        self._rejected = (*(other for other in self._rejected if other != value), value)[-_REMEMBERED:]
 
     # From and to the document
 
@@ -157,7 +163,7 @@ class Books:
         now = self._clock.now()
         shift = now - self._clock.wall()
         latest = now + self._policy.lease.total_seconds()
-        known = self._entered_at | {a.id: a.at for a in self.ledger.attempts}
+        known = {**self._entered_at, **{a.id: a.at for a in self.ledger.attempts}}
         entered_at = {a.id: known.get(a.id, min(a.at + shift, latest)) for a in document.attempts}
         attempts = tuple(Attempt(a.id, entered_at[a.id], _outcome(a.outcome), a.by) for a in document.attempts)
         full_until = now if document.full_until is None else self._full_until(document.full_until, now, shift)
@@ -173,14 +179,14 @@ class Books:
 
     def _full_until(self, stored: float, now: float, shift: float) -> float:
         if self._full_seen is None or self._full_seen[0] != stored:
-            self._full_seen = stored, min(stored + shift, now + self._window)
+            self._full_seen = stored, min(stored + shift, now + self.ledger.window)
         return self._full_seen[1]
 
     def _absorb_failure(self, stored: StoredFailure | None, credentials: Credentials, shift: float) -> None:
         if stored is None or stored.kind not in _SHARED_ERRORS:
             return
         if self._failure_seen is None or self._failure_seen[0] != stored:
-            self._failure_seen = stored, min(stored.retry_at + shift, self._clock.now() + self._window)
+            self._failure_seen = stored, min(stored.retry_at + shift, self._clock.now() + self.ledger.window)
         until = self._failure_seen[1]
         error = self._dated(_SHARED_ERRORS[stored.kind](stored.message), until)
         failure = Failure(error, until, stored.count, stored.api_key)
@@ -195,12 +201,13 @@ class Books:
             return None
         now, wall = self._clock.now(), self._clock.wall()
         # A stamp that lies in the future counts from our first sight of it: somebody's clock was stepped.
-        starts_at = self._starts.get(stored.value, now - max(0.0, wall - stored.starts_at))
+        starts_at = dict(self._starts).get(stored.value, now - max(0.0, wall - stored.starts_at))
         if now >= starts_at + most_age:
             return None
         self._know(stored.value, starts_at)
         created_at = _parsed(stored.created_at) or aware(stored.starts_at)
-        token = AccessToken(stored.value, created_at, aware(wall + starts_at + self._lifetime - now))
+        ends_at = aware(wall + starts_at + self._policy.lifetime.total_seconds() - now)
+        token = AccessToken(stored.value, created_at, ends_at)
         return Issued(token, starts_at, state.generation, adopted=True)
 
     def compose(self, credentials: Credentials) -> Document:
@@ -222,7 +229,7 @@ class Books:
     def written(self, document: Document) -> None:
         """The store kept `document`."""
         self._document = document
-        self._entered_at = {}
+        self._entered_at = _NOTHING
 
     def put_away(self) -> None:
         """Done with the store for now. What is in it will be read again; only our own token is kept in mind."""
@@ -241,21 +248,19 @@ class Books:
         return stored
 
     def _state(self, credentials: Credentials) -> KeyState:
-        key_id, state = self._mine
-        return state if key_id == credentials.key_id else KeyState()
+        return dict(self._states).get(credentials.key_id, _NOTHING_KNOWN)
 
     def _put_state(self, credentials: Credentials, state: KeyState) -> None:
-        self._mine = credentials.key_id, state
+        self._states = _remembered(self._states, credentials.key_id, state)
 
     def _know(self, value: str, starts_at: float) -> None:
-        self._starts[value] = starts_at
+        self._starts = _remembered(self._starts, value, starts_at)
         self._latest_value = value
         self.failure = None
-        _trim(self._starts)
 
 
 def _state_of(document: Document, credentials: Credentials) -> KeyState:
-    return document.keys.get(short_hash(credentials.key_id), KeyState())
+    return document.keys.get(short_hash(credentials.key_id), _NOTHING_KNOWN)
 
 
 def _outcome(name: str) -> Outcome:
@@ -272,6 +277,6 @@ def _parsed(stamp: str) -> datetime | None:
         return None
 
 
-def _trim(memory: dict[str, Any]) -> None:
-    while len(memory) > _REMEMBERED_VALUES:
-        del memory[next(iter(memory))]
+def _remembered(pairs: tuple[tuple[str, _T], ...], name: str, value: _T) -> tuple[tuple[str, _T], ...]:
+    """The pairs with this one as the latest, in place of an earlier one of its name."""
+    return (*(pair for pair in pairs if pair[0] != name), (name, value))[-_REMEMBERED:]

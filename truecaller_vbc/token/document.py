@@ -32,7 +32,7 @@ class StoredAttempt:
     by: str = ""
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class StoredToken:
     """A token: its value, the server's stamp (ISO 8601) and the moment from which its life is counted."""
 
@@ -60,7 +60,7 @@ class StoredFailure:
     api_key: str | None = None
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class KeyState:
     """What is known of one API key."""
 
@@ -105,7 +105,7 @@ def load(text: str | None) -> Document:
 
 @functools.cache
 def _converter() -> Any:
-    # Imported on first use: a program that never mints does not wait for it.
+    # Imported on first use: a program whose sessions share nothing does not wait for it.
     import cattrs  # noqa: PLC0415
 
     return cattrs.Converter(forbid_extra_keys=False)

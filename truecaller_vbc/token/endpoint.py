@@ -70,16 +70,20 @@ class TokenEndpoint:
         policy: for the deadline.
     """
 
-    __slots__ = ("_base_url", "_timeout")
+    __slots__ = ("_base_url", "_policy")
 
     def __init__(self, base_url: URL, policy: TokenPolicy) -> None:
         self._base_url = base_url
-        self._timeout = policy.mint_timeout.total_seconds()
+        self._policy = policy
 
     @property
     def base_url(self) -> URL:
         """Where the API is."""
         return self._base_url
+
+    @property
+    def _timeout(self) -> float:
+        return self._policy.mint_timeout.total_seconds()
 
     async def mint(self, http: aiohttp.ClientSession | None, credentials: Credentials) -> Answer:
         """Make the call once. Never raises (but for cancellation): a failure is an answer, too.

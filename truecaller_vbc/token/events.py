@@ -144,9 +144,12 @@ class Announcer:
         error: object = getattr(event, "error", None)
         cause: tuple[type, type] = (type(event), type(error))
         level = _LEVELS[type(event)]
-        if cause == self._last and level > logging.INFO:
+        if level == logging.INFO:
+            self._last = None
+        elif cause == self._last:
             level = logging.DEBUG
-        self._last = cause
+        else:
+            self._last = cause
         _log.log(level, "%s", event)
         if self._on_event is None:
             return

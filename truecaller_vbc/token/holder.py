@@ -51,7 +51,7 @@ Outcome: TypeAlias = AccessToken | TokenError | StoreRefusedError | SessionClose
 """What an attempt brings its waiters; None where it stood aside, which is nobody's failure."""
 
 
-@attrs.define
+@attrs.define(weakref_slot=False)
 class Held:
     """The token at hand.
 
@@ -80,7 +80,7 @@ class TokenHolder:
     Args:
         endpoint: where tokens are minted.
         source: credentials, or an async callable that fetches them.
-        store: the document that is shared with other processes.
+        store: the document that is shared with other processes; None where nothing is shared.
         policy: the numbers.
         clock: the only time it knows.
         on_event: told of everything that happens to the token.
@@ -113,7 +113,7 @@ class TokenHolder:
         *,
         endpoint: TokenEndpoint,
         source: CredentialsSource,
-        store: TokenStore,
+        store: TokenStore | None,
         policy: TokenPolicy,
         clock: Clock,
         on_event: Callable[[TokenEvent], object] | None = None,
@@ -132,7 +132,7 @@ class TokenHolder:
         self.now = clock.now
         self.held: Held | None = None
         self._attempt: asyncio.Task[Outcome] | None = None
-        self._waiters: list[asyncio.Future[Outcome]] = []
+        self._waiters: list[asyncio.Future[Outcome]] | None = None
         self.asked = False
         self._closed = False
         self._cooling: asyncio.TimerHandle | None = None
@@ -174,6 +174,8 @@ class TokenHolder:
                 raise error
             self._start(Need.NOTHING_LEFT)
         waiter: asyncio.Future[Outcome] = self._loop.create_future()
+        if self._waiters is None:
+            self._waiters = []
         self._waiters.append(waiter)
         return waiter
 
@@ -218,7 +220,7 @@ class TokenHolder:
 
     def _deliver(self, attempt: asyncio.Task[Outcome]) -> None:
         self._attempt = None
-        waiters, self._waiters = self._waiters, []
+        waiters, self._waiters = self._waiters or (), None
         if attempt.cancelled():
             outcome: Outcome = SessionClosedError("the session was closed while a token was being minted")
         else:

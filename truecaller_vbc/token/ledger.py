@@ -25,7 +25,7 @@ class Outcome(StrEnum):
         return self in (Outcome.UNKNOWN, Outcome.MINTED)
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class Attempt:
     """One attempt: who, when, and what came of it.
 
@@ -43,7 +43,7 @@ class Attempt:
     by: str = ""
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class Ledger:
     """The attempts of the last window, with their outcomes.
 

@@ -41,12 +41,13 @@ class Refresher:
         clock: the holder's.
     """
 
-    __slots__ = ("_alarm", "_clock", "_holder", "_loop", "_task", "_timer")
+    __slots__ = ("_alarm", "_clock", "_context", "_holder", "_loop", "_task", "_timer")
 
     def __init__(self, holder: Refreshable, clock: Clock) -> None:
         self._holder = holder
         self._clock = clock
         self._loop = asyncio.get_running_loop()
+        self._context = contextvars.Context()
         self._task: asyncio.Task[None] | None = None
         self._alarm: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -54,9 +55,7 @@ class Refresher:
     def wake(self) -> None:
         """Look at `refresh_at` again, and start with the first call."""
         if self._task is None or self._task.done():
-            self._task = self._loop.create_task(
-                self._run(), name="truecaller_vbc refresher", context=contextvars.Context()
-            )
+            self._task = self._loop.create_task(self._run(), name="truecaller_vbc refresher", context=self._context)
             # A loop that is closed with the session still open has its reasons; this task is not one to warn of.
             with contextlib.suppress(AttributeError):
                 self._task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
@@ -94,7 +93,7 @@ class Refresher:
         self._alarm = alarm = self._loop.create_future()
         delay = self._holder.refresh_at - self._clock.now()
         if delay < _NEVER:
-            self._timer = self._loop.call_later(min(delay, _SLICE), _ring, alarm)
+            self._timer = self._loop.call_later(min(delay, _SLICE), _ring, alarm, context=self._context)
         return alarm
 
     def _disarm(self) -> None:
