@@ -342,3 +342,41 @@ def test_alarm_and_timer_may_ring_at_once() -> None:
         assert alarm.done()
 
     run_virtual(main())
+
+
+def test_readers_who_are_busy_at_a_refresh_go_on_with_the_new_token() -> None:
+    """Those who read it at the moment of the refresh pay nothing for it, and count as asking; afterwards it cools."""
+
+    async def main() -> None:
+        async with world() as it:
+            await it.holder.token()
+            while it.server.mints == 1:
+                await asyncio.sleep(0.2)
+                await it.holder.token()
+            await asyncio.sleep(0.05)
+            held = it.holder.held
+            assert held is not None
+            assert held.token is it.holder.hot
+            assert it.holder.asked
+
+            await asyncio.sleep(1.1)
+            assert it.holder.hot is None
+
+    run_virtual(main())
+
+
+def test_new_token_that_is_stale_already_is_not_taken_as_fresh() -> None:
+    """A server that hands out an old token: readers who are busy look at the clock again."""
+
+    async def main() -> None:
+        async with world() as it:
+            await it.holder.token()
+            it.server.mood = "old"
+            while it.server.mints == 1:
+                await asyncio.sleep(0.2)
+                await it.holder.token()
+            await asyncio.sleep(0.05)
+            assert it.holder.hot is None
+            assert it.current() == await it.holder.token()
+
+    run_virtual(main())

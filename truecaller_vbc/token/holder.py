@@ -250,10 +250,15 @@ class TokenHolder:
         now = self.now()
         soft = issued.starts_at + self._soft_age()
         hard = issued.starts_at + self._policy.usable_for.total_seconds()
-        self._cool()
         self.held = Held(issued.token, now, soft, hard)
-        # Whoever waited for it will use it; a refresh is used only by those who ask from now on.
-        self.asked = need is Need.NOTHING_LEFT or bool(self._waiters)
+        # Readers are busy at this moment: they go on with the new token, and none of them has to heat it.
+        busy = self.hot is not None and now < soft
+        if busy:
+            self.hot = issued.token
+        else:
+            self._cool()
+        # Whoever waited for it will use it, and so will they; a refresh is used only by those who ask from now on.
+        self.asked = busy or need is Need.NOTHING_LEFT or bool(self._waiters)
         if (issued.repeated or now >= soft) and not issued.adopted:
             self._refresh_later(now)
         else:
