@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
-from functools import partial
 from types import TracebackType
 from typing import Any, Final, cast
 
@@ -85,8 +85,8 @@ class Transport:
         Raises:
             ConfigurationError: it leads to another origin, or carries credentials.
         """
-        if type(path) is str and path.startswith("/") and not path.startswith("//"):
-            return URL(self._prefix + path)
+        if type(path) is str and path[:1] == "/" != path[1:2]:
+            return _joined(self._prefix, path)
         try:
             url = self._origin.join(URL(path))
             same = url.origin() == self._origin
@@ -138,7 +138,7 @@ class Transport:
                 self._holder.accepted(token)
             elif await self._to_be_replayed(response, token, data):
                 response.release()
-                token = await _within(http, kwargs, partial(self._holder.replacement, token), began)
+                token = await _within(http, kwargs, functools.partial(self._holder.replacement, token), began)
                 kwargs["headers"] = _with_token(headers, token)
                 response = await http.request(method, url, **kwargs)
                 if response.status < _AN_ERROR:
@@ -214,6 +214,12 @@ async def _within(
         token = await get()
     kwargs["timeout"] = attrs.evolve(timeout, total=max(end - clock(), 0.001))
     return token
+
+
+@functools.lru_cache(maxsize=256)
+def _joined(origin: str, path: str) -> URL:
+    # A program asks for few paths and for each of them often, and yarl's own cache sees only a new text each time.
+    return URL(origin + path)
 
 
 def resendable(body: object) -> bool:
