@@ -15,7 +15,8 @@ from rounds import Row, compare
 CODE = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
 
 
-async def _milliseconds(module: str) -> float:
+async def milliseconds(module: str) -> float:
+    """Of importing `module` in a new interpreter."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", CODE.format(module), stdout=asyncio.subprocess.PIPE, env=environment
@@ -30,8 +31,8 @@ async def run(rounds: int, scale: float) -> list[Row]:  # noqa: ARG001
         await compare(
             "import truecaller_vbc beside import aiohttp",
             "ms",
-            lambda: _milliseconds("truecaller_vbc"),
-            lambda: _milliseconds("aiohttp"),
+            lambda: milliseconds("truecaller_vbc"),
+            lambda: milliseconds("aiohttp"),
             target=1.2,
             rounds=rounds,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import statistics
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
 import attrs
@@ -65,6 +65,31 @@ async def interleaved(
             gc.enable()
         pairs.append((mine, theirs))
     return pairs
+
+
+async def in_turn(timed: Mapping[str, Callable[[], Awaitable[T]]], rounds: int) -> dict[str, list[T]]:
+    """Run any number of them in turn, after one run of each that does not count; each round begins with another."""
+    for one in timed.values():
+        await one()
+    found: dict[str, list[T]] = {name: [] for name in timed}
+    names = list(timed)
+    for number in range(rounds):
+        gc.collect()
+        gc.disable()
+        try:
+            first = number % len(names)
+            for name in names[first:] + names[:first]:
+                found[name].append(await timed[name]())
+        finally:
+            gc.enable()
+    return found
+
+
+def spread(mine: Sequence[float], theirs: Sequence[float], *, unit: str) -> list[str | int | float]:
+    """Two cells: the median of mine, and the ratio of each round to theirs, median and range."""
+    ratios = [a / b for a, b in zip(mine, theirs, strict=True)]
+    ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    return [f"{statistics.median(mine):,.4g} {unit}", ratio]
 
 
 def paired(name: str, unit: str, pairs: Sequence[tuple[float, float]], *, target: float, at_least: bool = False) -> Row:

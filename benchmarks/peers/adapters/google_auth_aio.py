@@ -1,0 +1,73 @@
+"""google-auth's `AsyncAuthorizedSession` with credentials whose `refresh` is ours.
+
+Source: ``google/auth/aio/transport/sessions.py`` and ``google/auth/credentials.py`` of the release. The asynchronous
+base class `google.auth.aio.credentials.Credentials` has no expiry and refreshes nothing by itself, so that everything
+asked here would be the user's own code. The session also takes a synchronous `Credentials`: it shares one refresh among
+all callers, shields it, and runs it in a thread. That is the best it offers, and what stands here.
+
+A token is refreshed 3 min 45 s before its end. It has no answer to a second process or a restart.
+"""
+
+from __future__ import annotations
+
+import json as jsonlib
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+from google.auth.aio import transport
+from google.auth.aio.transport.aiohttp import Request
+from google.auth.aio.transport.sessions import AsyncAuthorizedSession
+from google.auth.credentials import Credentials
+from google.auth.exceptions import RefreshError
+
+from ..peer import Peer
+from ..wire import Wire
+
+
+class Source(Credentials):  # type: ignore[misc]
+    def __init__(self, wire: Wire) -> None:
+        super().__init__()
+        self.wire = wire
+
+    def refresh(self, request: Any) -> None:
+        self.wire.attempts += 1
+        expiry = datetime.now(UTC).replace(tzinfo=None) + timedelta(seconds=self.wire.lifetime)
+        headers = self.wire.headers | {"Content-Type": "application/json"}
+        response = request(self.wire.token_url, "POST", jsonlib.dumps(self.wire.body), headers)
+        if response.status != 200:
+            raise RefreshError(f"{response.status}")
+        self.token, self.expiry = jsonlib.loads(response.data)["token"], expiry
+
+
+class Shown(transport.Request):  # type: ignore[misc]
+    """A transport that sends nothing, and keeps the header that it was given."""
+
+    async def __call__(self, _: str, __: str, ___: object, headers: dict[str, str], *_____: object) -> Any:
+        self.header = headers.get("authorization") or headers["Authorization"]
+        return SimpleNamespace(status_code=200)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class Adapter(Peer):
+    packages = ("google-auth",)
+    imports = "google.auth.aio.transport.sessions"
+    window = 225.0
+    fixed = "fixed at 3.75 min"
+
+    async def open(self) -> None:
+        source, self._shown = Source(self.wire), Shown()
+        self._session = AsyncAuthorizedSession(source, auth_request=Request(session=self.http))
+        self._showing = AsyncAuthorizedSession(source, auth_request=self._shown)
+
+    async def authorization(self) -> str:
+        await self._showing.request("GET", self.wire.base_url)
+        return self._shown.header
+
+    async def post(self, url: str, json: Any) -> int:
+        headers = {"Content-Type": "application/json"}
+        response = await self._session.request("POST", url, jsonlib.dumps(json).encode(), headers)
+        await response.read()
+        return int(response.status_code)
