@@ -12,12 +12,13 @@ import os
 import sys
 import time
 import warnings
+from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path[0] = str(ROOT)  # in the place of this folder, whose modules belong to the package `peers`
 
-from peers.adapters import NAMES
+from peers.adapters import NAMES, adapter
 from peers.bench import Answer, Bench
 from peers.farm import Farm
 from peers.questions import QUESTIONS
@@ -33,6 +34,32 @@ async def main(numbers: list[int], names: tuple[str, ...], *, quick: bool) -> li
             answers.append(await QUESTIONS[number](Bench(farm, names, quick)))
         print(f"question {number}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
     return answers
+
+
+def known(text: str) -> tuple[str, ...]:
+    """Names of peers.
+
+    Raises:
+        argparse.ArgumentTypeError: one is none.
+    """
+    names = tuple(text.split(","))
+    if set(names) - set(NAMES):
+        raise argparse.ArgumentTypeError(f"{text!r}: peers are {', '.join(NAMES)}")
+    return names
+
+
+def check_installed(names: tuple[str, ...]) -> None:
+    """Before anything is measured.
+
+    Raises:
+        SystemExit: something is missing.
+    """
+    try:
+        for name in names:
+            adapter(name)
+        import_module("matplotlib")
+    except ImportError as error:
+        raise SystemExit(f"{error}: pip install -e '.[dev,bench]'") from None
 
 
 def several(text: str) -> list[int]:
@@ -54,14 +81,15 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", type=several, default=list(QUESTIONS), metavar="3,5", help="these questions alone")
     parser.add_argument(
-        "--peers", default=",".join(NAMES), metavar="A,B", help="these peers alone; the first is the measure"
+        "--peers", type=known, default=NAMES, metavar="A,B", help="these peers alone; the first is the measure"
     )
     parser.add_argument("--quick", action="store_true", help="fewer rounds and shorter waits, for a first look")
     parser.add_argument("--out", type=Path, help="the folder to write into; benchmarks/results after a whole run")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)  # peers log every failure, and failures are what they are asked about
     warnings.simplefilter("ignore")
+    check_installed(options.peers)
     load, began = os.getloadavg()[0], time.time()
-    results = asyncio.run(main(options.only, tuple(options.peers.split(",")), quick=options.quick))
+    results = asyncio.run(main(options.only, options.peers, quick=options.quick))
     whole = options.only == list(QUESTIONS) and not options.quick
     print(write(results, options.out or (ROOT / "results" if whole else None), load=load, seconds=time.time() - began))

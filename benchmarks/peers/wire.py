@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import attrs
 from aiohttp import ClientSession
 
@@ -49,6 +51,11 @@ class Wire:
     @property
     def body(self) -> dict[str, str]:
         return {"key_id": self.key_id, "api_key": self.api_key}
+
+    @property
+    def raw(self) -> tuple[bytes, dict[str, str]]:
+        """Body and headers, for those who send no JSON by themselves."""
+        return json.dumps(self.body).encode(), self.headers | {"Content-Type": "application/json"}
 
     @property
     def credentials(self) -> Credentials:

@@ -1,13 +1,11 @@
 """aiohttp's documented client middleware: the two of its cookbook, combined.
 
-Source: aiohttp documentation, "Client Middleware Cookbook", "Token Refresh Middleware", and its
-``docs/code/client_middleware_cookbook.py``: "you could check for a 401 response, then refresh the token and retry",
-"If you have an expiry time for the token, you could refresh at the expiry time, to avoid the failed request", "Or
-combine the above approaches to create a more robust solution". The comparison of tokens under the lock is that of its
-`TokenRefresh401Middleware`; that it refreshes 30 s early is that of ``examples/token_refresh_middleware.py``.
+Source: aiohttp documentation, "Client Middleware Cookbook", "Token Refresh Middleware": "you could check for a 401
+response, then refresh the token and retry", "If you have an expiry time for the token, you could refresh at the expiry
+time, to avoid the failed request", "Or combine the above approaches to create a more robust solution". The comparison
+of tokens under the lock is its `TokenRefresh401Middleware`'s; the 30 s are of ``examples/token_refresh_middleware.py``.
 
-It says "Add error handling as needed", and has no answer to a failing token endpoint, to cancellation, or to a second
-process. It runs once on every hop of a redirect.
+It says "Add error handling as needed", and has no answer to a failing token endpoint, cancellation or a second process.
 """
 
 from __future__ import annotations

@@ -1,17 +1,14 @@
 """Authlib's `AsyncOAuth2Client` on httpx2, which it names in the place of httpx.
 
-Source: Authlib documentation, "OAuth 2 Session": "Auto update token", and "Compliance Fix for non Standard": the token
-call is bent to our endpoint with `register_client_auth_method` and the hook ``access_token_response``. A token is
-refreshed ``leeway`` before its end, 60 s by default, under a lock that every request takes.
-
-It has no cold start of its own (`fetch_token` is to be awaited first), so it begins with a token that has ended, and
-its own lock guards the first mint. It has no answer to a 401, to a failing token endpoint, to cancellation, or, but for the
-hook `update_token`, to a restart. It follows no redirect unless told so, as here.
+Source: Authlib documentation, "OAuth 2 Session", "Auto update token" and "Compliance Fix for non Standard": the token
+call is bent with `register_client_auth_method` and the hook ``access_token_response``. A token is refreshed ``leeway``
+(60 s) before its end, under a lock that every request takes. It has no cold start of its own (`fetch_token` comes
+first), so it begins with a token that has ended. It has no answer to a 401, a failing token endpoint, cancellation or a
+restart (but for the hook `update_token`), and follows no redirect unless told so, as here.
 """
 
 from __future__ import annotations
 
-import json as jsonlib
 import ssl
 from typing import Any
 
@@ -20,7 +17,7 @@ from authlib.integrations.httpx_client import AsyncOAuth2Client
 
 from ..peer import Peer
 
-_TLS = ssl.create_default_context()  # shared, as httpx2 advises: one of its own takes each client 20 ms
+_TLS = ssl.create_default_context()  # shared: one of its own takes each client 20 ms
 
 
 class Adapter(Peer):
@@ -30,8 +27,6 @@ class Adapter(Peer):
 
     async def open(self) -> None:
         self._client = AsyncOAuth2Client(
-            client_id=self.wire.key_id,
-            client_secret=self.wire.api_key,
             token_endpoint=self.wire.token_url,
             token_endpoint_auth_method="vbc",  # noqa: S106
             grant_type="client_credentials",
@@ -39,15 +34,14 @@ class Adapter(Peer):
             leeway=self.ahead,
             verify=_TLS,
             follow_redirects=True,
-            limits=httpx2.Limits(max_connections=100, max_keepalive_connections=100),
         )
         self._client.register_client_auth_method(("vbc", self._sign))
         self._client.register_compliance_hook("access_token_response", self._as_oauth)
 
     def _sign(self, _: object, __: str, url: str, headers: Any, ___: object) -> tuple[str, Any, bytes]:
         self.wire.attempts += 1
-        headers.update(self.wire.headers | {"Content-Type": "application/json"})
-        return url, headers, jsonlib.dumps(self.wire.body).encode()
+        headers.update(self.wire.raw[1])
+        return url, headers, self.wire.raw[0]
 
     def _as_oauth(self, response: Any) -> Any:
         response.raise_for_status()

@@ -1,11 +1,9 @@
 """google-auth's `AsyncAuthorizedSession` with credentials whose `refresh` is ours.
 
-Source: ``google/auth/aio/transport/sessions.py`` and ``google/auth/credentials.py`` of the release. The asynchronous
-base class `google.auth.aio.credentials.Credentials` has no expiry and refreshes nothing by itself, so that everything
-asked here would be the user's own code. The session also takes a synchronous `Credentials`: it shares one refresh among
-all callers, shields it, and runs it in a thread. That is the best it offers, and what stands here.
-
-A token is refreshed 3 min 45 s before its end. It has no answer to a second process or a restart.
+Source: ``google/auth/aio/transport/sessions.py`` and ``google/auth/credentials.py`` of the release. Its asynchronous
+credentials have no expiry and refresh nothing. The session also takes synchronous ones: it shares one refresh among all
+callers, shields it, and runs it in a thread; that is the best on offer, and stands here. A token is refreshed 3 min
+45 s before its end. It has no answer to a second process or a restart.
 """
 
 from __future__ import annotations
@@ -22,52 +20,40 @@ from google.auth.credentials import Credentials
 from google.auth.exceptions import RefreshError
 
 from ..peer import Peer
-from ..wire import Wire
 
 
 class Source(Credentials):  # type: ignore[misc]
-    def __init__(self, wire: Wire) -> None:
-        super().__init__()
-        self.wire = wire
-
     def refresh(self, request: Any) -> None:
         self.wire.attempts += 1
         expiry = datetime.now(UTC).replace(tzinfo=None) + timedelta(seconds=self.wire.lifetime)
-        headers = self.wire.headers | {"Content-Type": "application/json"}
-        response = request(self.wire.token_url, "POST", jsonlib.dumps(self.wire.body), headers)
+        response = request(self.wire.token_url, "POST", *self.wire.raw)
         if response.status != 200:
             raise RefreshError(f"{response.status}")
         self.token, self.expiry = jsonlib.loads(response.data)["token"], expiry
 
 
 class Shown(transport.Request):  # type: ignore[misc]
-    """A transport that sends nothing, and keeps the header that it was given."""
-
     async def __call__(self, _: str, __: str, ___: object, headers: dict[str, str], *_____: object) -> Any:
-        self.header = headers.get("authorization") or headers["Authorization"]
-        return SimpleNamespace(status_code=200)
-
-    async def close(self) -> None:
-        """Nothing is open."""
+        self.header = headers["authorization"]
+        return SimpleNamespace(status_code=200)  # and nothing is sent
 
 
 class Adapter(Peer):
     packages = ("google-auth",)
     imports = "google.auth.aio.transport.sessions"
-    window = 225.0
-    fixed = "fixed at 3.75 min"
+    window, fixed = 225.0, "fixed at 3.75 min"
 
     async def open(self) -> None:
-        source, self._shown = Source(self.wire), Shown()
+        source, self._shown = Source(), Shown()
+        source.wire = self.wire
         self._session = AsyncAuthorizedSession(source, auth_request=Request(session=self.http))
         self._showing = AsyncAuthorizedSession(source, auth_request=self._shown)
 
     async def authorization(self) -> str:
         await self._showing.request("GET", self.wire.base_url)
-        return self._shown.header
+        return str(self._shown.header)
 
     async def post(self, url: str, json: Any) -> int:
-        headers = {"Content-Type": "application/json"}
-        response = await self._session.request("POST", url, jsonlib.dumps(json).encode(), headers)
+        response = await self._session.request("POST", url, jsonlib.dumps(json).encode(), self.wire.raw[1])
         await response.read()
         return int(response.status_code)
