@@ -27,6 +27,7 @@ class Answer:
         columns: the heads, but for the first, which is the peer.
         rows: for each peer its cells.
         figures: what the plots are drawn from.
+        load: the load average of the minute before it was asked.
     """
 
     number: int
@@ -35,6 +36,7 @@ class Answer:
     columns: list[str]
     rows: dict[str, list[Cell]]
     figures: dict[str, Any] = attrs.field(factory=dict)
+    load: float = 0.0
 
 
 @attrs.frozen

@@ -15,6 +15,8 @@ import warnings
 from importlib import import_module
 from pathlib import Path
 
+import attrs
+
 ROOT = Path(__file__).parents[1]
 sys.path[0] = str(ROOT)  # in the place of this folder, whose modules belong to the package `peers`
 
@@ -29,9 +31,10 @@ async def main(numbers: list[int], names: tuple[str, ...], *, quick: bool) -> li
     """Ask, and say on stderr how far it is."""
     answers = []
     for number in numbers:
-        started = time.perf_counter()
+        started, load = time.perf_counter(), os.getloadavg()[0]
         with Farm() as farm:
-            answers.append(await QUESTIONS[number](Bench(farm, names, quick)))
+            answer = await QUESTIONS[number](Bench(farm, names, quick))
+        answers.append(attrs.evolve(answer, load=round(load, 2)))
         print(f"question {number}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
     return answers
 
@@ -84,12 +87,16 @@ if __name__ == "__main__":
         "--peers", type=known, default=NAMES, metavar="A,B", help="these peers alone; the first is the measure"
     )
     parser.add_argument("--quick", action="store_true", help="fewer rounds and shorter waits, for a first look")
-    parser.add_argument("--out", type=Path, help="the folder to write into; benchmarks/results after a whole run")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="the folder to write into, in which other answers stay; benchmarks/results after a whole run",
+    )
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)  # peers log every failure, and failures are what they are asked about
     warnings.simplefilter("ignore")
     check_installed(options.peers)
-    load, began = os.getloadavg()[0], time.time()
+    began = time.time()
     results = asyncio.run(main(options.only, options.peers, quick=options.quick))
     whole = options.only == list(QUESTIONS) and not options.quick
-    print(write(results, options.out or (ROOT / "results" if whole else None), load=load, seconds=time.time() - began))
+    print(write(results, options.out or (ROOT / "results" if whole else None), seconds=time.time() - began))

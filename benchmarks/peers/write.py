@@ -25,18 +25,16 @@ class Circumstances:
 
     date: str
     minutes: float
-    load_before: float
     python: str
     system: str
     cpus: int | None
     versions: dict[str, str]
 
 
-def circumstances(load: float, seconds: float) -> Circumstances:
+def circumstances(seconds: float) -> Circumstances:
     return Circumstances(
         date=f"{datetime.now(UTC):%Y-%m-%d}",
         minutes=round(seconds / 60, 1),
-        load_before=round(load, 2),
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
         cpus=os.cpu_count(),
@@ -46,14 +44,14 @@ def circumstances(load: float, seconds: float) -> Circumstances:
 
 def page(answers: list[Answer], facts: Circumstances, plots: list[str]) -> str:
     """The whole page."""
-    quiet = "quiet" if facts.load_before < BUSY else "BUSY"
+    busy = sum(answer.load >= BUSY for answer in answers)
     lines = [
         "# The field measured",
         "",
         f"{facts.date}, CPython {facts.python}, {facts.system}, {facts.cpus} cores.",
         f"One run of {facts.minutes:.0f} minutes by `python benchmarks/peers/run.py`.",
-        f"Load average before it: {facts.load_before:.2f}, so the machine was {quiet}.",
-        "Counts (mints, 401s, attempts) hardly depend on that; times do.",
+        f"The load average was {BUSY:g} or more before {busy} of the {len(answers)} questions; it is given with each.",
+        "Counts (mints, 401s, attempts) hardly depend on that; times do, ratios less so.",
         "",
         ", ".join(f"{name} {number}" for name, number in facts.versions.items()) + ".",
         "",
@@ -62,7 +60,14 @@ def page(answers: list[Answer], facts: Circumstances, plots: list[str]) -> str:
         "",
     ]
     for answer in answers:
-        lines += [f"## {answer.number}. {answer.title}", "", answer.how, "", *grid(answer), ""]
+        lines += [
+            f"## {answer.number}. {answer.title}",
+            "",
+            f"{answer.how} Load average before: {answer.load:.1f}.",
+            "",
+            *grid(answer),
+            "",
+        ]
         lines += [
             f"![{answer.title}]({name})\n" for name in plots if name.startswith(f"{facts.date}-peers-{answer.number}-")
         ]
@@ -84,12 +89,16 @@ def shown(cell: Cell) -> str:
     return cell if isinstance(cell, str) else f"{cell:,.4g}"
 
 
-def write(answers: list[Answer], out: Path | None, *, load: float, seconds: float) -> str:
-    """Write everything into `out`, if it is given, and return the page."""
-    facts = circumstances(load, seconds)
+def write(answers: list[Answer], out: Path | None, *, seconds: float) -> str:
+    """Write everything into `out`, if it is given, and return the page. What was not asked anew stays."""
+    facts = circumstances(seconds)
     if out is None:
         return page(answers, facts, [])
     out.mkdir(parents=True, exist_ok=True)
+    if (there := out / "results.json").exists():
+        kept = {one["number"]: Answer(**one) for one in json.loads(there.read_text())["answers"]}
+        answers = list((kept | {answer.number: answer for answer in answers}).values())
+        answers.sort(key=lambda answer: answer.number)
     plots = [draw(answer, out / f"{facts.date}-peers-{answer.number}") for answer in answers]
     text = page(answers, facts, [name for name in plots if name])
     (out / f"{facts.date}-peers.md").write_text(text)
