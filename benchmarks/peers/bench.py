@@ -28,6 +28,7 @@ class Answer:
         rows: for each peer its cells.
         figures: what the plots are drawn from.
         load: the load average of the minute before it was asked.
+        seconds: that it took to answer.
     """
 
     number: int
@@ -37,6 +38,7 @@ class Answer:
     rows: dict[str, list[Cell]]
     figures: dict[str, Any] = attrs.field(factory=dict)
     load: float = 0.0
+    seconds: float = 0.0
 
 
 @attrs.frozen

@@ -34,8 +34,9 @@ async def main(numbers: list[int], names: tuple[str, ...], *, quick: bool) -> li
         started, load = time.perf_counter(), os.getloadavg()[0]
         with Farm() as farm:
             answer = await QUESTIONS[number](Bench(farm, names, quick))
-        answers.append(attrs.evolve(answer, load=round(load, 2)))
-        print(f"question {number}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
+        seconds = round(time.perf_counter() - started)
+        answers.append(attrs.evolve(answer, load=round(load, 2), seconds=seconds))
+        print(f"question {number}: {seconds} s", file=sys.stderr, flush=True)
     return answers
 
 
@@ -96,7 +97,11 @@ if __name__ == "__main__":
     logging.disable(logging.CRITICAL)  # peers log every failure, and failures are what they are asked about
     warnings.simplefilter("ignore")
     check_installed(options.peers)
-    began = time.time()
     results = asyncio.run(main(options.only, options.peers, quick=options.quick))
     whole = options.only == list(QUESTIONS) and not options.quick
-    print(write(results, options.out or (ROOT / "results" if whole else None), seconds=time.time() - began))
+    print(
+        write(
+            results,
+            options.out or (ROOT / "results" if whole else None),
+        )
+    )

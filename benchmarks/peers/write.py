@@ -24,17 +24,15 @@ class Circumstances:
     """Where and how the run was made."""
 
     date: str
-    minutes: float
     python: str
     system: str
     cpus: int | None
     versions: dict[str, str]
 
 
-def circumstances(seconds: float) -> Circumstances:
+def circumstances() -> Circumstances:
     return Circumstances(
         date=f"{datetime.now(UTC):%Y-%m-%d}",
-        minutes=round(seconds / 60, 1),
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
         cpus=os.cpu_count(),
@@ -49,7 +47,7 @@ def page(answers: list[Answer], facts: Circumstances, plots: list[str]) -> str:
         "# The field measured",
         "",
         f"{facts.date}, CPython {facts.python}, {facts.system}, {facts.cpus} cores.",
-        f"One run of {facts.minutes:.0f} minutes by `python benchmarks/peers/run.py`.",
+        f"{sum(answer.seconds for answer in answers) / 60:.0f} minutes of `python benchmarks/peers/run.py`.",
         f"The load average was {BUSY:g} or more before {busy} of the {len(answers)} questions; it is given with each.",
         "Counts (mints, 401s, attempts) hardly depend on that; times do, ratios less so.",
         "",
@@ -89,9 +87,9 @@ def shown(cell: Cell) -> str:
     return cell if isinstance(cell, str) else f"{cell:,.4g}"
 
 
-def write(answers: list[Answer], out: Path | None, *, seconds: float) -> str:
+def write(answers: list[Answer], out: Path | None) -> str:
     """Write everything into `out`, if it is given, and return the page. What was not asked anew stays."""
-    facts = circumstances(seconds)
+    facts = circumstances()
     if out is None:
         return page(answers, facts, [])
     out.mkdir(parents=True, exist_ok=True)

@@ -84,7 +84,7 @@ async def _outage(bench: Bench, name: str, held: bool, failure: str) -> Seen:  #
         seen.rate = (_attempts(house, peer, failure) - before) * 60 / length
         _mend(house, failure)
         if not held:
-            seen.back = await _recovery(peer, bench.pick(60, 10))
+            seen.back = await _recovery(peer, bench.pick(90, 10))
     house.tell("close")
     return seen
 

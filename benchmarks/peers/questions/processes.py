@@ -22,6 +22,6 @@ async def ask(bench: Bench) -> Answer:
         10,
         "Several processes at once: how many mints?",
         "So many processes, forked at once, each of which needs a token once. The server grants 10 in 30 minutes.",
-        [f"{fleet} processes" for fleet in FLEETS],
+        [f"{fleet} at once" for fleet in FLEETS],
         rows,
     )
