@@ -61,7 +61,7 @@ class Wire:
     def credentials(self) -> Credentials:
         return Credentials(self.account, self.key_id, self.api_key)
 
-    async def mint(self, http: ClientSession, timeout: float | None = None) -> str:  # noqa: ASYNC109 aiohttp's own
+    async def mint(self, http: ClientSession, timeout: float | None = None) -> str:
         """One POST, for the peers that leave it to the user.
 
         Raises:

@@ -21,7 +21,7 @@ from ..wire import Wire
 class Token(BaseToken):  # type: ignore[misc]
     wire: Wire
 
-    async def refresh(self, *, timeout: int) -> TokenResponse:  # noqa: ASYNC109 the library's own
+    async def refresh(self, *, timeout: int) -> TokenResponse:
         value = await self.wire.mint(self.session.session, timeout)
         return TokenResponse(value=value, expires_in=math.floor(self.wire.lifetime))
 
