@@ -1,0 +1,135 @@
+"""Which failures have a reason: what "while a token could be had" means, spelled out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from witness import NEVER, Attempt
+
+from truecaller_vbc import TokenError, TokenPolicy
+from truecaller_vbc.errors import CredentialsRejectedError, MintQuotaExhaustedError, TokenEndpointError
+
+if TYPE_CHECKING:
+    from virtual_world import World
+
+POLICY: Final = TokenPolicy()
+WINDOW: Final = POLICY.mint_window.total_seconds()
+LEASE: Final = POLICY.lease.total_seconds()
+USABLE: Final = POLICY.usable_for.total_seconds()
+SPREAD: Final = 1.2
+LONGEST_CALL: Final = 1_500.0
+SETTLED: Final = 60.0
+"""A store counts as shared knowledge once it has worked this long: a walk that began before may still be under way."""
+
+
+def knows(world: World, actor: int, group: int, other: Attempt) -> bool:
+    """Whether a session must know of another attempt: its own, or one that went through a store that worked.
+
+    What others wrote is dated by the wall clock, so a step of it makes older entries worthless.
+    """
+    if other.actor == actor:
+        return True
+    shared = other.group == group and world.condition.healthy_since + SETTLED < other.sent
+    return shared and world.stepped_at < other.sent
+
+
+def justified(world: World, group: int, began: float, error: TokenError) -> bool:
+    """Whether a caller who began to wait at `began` may be told `error` now."""
+    if world.rules_of_life.shared and world.now() < world.stepped_back_until + WINDOW + LEASE:
+        return True  # times that others wrote lie in the future; they are cut to a window after they are read
+    if isinstance(error, MintQuotaExhaustedError):
+        return _quota_is_spent(world, group, began)
+    if isinstance(error, CredentialsRejectedError):
+        return _was_refused(world, group, began)
+    if isinstance(error, TokenEndpointError):
+        return _has_failed(world, group, began) or _lease_was_taken(world)
+    return world.vault_is_down or world.now() < world.vault_healthy_since + _longest_backoff() + 1.0
+
+
+def _quota_is_spent(world: World, group: int, began: float) -> bool:
+    """Ten attempts count, or the server itself said so and its time has not come."""
+    now = world.now()
+    attempts = world.witness.group(group)
+    if sum(a.counts and _counted_at(a) + WINDOW > now for a in attempts) >= POLICY.max_mints:
+        return True
+    refused = [a for a in attempts if a.error is MintQuotaExhaustedError]
+    return any(a.ended >= began or a.ended + _told_wait(a, WINDOW + LEASE) > now for a in refused)
+
+
+def _was_refused(world: World, group: int, began: float) -> bool:
+    """The server refused the credentials, and that is remembered: doubled each time, a window at most."""
+    memory = POLICY.error_memory.total_seconds()
+    failed = _Failures(world, group, credentials=True)
+    return failed.remembered(began, lambda count: min(memory * 2.0 ** min(count - 1, 10), WINDOW))
+
+
+def _has_failed(world: World, group: int, began: float) -> bool:
+    """An attempt failed during the call, or so lately that its backoff lasts."""
+    first = POLICY.retry_first.total_seconds()
+    most = POLICY.retry_most.total_seconds()
+
+    def backoff(count: int) -> float:
+        return min(first * 2.0 ** min(count - 1, 10), most) * SPREAD
+
+    return _Failures(world, group, credentials=False).remembered(began, backoff)
+
+
+class _Failures:
+    """The failures of one kind among the attempts of one store."""
+
+    def __init__(self, world: World, group: int, *, credentials: bool) -> None:
+        self._world = world
+        self._attempts = [a for a in world.witness.group(group) if a.answer is not None]
+        self._credentials = credentials
+
+    def remembered(self, began: float, wait: Callable[[int], float]) -> bool:
+        """Whether one came since `began`, or `wait`, given their count in a row, is not over."""
+        now = self._world.now()
+        for number in range(len(self._attempts) - 1, -1, -1):
+            attempt = self._attempts[number]
+            if now > attempt.ended + WINDOW + LONGEST_CALL:
+                return False
+            if self._fails(attempt):
+                until = attempt.ended + _told_wait(attempt, wait(self._in_a_row(number))) + 0.01
+                if attempt.ended >= began or now <= until:
+                    return True
+        return False
+
+    def _fails(self, attempt: Attempt) -> bool:
+        if self._credentials:
+            return attempt.error is CredentialsRejectedError
+        return attempt.error is TokenEndpointError or self._had_ended(attempt)
+
+    def _had_ended(self, attempt: Attempt) -> bool:
+        """Whether the server handed out an old token as if it were new."""
+        made = None if attempt.value is None else self._world.witness.minted_at(attempt.value)
+        return made is not None and attempt.ended - made > USABLE - 20.0
+
+    def _in_a_row(self, last: int) -> int:
+        """How many since the last success; where a store was in trouble, more than the attempts show."""
+        if self._world.condition.healthy_since > self._attempts[last].ended - 3_600.0:
+            return 32
+        count = 0
+        for attempt in reversed(self._attempts[: last + 1]):
+            if attempt.value is not None and not self._had_ended(attempt):
+                break
+            count += self._fails(attempt)
+        return count
+
+
+def _told_wait(attempt: Attempt, otherwise: float) -> float:
+    told = attempt.answer.retry_after if attempt.answer else None
+    return otherwise if told is None else min(told, WINDOW)
+
+
+def _counted_at(attempt: Attempt) -> float:
+    return attempt.sent + LEASE if attempt.ended == NEVER else attempt.ended
+
+
+def _lease_was_taken(world: World) -> bool:
+    return world.now() < world.condition.lease_free_since + _longest_backoff() + 20.0
+
+
+def _longest_backoff() -> float:
+    return POLICY.retry_most.total_seconds() * SPREAD

@@ -1,0 +1,30 @@
+"""The gauntlet in virtual time: every switch of the sandbox and every fault at random, and a judge at each step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from driver import play_worlds
+from plan import WORLD_STEPS, Plan
+
+
+def test_virtual_worlds(tmp_path: Path) -> None:
+    """No seed finds a violation, and what one world leaves behind the next one does not add to."""
+    plan = Plan.from_env()
+
+    report = play_worlds(plan.worlds(), tmp_path)
+
+    print("\n".join(report.lines()))
+    assert report.steps == plan.steps
+    report.judge_growth()
+
+
+def test_a_seed_plays_the_same_way_twice(tmp_path: Path) -> None:
+    """What a seed did it does again: step by step, at the same virtual times, with the same answers."""
+    seeds = [(Plan.from_env().seed + 1_000 + number, WORLD_STEPS) for number in range(2)]
+
+    first = play_worlds(seeds, tmp_path / "first")
+    second = play_worlds(seeds, tmp_path / "second")
+
+    assert first.trace == second.trace
+    assert first.counts == second.counts

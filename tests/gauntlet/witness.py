@@ -1,0 +1,139 @@
+"""What really happened, written down at the wire and at the server, where the library cannot colour it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import aiohttp
+import attrs
+
+from truecaller_vbc.credentials import Credentials
+from truecaller_vbc.errors import TokenError
+from truecaller_vbc.sandbox import Sandbox
+from truecaller_vbc.sandbox.tokens import IssuedToken, QuotaSpentError, fingerprint
+from truecaller_vbc.token.endpoint import Answer, TokenEndpoint
+
+NEVER: Final = float("inf")
+
+
+@attrs.define
+class Attempt:
+    """One POST for a token, as its sender's side of the wire saw it.
+
+    Args:
+        actor: the session.
+        group: the store; sessions with the same one know of each other's attempts.
+        sent: when.
+        ahead: whether the sender had a usable token.
+        ended: when there was an answer; infinity until then, and for ever if the sender was gone by then.
+        answer: what it came to.
+        made: when the server made a token for it, or None.
+    """
+
+    actor: int
+    group: int
+    sent: float
+    ahead: bool
+    ended: float = NEVER
+    answer: Answer | None = None
+
+    @property
+    def outcome(self) -> str:
+        return self.answer.outcome.value if self.answer else "unknown"
+
+    @property
+    def counts(self) -> bool:
+        return self.outcome in ("minted", "unknown")
+
+    @property
+    def error(self) -> type[TokenError] | None:
+        return type(self.answer.error) if self.answer and self.answer.error else None
+
+    @property
+    def value(self) -> str | None:
+        return self.answer.grant.value if self.answer and self.answer.grant else None
+
+
+@attrs.frozen
+class Mint:
+    """A token that the server made; `at` is on the machine's clock."""
+
+    at: float
+    value: str = attrs.field(repr=False)
+
+
+class Witness:
+    """Keeps the attempts of a world's sessions, and what its sandbox made, refused and called dead.
+
+    Attributes:
+        attempts: in the order of sending.
+        mints: of the sandbox, oldest first.
+        dead: fingerprints of tokens that an API answer called dead.
+        refusals: when the sandbox refused a mint for its quota.
+    """
+
+    def __init__(self) -> None:
+        self.attempts: list[Attempt] = []
+        self.mints: list[Mint] = []
+        self.refusals: list[float] = []
+        self.dead: set[str] = set()
+        self._read = 0
+
+    def watch(self, sandbox: Sandbox, now: Any) -> None:
+        """Look over the shoulder of the sandbox."""
+        book = sandbox._book
+        mint = book._mint
+
+        def watched(elapsed: float) -> IssuedToken:
+            try:
+                token = mint(elapsed)
+            except QuotaSpentError:
+                self.refusals.append(now())
+                raise
+            self.mints.append(Mint(now(), token.value))
+            return token
+
+        is_live = book.is_live
+
+        def asked(value: str, elapsed: float) -> bool:
+            if not (live := is_live(value, elapsed)):
+                self.dead.add(fingerprint(value))
+            return live
+
+        book._mint = watched  # type: ignore[method-assign, assignment]
+        book.is_live = asked  # type: ignore[method-assign, assignment]
+
+    def read_log(self, sandbox: Sandbox) -> None:
+        """Learn from the sandbox's records which tokens a fault called dead."""
+        records = sandbox._log._records
+        for number in range(self._read, len(records)):
+            record = records[number]
+            if record.fingerprint is not None and record.status in (401, 500):
+                self.dead.add(record.fingerprint)
+        self._read = len(records)
+
+    def minted_at(self, value: str) -> float | None:
+        """When the sandbox made a token."""
+        return next((mint.at for mint in reversed(self.mints) if mint.value == value), None)
+
+    def group(self, attempt_of: int) -> list[Attempt]:
+        """The attempts of all sessions with one store."""
+        return [attempt for attempt in self.attempts if attempt.group == attempt_of]
+
+
+class WatchedEndpoint:
+    """The library's token endpoint, with a witness at its side."""
+
+    def __init__(self, inner: TokenEndpoint, session: Any) -> None:
+        self._inner = inner
+        self._session = session
+
+    @property
+    def base_url(self) -> Any:
+        return self._inner.base_url
+
+    async def mint(self, http: aiohttp.ClientSession, credentials: Credentials) -> Answer:
+        attempt = self._session.sends()
+        answer = await self._inner.mint(http, credentials)
+        self._session.hears(attempt, answer)
+        return answer
