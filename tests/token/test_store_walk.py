@@ -278,6 +278,27 @@ def test_newer_document_is_not_overwritten_by_what_we_missed() -> None:
     run_virtual(main())
 
 
+def test_end_of_a_full_window_is_not_read_again_after_a_step() -> None:
+    """What a stamp was taken for stays, though a write that would have replaced it failed: no wait begins anew."""
+
+    async def main() -> None:
+        store = FlakyStore()
+        async with world(store=store) as it:
+            it.server.moods = ["429", "refused"]
+            with pytest.raises(MintQuotaExhaustedError):
+                await it.holder.token()
+            await asyncio.sleep(2000)
+            store.deaf = True
+            with pytest.raises(TokenEndpointError):
+                await it.holder.token()
+            store.deaf = False
+            it.clock.step(-3600)
+            await asyncio.sleep(10)
+            await it.holder.token()
+
+    run_virtual(main())
+
+
 def test_refused_write_is_put_on_top_of_the_newer_document() -> None:
     """A store that compares revisions may refuse; then the document is read again and written anew."""
 

@@ -22,6 +22,7 @@ from .ledger import Attempt, Ledger, Outcome
 from .model import AccessToken
 from .policy import TokenPolicy
 
+_K = TypeVar("_K")
 _T = TypeVar("_T")
 _REMEMBERED: Final = 32
 _NO_DOCUMENT: Final = Document()
@@ -62,12 +63,11 @@ class Books:
         "_clock",
         "_document",
         "_entered_at",
-        "_failure_seen",
-        "_full_seen",
         "_latest_value",
         "_policy",
         "_rejected",
         "_shared",
+        "_stamps",
         "_starts",
         "_states",
         "failure",
@@ -91,8 +91,8 @@ class Books:
         # What a stamp in the document was taken for when it was new: read again after somebody stepped the wall
         # clock, it would mean another time, and again another, and a wait might never end.
         self._entered_at: Mapping[str, float] = _NOTHING
-        self._failure_seen: tuple[StoredFailure, float] | None = None
-        self._full_seen: tuple[float, float] | None = None
+        # All that were written or read lately, not the newest alone: a write may fail, and the old one is read again.
+        self._stamps: tuple[tuple[StoredFailure | float, float], ...] = ()
 
     # What became of an attempt
 
@@ -166,7 +166,9 @@ class Books:
         known = {**self._entered_at, **{a.id: a.at for a in self.ledger.attempts}}
         entered_at = {a.id: known.get(a.id, min(a.at + shift, latest)) for a in document.attempts}
         attempts = tuple(Attempt(a.id, entered_at[a.id], _outcome(a.outcome), a.by) for a in document.attempts)
-        full_until = now if document.full_until is None else self._full_until(document.full_until, now, shift)
+        full_until = now
+        if document.full_until is not None:
+            full_until = self._meant(document.full_until, min(document.full_until + shift, now + self.ledger.window))
         theirs = attrs.evolve(self.ledger, attempts=attempts, full_until=full_until)
         self.ledger = self.ledger.merged(theirs).pruned(now)
         self._entered_at = entered_at
@@ -177,17 +179,16 @@ class Books:
         self.generation = max(self.generation, state.generation)
         self._absorb_failure(state.failure, credentials, shift)
 
-    def _full_until(self, stored: float, now: float, shift: float) -> float:
-        if self._full_seen is None or self._full_seen[0] != stored:
-            self._full_seen = stored, min(stored + shift, now + self.ledger.window)
-        return self._full_seen[1]
+    def _meant(self, stamp: StoredFailure | float, at: float) -> float:
+        """The time that a stamp of the document means: `at`, unless it was taken for another one before."""
+        at = dict(self._stamps).get(stamp, at)
+        self._stamps = _remembered(self._stamps, stamp, at)
+        return at
 
     def _absorb_failure(self, stored: StoredFailure | None, credentials: Credentials, shift: float) -> None:
         if stored is None or stored.kind not in _SHARED_ERRORS:
             return
-        if self._failure_seen is None or self._failure_seen[0] != stored:
-            self._failure_seen = stored, min(stored.retry_at + shift, self._clock.now() + self.ledger.window)
-        until = self._failure_seen[1]
+        until = self._meant(stored, min(stored.retry_at + shift, self._clock.now() + self.ledger.window))
         error = self._dated(_SHARED_ERRORS[stored.kind](stored.message), until)
         failure = Failure(error, until, stored.count, stored.api_key)
         if failure.binds(credentials) and (self.failure is None or self.failure.until < until):
@@ -217,7 +218,8 @@ class Books:
         ledger = self.ledger.pruned(now)
         state = attrs.evolve(self._state(credentials), failure=self._failure_to_store(credentials))
         full_until = ledger.full_until + shift if ledger.full_until > now else None
-        self._full_seen = None if full_until is None else (full_until, ledger.full_until)
+        if full_until is not None:
+            self._meant(full_until, ledger.full_until)
         return attrs.evolve(
             self._document,
             revision=self._document.revision + 1,
@@ -244,7 +246,7 @@ class Books:
             return None
         retry_at = mine.error.retry_at.timestamp()
         stored = StoredFailure(type(mine.error).__name__, str(mine.error), retry_at, mine.count, mine.api_key)
-        self._failure_seen = stored, mine.until
+        self._meant(stored, mine.until)
         return stored
 
     def _state(self, credentials: Credentials) -> KeyState:
@@ -277,6 +279,6 @@ def _parsed(stamp: str) -> datetime | None:
         return None
 
 
-def _remembered(pairs: tuple[tuple[str, _T], ...], name: str, value: _T) -> tuple[tuple[str, _T], ...]:
+def _remembered(pairs: tuple[tuple[_K, _T], ...], name: _K, value: _T) -> tuple[tuple[_K, _T], ...]:
     """The pairs with this one as the latest, in place of an earlier one of its name."""
     return (*(pair for pair in pairs if pair[0] != name), (name, value))[-_REMEMBERED:]
