@@ -278,6 +278,27 @@ def test_newer_document_is_not_overwritten_by_what_we_missed() -> None:
     run_virtual(main())
 
 
+def test_what_others_began_after_a_loss_is_adopted() -> None:
+    """A store that lost everything counts generations from one again; a newer token is newer all the same."""
+
+    async def main() -> None:
+        store = MemoryStore()
+        async with world(store=store) as old:
+            for _ in range(3):
+                await old.holder.token()
+                old.clock.suspend(4000)
+                await asyncio.sleep(2)
+            store._documents.clear()
+            async with world(store=store, server=old.server) as young:
+                newest = await young.holder.token()
+                assert old.holder.status().generation > young.holder.status().generation
+                assert await old.holder.token() == newest
+                assert old.server.mints == 4
+                assert old.holder.status().generation == 3
+
+    run_virtual(main())
+
+
 def test_end_of_a_full_window_is_not_read_again_after_a_step() -> None:
     """What a stamp was taken for stays, though a write that would have replaced it failed: no wait begins anew."""
 

@@ -174,8 +174,10 @@ class Books:
         self._entered_at = entered_at
         self._document = document
         state = _state_of(document, credentials)
-        if state.generation >= self._state(credentials).generation:  # else the store missed ours, or lost it
-            self._put_state(credentials, state)
+        mine = self._state(credentials)
+        # A lower generation: the store missed ours, or lost it. Where it lost it, others may have begun anew since.
+        if state.generation >= mine.generation or _began_later(state, mine):
+            self._put_state(credentials, attrs.evolve(state, generation=max(state.generation, mine.generation)))
         self.generation = max(self.generation, state.generation)
         self._absorb_failure(state.failure, credentials, shift)
 
@@ -263,6 +265,10 @@ class Books:
 
 def _state_of(document: Document, credentials: Credentials) -> KeyState:
     return document.keys.get(short_hash(credentials.key_id), _NOTHING_KNOWN)
+
+
+def _began_later(state: KeyState, mine: KeyState) -> bool:
+    return state.token is not None and mine.token is not None and state.token.starts_at > mine.token.starts_at
 
 
 def _outcome(name: str) -> Outcome:
