@@ -368,6 +368,28 @@ def test_lease_that_cannot_be_given_back_costs_no_token() -> None:
     run_virtual(main())
 
 
+def test_lease_that_could_not_be_given_back_hides_no_attempt() -> None:
+    """A release that failed says nothing of reads and writes: the next attempt is in the store before the POST."""
+
+    async def main() -> None:
+        store = FlakyStore()
+        async with world(store=store) as it:
+            store.keeps_leases = True
+            await it.holder.token()
+            store.keeps_leases = False
+            it.clock.suspend(4000)
+            await asyncio.sleep(2)
+            it.server.mood = "hung"
+            caller = asyncio.create_task(it.holder.token())
+            await asyncio.sleep(1)
+            (text,) = store._documents.values()
+            assert [attempt["outcome"] for attempt in json.loads(text)["attempts"]] == ["unknown"]
+            with pytest.raises(TokenEndpointError):
+                await caller
+
+    run_virtual(main())
+
+
 def test_document_that_is_none_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
     """A document that cannot be read is said so in the log, is never fatal, and is replaced by the next mint."""
 

@@ -42,7 +42,7 @@ class StoreLink:
     @property
     def down(self) -> bool:
         """Whether it could not be read, or not be asked for a lease, when that was last tried."""
-        return bool(self._failing - {"write"})
+        return bool(self._failing - {"write", "release"})
 
     async def read(self, key: str) -> Document:
         """The document at `key`; an empty one where there is none, or none that can be read."""
