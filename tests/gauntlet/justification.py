@@ -19,6 +19,7 @@ LEASE: Final = POLICY.lease.total_seconds()
 USABLE: Final = POLICY.usable_for.total_seconds()
 SPREAD: Final = 1.2
 LONGEST_CALL: Final = 1_500.0
+_MANY: Final = 32
 SETTLED: Final = 60.0
 """A store counts as shared knowledge once it has worked this long: a walk that began before may still be under way."""
 
@@ -107,15 +108,14 @@ class _Failures:
         return made is not None and attempt.ended - made > USABLE - 20.0
 
     def _in_a_row(self, last: int) -> int:
-        """How many since the last success; where a store was in trouble, more than the attempts show."""
-        if self._world.condition.healthy_since > self._attempts[last].ended - 3_600.0:
-            return 32
-        count = 0
+        """How many since the last success; with those that no attempt shows, if a store was in trouble meanwhile."""
+        count, succeeded = 0, 0.0
         for attempt in reversed(self._attempts[: last + 1]):
             if attempt.value is not None and not self._had_ended(attempt):
+                succeeded = attempt.ended
                 break
             count += self._fails(attempt)
-        return count
+        return _MANY if self._world.condition.healthy_since > succeeded else count
 
 
 def _told_wait(attempt: Attempt, otherwise: float) -> float:

@@ -31,8 +31,8 @@ class Plan:
         """The short form, unless the environment says otherwise."""
         return cls(
             int(os.environ.get(f"{_PREFIX}SEED", "1")),
-            int(os.environ.get(f"{_PREFIX}STEPS", "1500")),
-            float(os.environ.get(f"{_PREFIX}SECONDS", "8")),
+            int(os.environ.get(f"{_PREFIX}STEPS", "1000")),
+            float(os.environ.get(f"{_PREFIX}SECONDS", "2")),
         )
 
     def worlds(self) -> list[tuple[int, int]]:

@@ -1,0 +1,60 @@
+"""A process of the gauntlet: calls until its standard input ends, and tells what happened, a JSON object a line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+import time
+from typing import Any
+
+import aiohttp
+
+from truecaller_vbc import TokenError, TokenPolicy, VBCError, VBCSession
+
+SCALE = 1 / 1200
+CALLERS = 3
+
+
+def tell(**what: Any) -> None:
+    sys.stdout.write(json.dumps({"at": time.time(), **what}) + "\n")
+    sys.stdout.flush()
+
+
+async def call(vbc: VBCSession) -> None:
+    """Call for ever, and tell of each failure and of each success."""
+    while True:
+        try:
+            async with vbc.get(f"/clients/{vbc.client_account_id}/labels") as response:
+                await response.read()
+                tell(status=response.status)
+        except TokenError as error:
+            tell(want=type(error).__name__, dated=error.retry_at is not None)
+        except (VBCError, aiohttp.ClientError, TimeoutError) as error:
+            tell(error=type(error).__name__)
+        except Exception as error:
+            tell(bug=repr(error))
+        await asyncio.sleep(0.05)
+
+
+async def main(abandon: bool) -> None:
+    vbc = VBCSession.from_env(policy=TokenPolicy().scaled(SCALE))
+    await vbc.__aenter__()
+    calling = [asyncio.create_task(call(vbc)) for _ in range(CALLERS)]
+    ended = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    while not ended.done():
+        await asyncio.wait([ended], timeout=0.25)
+        tell(descriptors=len(os.listdir("/proc/self/fd")), tasks=len(asyncio.all_tasks()))  # noqa: PTH208
+    for task in calling:
+        task.cancel()
+    await asyncio.wait(calling)
+    if not abandon:
+        await vbc.close()
+        tell(left=[task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()])
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+    asyncio.run(main("--abandon" in sys.argv), debug=False)

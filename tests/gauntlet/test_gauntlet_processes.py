@@ -1,0 +1,24 @@
+"""The gauntlet in real time: what virtual time cannot show, since it needs other processes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from plan import Plan
+from real_processes import RealGauntlet
+from redis_server import redis_server
+
+
+async def test_real_processes(tmp_path: Path) -> None:
+    """Stops, kills, faults, a damaged file and a Redis that dies leave fleets within their quota, and back at work."""
+    plan = Plan.from_env()
+    for name in ("file", "redis"):
+        (tmp_path / name).mkdir(mode=0o700)
+    with redis_server() as server:
+        with_file = RealGauntlet(plan.seed, tmp_path / "file" / "token.json", tmp_path / "file")
+        with_redis = RealGauntlet(plan.seed + 1, server, tmp_path / "redis")
+        reports = await asyncio.gather(with_file.run(plan.seconds), with_redis.run(plan.seconds))
+
+    for name, report in zip(("file", "redis"), reports, strict=True):
+        print(f"\n{name}: " + "\n".join(report.lines()))
