@@ -278,7 +278,8 @@ def test_newer_document_is_not_overwritten_by_what_we_missed() -> None:
     run_virtual(main())
 
 
-def test_what_others_began_after_a_loss_is_adopted() -> None:
+@pytest.mark.parametrize("step", [0.0, -86_400.0])
+def test_what_others_began_after_a_loss_is_adopted(step: float) -> None:
     """A store that lost everything counts generations from one again; a newer token is newer all the same."""
 
     async def main() -> None:
@@ -289,6 +290,7 @@ def test_what_others_began_after_a_loss_is_adopted() -> None:
                 old.clock.suspend(4000)
                 await asyncio.sleep(2)
             store._documents.clear()
+            old.clock.step(step)
             async with world(store=store, server=old.server) as young:
                 newest = await young.holder.token()
                 assert old.holder.status().generation > young.holder.status().generation

@@ -176,7 +176,7 @@ class Books:
         state = _state_of(document, credentials)
         mine = self._state(credentials)
         # A lower generation: the store missed ours, or lost it. Where it lost it, others may have begun anew since.
-        if state.generation >= mine.generation or _began_later(state, mine):
+        if state.generation >= mine.generation or self._began_later(state, mine):
             self._put_state(credentials, attrs.evolve(state, generation=max(state.generation, mine.generation)))
         self.generation = max(self.generation, state.generation)
         self._absorb_failure(state.failure, credentials, shift)
@@ -203,8 +203,7 @@ class Books:
         if stored is None or stored.value in self._rejected or stored.value == held:
             return None
         now, wall = self._clock.now(), self._clock.wall()
-        # A stamp that lies in the future counts from our first sight of it: somebody's clock was stepped.
-        starts_at = dict(self._starts).get(stored.value, now - max(0.0, wall - stored.starts_at))
+        starts_at = self._starts_at(stored)
         if now >= starts_at + most_age:
             return None
         self._know(stored.value, starts_at)
@@ -212,6 +211,16 @@ class Books:
         ends_at = aware(wall + starts_at + self._policy.lifetime.total_seconds() - now)
         token = AccessToken(stored.value, created_at, ends_at)
         return Issued(token, starts_at, state.generation, adopted=True)
+
+    def _starts_at(self, stored: StoredToken) -> float:
+        # A stamp that lies in the future counts from our first sight of it: somebody's clock was stepped.
+        age = max(0.0, self._clock.wall() - stored.starts_at)
+        return dict(self._starts).get(stored.value, self._clock.now() - age)
+
+    def _began_later(self, state: KeyState, mine: KeyState) -> bool:
+        if state.token is None or mine.token is None:
+            return False
+        return self._starts_at(state.token) > self._starts_at(mine.token)
 
     def compose(self, credentials: Credentials) -> Document:
         """The document to write: what was read, with what is known now."""
@@ -265,10 +274,6 @@ class Books:
 
 def _state_of(document: Document, credentials: Credentials) -> KeyState:
     return document.keys.get(short_hash(credentials.key_id), _NOTHING_KNOWN)
-
-
-def _began_later(state: KeyState, mine: KeyState) -> bool:
-    return state.token is not None and mine.token is not None and state.token.starts_at > mine.token.starts_at
 
 
 def _outcome(name: str) -> Outcome:
