@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 from collections import Counter
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,7 @@ from virtual_time import EPOCH
 from virtual_world import World
 
 _WARM_WORLDS: Final = 2
+_LONGEST_STEP: Final = 30_000.0
 _MOST_BLOCKS: Final = 5_000
 
 
@@ -94,6 +96,14 @@ def play_world(seed: int, steps: int, place: Path, watch: SecretsWatch, report: 
     report.blocks.append(sys.getallocatedblocks())
 
 
+async def _in_time(step: Awaitable[str | None]) -> str | None:
+    try:
+        async with asyncio.timeout(_LONGEST_STEP):
+            return await step
+    except TimeoutError:
+        raise Violation("no call lacks a token", "what a step waits for never comes") from None
+
+
 def _judge_end(loop: GauntletLoop) -> None:
     if loop.troubles:
         raise Violation("typed errors", f"left to the loop at its end: {loop.troubles[0]}")
@@ -111,7 +121,7 @@ async def _play(seed: int, steps: int, place: Path, watch: SecretsWatch, report:
                 for number in range(steps):
                     name, step = next_step(world)
                     world.count(name)
-                    said = await step(world)
+                    said = await _in_time(step(world))
                     trace.append(f"{number} {world.now():.6f} {name}: {said or ''}".rstrip(": "))
                     world.judge.after_step()
                 await heal(world)

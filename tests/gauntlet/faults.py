@@ -129,7 +129,7 @@ def wall_clock_stepped(world: World) -> str:
 async def suspended(world: World) -> str:
     seconds = world.rng.choice((5.0, 300.0, 1_900.0, 3_700.0, 40_000.0))
     world.clock.suspend(seconds)
-    world.suspended_at = world.loop.time()
+    world.suspended_at, world.suspended_for = world.loop.time(), seconds
     await asyncio.sleep(1.01)  # the fast path of readers looks at no clock for up to a second
     return f"{seconds:g}"
 

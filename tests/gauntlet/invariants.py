@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from justification import LONGEST_CALL, justified, knows
+from justification import LONGEST_CALL, Case, justified, knows
 from witness import Attempt
 
 from truecaller_vbc import SessionClosedError, TokenError, TokenPolicy, VBCError
@@ -135,7 +135,7 @@ class Judge:
             self._finds("typed errors", f"{what} without retry_at")
         if call.kind == "token" and session.usable() is not None:
             self._finds("no call lacks a token", f"{what} while there is a usable token")
-        elif not justified(self._world, session.group, call.began, error):
+        elif not justified(Case(self._world, session.group, call.began, self._world.decided_at(call)), error):
             self._finds("no call lacks a token", f"{what} for no reason: {error}")
 
     def _judge_life(self, session: Session, call: Call) -> None:
@@ -214,6 +214,7 @@ class Judge:
             await self._has_token(session, until)
         if self._strangers() and world.rules_of_life.sandbox.revoke_previous:
             return  # each one's token ends the other's, for ever
+        world.sandbox.revoke_all()
         until = world.now() + 2 * WINDOW
         for session in list(world.sessions):
             await self._has_access(session, until)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+import attrs
 from witness import NEVER, Attempt
 
 from truecaller_vbc import TokenError, TokenPolicy
@@ -35,37 +36,46 @@ def knows(world: World, actor: int, group: int, other: Attempt) -> bool:
     return shared and world.stepped_at < other.sent
 
 
-def justified(world: World, group: int, began: float, error: TokenError) -> bool:
-    """Whether a caller who began to wait at `began` may be told `error` now."""
-    if world.rules_of_life.shared and world.now() < world.stepped_back_until + WINDOW + LEASE:
+@attrs.frozen
+class Case:
+    """A caller who began to wait at `began` and was told an error at `now`; `group` is the store of its session."""
+
+    world: World
+    group: int
+    began: float
+    now: float
+
+
+def justified(case: Case, error: TokenError) -> bool:
+    """Whether there was a reason to tell `error`."""
+    world = case.world
+    if world.rules_of_life.shared and case.now < world.stepped_back_until + WINDOW + LEASE:
         return True  # times that others wrote lie in the future; they are cut to a window after they are read
     if isinstance(error, MintQuotaExhaustedError):
-        return _quota_is_spent(world, group, began)
+        return _quota_is_spent(case)
     if isinstance(error, CredentialsRejectedError):
-        return _was_refused(world, group, began)
+        return _was_refused(case)
     if isinstance(error, TokenEndpointError):
-        return _has_failed(world, group, began) or _lease_was_taken(world)
-    return world.vault_is_down or world.now() < world.vault_healthy_since + _longest_backoff() + 1.0
+        return _has_failed(case) or _lease_was_taken(case)
+    return world.vault_is_down or case.now < world.vault_healthy_since + _longest_backoff() + 1.0
 
 
-def _quota_is_spent(world: World, group: int, began: float) -> bool:
+def _quota_is_spent(case: Case) -> bool:
     """Ten attempts count, or the server itself said so and its time has not come."""
-    now = world.now()
-    attempts = world.witness.group(group)
-    if sum(a.counts and _counted_at(a) + WINDOW > now for a in attempts) >= POLICY.max_mints:
+    attempts = case.world.witness.group(case.group)
+    if sum(a.counts and _counted_at(a) + WINDOW > case.now for a in attempts) >= POLICY.max_mints:
         return True
     refused = [a for a in attempts if a.error is MintQuotaExhaustedError]
-    return any(a.ended >= began or a.ended + _told_wait(a, WINDOW + LEASE) > now for a in refused)
+    return any(a.ended >= case.began or a.ended + _told_wait(a, WINDOW + LEASE) > case.now for a in refused)
 
 
-def _was_refused(world: World, group: int, began: float) -> bool:
+def _was_refused(case: Case) -> bool:
     """The server refused the credentials, and that is remembered: doubled each time, a window at most."""
     memory = POLICY.error_memory.total_seconds()
-    failed = _Failures(world, group, credentials=True)
-    return failed.remembered(began, lambda count: min(memory * 2.0 ** min(count - 1, 10), WINDOW))
+    return _Failures(case, credentials=True).remembered(lambda count: min(memory * 2.0 ** min(count - 1, 10), WINDOW))
 
 
-def _has_failed(world: World, group: int, began: float) -> bool:
+def _has_failed(case: Case) -> bool:
     """An attempt failed during the call, or so lately that its backoff lasts."""
     first = POLICY.retry_first.total_seconds()
     most = POLICY.retry_most.total_seconds()
@@ -73,20 +83,21 @@ def _has_failed(world: World, group: int, began: float) -> bool:
     def backoff(count: int) -> float:
         return min(first * 2.0 ** min(count - 1, 10), most) * SPREAD
 
-    return _Failures(world, group, credentials=False).remembered(began, backoff)
+    return _Failures(case, credentials=False).remembered(backoff)
 
 
 class _Failures:
     """The failures of one kind among the attempts of one store."""
 
-    def __init__(self, world: World, group: int, *, credentials: bool) -> None:
-        self._world = world
-        self._attempts = [a for a in world.witness.group(group) if a.answer is not None]
+    def __init__(self, case: Case, *, credentials: bool) -> None:
+        self._case = case
+        self._witness = case.world.witness
+        self._attempts = [a for a in self._witness.group(case.group) if a.answer is not None]
         self._credentials = credentials
 
-    def remembered(self, began: float, wait: Callable[[int], float]) -> bool:
-        """Whether one came since `began`, or `wait`, given their count in a row, is not over."""
-        now = self._world.now()
+    def remembered(self, wait: Callable[[int], float]) -> bool:
+        """Whether one came during the call, or `wait`, given their count in a row, is not over."""
+        began, now = self._case.began, self._case.now
         for number in range(len(self._attempts) - 1, -1, -1):
             attempt = self._attempts[number]
             if now > attempt.ended + WINDOW + LONGEST_CALL:
@@ -103,9 +114,9 @@ class _Failures:
         return attempt.error is TokenEndpointError or self._had_ended(attempt)
 
     def _had_ended(self, attempt: Attempt) -> bool:
-        """Whether the server handed out an old token as if it were new."""
-        made = None if attempt.value is None else self._world.witness.minted_at(attempt.value)
-        return made is not None and attempt.ended - made > USABLE - 20.0
+        """Whether the token was old when it came: handed out again, or answered while the machine slept."""
+        made = None if attempt.value is None else self._witness.minted_at(attempt.value)
+        return made is not None and attempt.ended - min(made, attempt.sent) > USABLE - 20.0
 
     def _in_a_row(self, last: int) -> int:
         """How many since the last success; with those that no attempt shows, if a store was in trouble meanwhile."""
@@ -115,7 +126,7 @@ class _Failures:
                 succeeded = attempt.ended
                 break
             count += self._fails(attempt)
-        return _MANY if self._world.condition.healthy_since > succeeded else count
+        return _MANY if self._case.world.condition.healthy_since > succeeded else count
 
 
 def _told_wait(attempt: Attempt, otherwise: float) -> float:
@@ -127,8 +138,8 @@ def _counted_at(attempt: Attempt) -> float:
     return attempt.sent + LEASE if attempt.ended == NEVER else attempt.ended
 
 
-def _lease_was_taken(world: World) -> bool:
-    return world.now() < world.condition.lease_free_since + _longest_backoff() + 20.0
+def _lease_was_taken(case: Case) -> bool:
+    return case.now < case.world.condition.lease_free_since + _longest_backoff() + 20.0
 
 
 def _longest_backoff() -> float:

@@ -81,6 +81,17 @@ async def steady_traffic(world: World) -> str:
     return " ".join(sorted(results))
 
 
+async def storm(world: World) -> str:
+    """Tokens die as soon as they are used, until the quota is spent and longer."""
+    session = _any_session(world)
+    results = []
+    for _ in range(14):
+        results.append((await world.call(session, "get")).result)
+        world.sandbox.revoke_all()
+        await asyncio.sleep(world.rng.uniform(25, 60))
+    return " ".join(results)
+
+
 async def session_opened(world: World) -> str:
     if len(world.sessions) >= world.rules_of_life.most_sessions:
         return await session_replaced(world)
@@ -111,6 +122,7 @@ _STEPS: Final[dict[str, tuple[int, Step]]] = {
     "minutes": (22, minutes),
     "hours": (4, hours),
     "steady traffic": (4, steady_traffic),
+    "storm": (2, storm),
     "session opened": (4, session_opened),
     "session replaced": (4, session_replaced),
     "all well": (3, all_well),

@@ -166,6 +166,7 @@ class World:
         self.callers: set[asyncio.Task[Any]] = set()
         self.waiting: list[Call] = []
         self.suspended_at = float("-inf")
+        self.suspended_for = 0.0
         self.closing: set[asyncio.Task[Any]] = set()
         self.vault_lies = False
         self.vault_is_down = False
@@ -275,6 +276,11 @@ class World:
     @property
     def _account(self) -> str:
         return self.sandbox.credentials.client_account_id
+
+    def decided_at(self, call: Call) -> float:
+        """When the outcome of a call that ends now was decided: a machine may fall asleep before the caller is told."""
+        asleep_meanwhile = self.loop.time() == self.suspended_at and call.began_loop <= self.suspended_at
+        return self.now() - self.suspended_for if asleep_meanwhile else self.now()
 
     # The end
 

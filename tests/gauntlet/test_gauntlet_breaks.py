@@ -1,0 +1,32 @@
+"""Each invariant can fail: a library that is broken in one place is found out, under the right name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from breaks import BREAKS, Break, undo
+from driver import play_worlds
+from invariants import Violation
+
+MOST_WORLDS = 40
+STEPS = 60
+
+
+@pytest.fixture
+def given_back() -> Iterator[None]:
+    yield
+    undo()
+
+
+@pytest.mark.usefixtures("given_back")
+@pytest.mark.parametrize("broken", BREAKS, ids=lambda broken: broken.__name__)
+def test_broken_library_is_found_out(broken: Break, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The judge says which invariant does not hold, and the note how to see it again."""
+    broken(monkeypatch)
+
+    with pytest.raises(Violation) as caught:
+        play_worlds([(seed, STEPS) for seed in range(1, MOST_WORLDS)], tmp_path).judge_growth()
+
+    assert caught.value.invariant == BREAKS[broken]
