@@ -9,7 +9,7 @@ from justification import LONGEST_CALL, Case, justified, knows
 from witness import Attempt
 
 from truecaller_vbc import SessionClosedError, TokenError, TokenPolicy, VBCError
-from truecaller_vbc.errors import CredentialsRejectedError
+from truecaller_vbc.errors import CredentialsRejectedError, MintQuotaExhaustedError
 from truecaller_vbc.sandbox.tokens import fingerprint
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ LIFETIME: Final = POLICY.lifetime.total_seconds()
 LEASE: Final = POLICY.lease.total_seconds()
 SOFT: Final = (POLICY.lifetime - POLICY.refresh_ahead - POLICY.refresh_jitter).total_seconds()
 LEAST_REFRESH_WAIT: Final = 0.8 * POLICY.refresh_retry.total_seconds()
+ACCESS: Final = 1.3 * WINDOW
 MOST_DOCUMENT: Final = 32_768
 
 
@@ -215,9 +216,8 @@ class Judge:
         if self._strangers() and world.rules_of_life.sandbox.revoke_previous:
             return  # each one's token ends the other's, for ever
         world.sandbox.revoke_all()
-        until = world.now() + 2 * WINDOW
         for session in list(world.sessions):
-            await self._has_access(session, until)
+            await self._has_access(session)
 
     def _strangers(self) -> bool:
         """Whether sessions share an account and no store."""
@@ -239,17 +239,19 @@ class Judge:
             wait = call.error.retry_at.timestamp() - world.clock.wall()
             await asyncio.sleep(min(max(wait, 1.0), 60.0))
 
-    async def _has_access(self, session: Session, until: float) -> None:
+    async def _has_access(self, session: Session) -> None:
+        """Sooner than a refresh would bring another token by itself; later only where the quota is spent."""
         world = self._world
+        until = world.now() + ACCESS
         while True:
             call = await world.call(session, "get")
             self.after_step()
             if call.status == 200:
                 return
+            if isinstance(call.error, MintQuotaExhaustedError):
+                until = world.now() + ACCESS
             if world.now() > until:
-                raise Violation(
-                    "recovery", f"session {session.number} has no access long after all faults: {call.result}"
-                )
+                raise Violation("recovery", f"session {session.number} has no access in the end: {call.result}")
             await asyncio.sleep(60)
 
     def all_closed(self) -> None:
