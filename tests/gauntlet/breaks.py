@@ -237,3 +237,14 @@ BREAKS: Final[dict[Break, str]] = {
     believes_too_long: "no ended token",
 }
 """Which break turns which invariant red."""
+
+FIRST_SEEDS: Final[dict[Break, int]] = {
+    no_quota: 3,
+    server_grants_less: 3,
+    forgets_a_stale_token: 4,
+    survives_no_outage: 7,
+    adopts_nothing: 2,
+    refreshes_in_a_loop: 4,
+    believes_too_long: 15,
+}
+"""Where a break is found soon, if not in the first world. Any world that meets it will do."""

@@ -1,4 +1,12 @@
-"""How long the gauntlet is, and the one command that plays a part of it again."""
+"""How long the gauntlet is, and the one command that plays a part of it again.
+
+A normal test run has the short form. The long one::
+
+    TRUECALLER_VBC_GAUNTLET_SEED=7 TRUECALLER_VBC_GAUNTLET_STEPS=100000 pytest tests/gauntlet -k virtual_worlds -s
+    TRUECALLER_VBC_GAUNTLET_SECONDS=180 pytest tests/gauntlet -k real_processes -s
+
+The first is in virtual time, and the same each time; the second is in real time with signals, and is not.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +39,7 @@ class Plan:
         """The short form, unless the environment says otherwise."""
         return cls(
             int(os.environ.get(f"{_PREFIX}SEED", "1")),
-            int(os.environ.get(f"{_PREFIX}STEPS", "1000")),
+            int(os.environ.get(f"{_PREFIX}STEPS", "750")),
             float(os.environ.get(f"{_PREFIX}SECONDS", "2")),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 from pathlib import Path
 
 from driver import play_worlds
@@ -11,6 +12,7 @@ from plan import WORLD_STEPS, Plan
 def test_virtual_worlds(tmp_path: Path) -> None:
     """No seed finds a violation, and what one world leaves behind the next one does not add to."""
     plan = Plan.from_env()
+    faulthandler.cancel_dump_traceback_later()  # the long form takes longer than a test that hangs
 
     report = play_worlds(plan.worlds(), tmp_path)
 
@@ -21,7 +23,7 @@ def test_virtual_worlds(tmp_path: Path) -> None:
 
 def test_a_seed_plays_the_same_way_twice(tmp_path: Path) -> None:
     """What a seed did it does again: step by step, at the same virtual times, with the same answers."""
-    seeds = [(Plan.from_env().seed + 1_000 + number, WORLD_STEPS) for number in range(2)]
+    seeds = [(Plan.from_env().seed + 1_000, WORLD_STEPS)]
 
     first = play_worlds(seeds, tmp_path / "first")
     second = play_worlds(seeds, tmp_path / "second")

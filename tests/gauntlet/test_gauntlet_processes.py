@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 from pathlib import Path
 
 from plan import Plan
@@ -13,6 +14,7 @@ from redis_server import redis_server
 async def test_real_processes(tmp_path: Path) -> None:
     """Stops, kills, faults, a damaged file and a Redis that dies leave fleets within their quota, and back at work."""
     plan = Plan.from_env()
+    faulthandler.cancel_dump_traceback_later()  # the long form takes longer than a test that hangs
     for name in ("file", "redis"):
         (tmp_path / name).mkdir(mode=0o700)
     with redis_server() as server:
