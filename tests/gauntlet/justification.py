@@ -135,7 +135,8 @@ def _told_wait(attempt: Attempt, otherwise: float) -> float:
 
 
 def _counted_at(attempt: Attempt) -> float:
-    return attempt.sent + LEASE if attempt.ended == NEVER else attempt.ended
+    """When it is taken to have been counted: others who saw it under way keep to its deadline."""
+    return attempt.sent + LEASE if attempt.ended == NEVER else max(attempt.ended, attempt.sent + LEASE)
 
 
 def _lease_was_taken(case: Case) -> bool:
