@@ -92,11 +92,7 @@ def each_caller_mints(patch: pytest.MonkeyPatch) -> None:
         return self._loop.create_task(self._run(Need.NOTHING_LEFT))
 
     patch.setattr(TokenHolder, "_attempted", attempted)
-    patch.setattr(Acquirer, "_look", _blind)
-
-
-async def _blind(*_: Any) -> None:
-    return None
+    patch.setattr(Acquirer, "_known", lambda *_: None)
 
 
 def logs_the_key(patch: pytest.MonkeyPatch) -> None:
