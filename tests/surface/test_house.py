@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "session": {"api", "credentials", "errors", "stores", "token", "transport"},
     "sandbox": {"credentials"},
     "pytest_plugin": {"session", "token", "sandbox"},
-    "cli": {"credentials", "errors", "sandbox", "session", "stores", "token"},
+    "cli": {"api", "credentials", "errors", "sandbox", "session", "stores", "token"},
 }
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..sandbox import SandboxRules
+from .calls.commands import app as calls
 from .demo.options import DemoOptions
 from .demo.run import run_demo
 from .exits import leave, run
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="One token, many callers, ten mints: Truecaller's Verified Business Caller ID API.",
 )
+app.add_typer(calls, name="calls")
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001

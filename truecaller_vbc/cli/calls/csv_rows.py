@@ -1,0 +1,119 @@
+"""Rows of a CSV file: a header, commas, double quotes, UTF-8 with or without a BOM."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from typing import BinaryIO, Final, TextIO
+
+import attrs
+
+from ...api.record import CallRecord
+from ..text import plain
+from .rows import MOST_CHARACTERS, Row, UnreadableInputError
+
+_FIELDS: Final = tuple(field.name for field in attrs.fields(CallRecord))
+_NEEDED: Final = ("caller_number", "receiver_number", "starts_at", "ends_at")
+_NOT_TEXT: Final = re.compile(r"[\x00\ud800-\udfff]")
+# The one complaint of the csv module after which the next line is the next record again.
+_RECOVERABLE: Final = "expected after"
+
+
+def csv_rows(file: BinaryIO) -> Iterator[Row]:
+    """The records below the header; empty lines are none.
+
+    Raises:
+        UnreadableInputError: the header is missing or wrong, a quote is never closed, or a record is endless.
+    """
+    # Undecodable bytes become lone surrogates, by which their record is found.
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    try:
+        lines = _Lines(text)
+        reader = csv.reader(lines, strict=True)
+        header: tuple[str, ...] | None = None
+        while True:
+            line = reader.line_num + 1
+            lines.taken = 0
+            try:
+                cells = next(reader)
+            except StopIteration:
+                break
+            except csv.Error as error:
+                if header is None or _RECOVERABLE not in str(error):
+                    raise UnreadableInputError(line, _complaint(error)) from None
+                yield Row(line, {}, "a quote inside a quoted cell must be doubled")
+                continue
+            except _EndlessRecordError:
+                raise UnreadableInputError(line, f"a record of more than {MOST_CHARACTERS:,} characters") from None
+            if not cells:
+                continue
+            if header is None:
+                header = _header(line, cells)
+            else:
+                yield _row(line, header, cells)
+        if header is None:
+            raise UnreadableInputError(1, f"a header is needed, with the columns {', '.join(_NEEDED)}")
+    finally:
+        text.detach()
+
+
+class _EndlessRecordError(Exception):
+    """The lines of one record are too many."""
+
+
+class _Lines:
+    """Lines of bounded length. `taken` counts characters; whoever sets it to 0 begins a record."""
+
+    def __init__(self, text: TextIO) -> None:
+        self.taken = 0
+        self._text = text
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(MOST_CHARACTERS + 1)
+        if not line:
+            raise StopIteration
+        self.taken += len(line)
+        if self.taken > MOST_CHARACTERS:
+            raise _EndlessRecordError
+        return line
+
+
+def _header(line: int, cells: list[str]) -> tuple[str, ...]:
+    if any(_NOT_TEXT.search(cell) for cell in cells):
+        raise UnreadableInputError(line, "the header is not UTF-8 text: save the file as 'CSV UTF-8'")
+    names = tuple(cell.strip() for cell in cells)
+    faults: list[str] = []
+    if unknown := [name for name in names if name not in _FIELDS]:
+        shown = ", ".join(repr(plain(name, 40)) for name in unknown[:5])
+        faults.append(f"the header has {shown}; the columns are {', '.join(_FIELDS)}, separated by commas")
+    if doubled := {name for name in names if names.count(name) > 1}.intersection(_FIELDS):
+        faults.append(f"the header has {', '.join(sorted(doubled))} more than once")
+    if missing := [name for name in _NEEDED if name not in names]:
+        faults.append(f"the header lacks {', '.join(missing)}")
+    if faults:
+        raise UnreadableInputError(line, "; ".join(faults))
+    return names
+
+
+def _row(line: int, header: tuple[str, ...], cells: list[str]) -> Row:
+    fields = dict(zip(header, cells, strict=False))
+    if len(cells) != len(header):
+        return Row(line, fields, f"has {len(cells)} cells, and the header has {len(header)}")
+    for name, cell in fields.items():
+        if _NOT_TEXT.search(cell):
+            return Row(line, fields, f"{name}: has bytes that are not UTF-8 text")
+    return Row(line, fields)
+
+
+def _complaint(error: csv.Error) -> str:
+    text = str(error)
+    if "unexpected end" in text:
+        return "a quote is opened and never closed"
+    if "field limit" in text:
+        return "a cell is longer than any field can be; is a quote never closed?"
+    return f"is no CSV: {text}"

@@ -1,0 +1,250 @@
+"""The journal of a push: what was about to be sent, and what came of it, each line on the disk before anything goes on.
+
+JSON lines, only ever appended to. The first says which input it is of, and with which options. A chunk has a line
+``sending`` before its first byte leaves, and one with its ``outcome`` afterwards; one that has only the former is of
+unknown outcome, and is never sent again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Generator, Mapping
+from datetime import UTC, datetime
+from io import FileIO
+from pathlib import Path
+from typing import Any, BinaryIO, Final, cast
+
+import attrs
+from filelock import FileLock, Timeout
+
+from ...errors import ConfigurationError, VBCError
+from .book import ChunkBook, ChunkState, chunk_state
+from .source import Fingerprint
+
+_NAME: Final = "truecaller-vbc calls push"
+_VERSION: Final = 1
+_START: Final = f'{{"journal": "{_NAME}", '.encode()
+
+
+class JournalError(VBCError):
+    """The journal cannot be written, so nothing may be sent."""
+
+
+@attrs.frozen
+class Header:
+    """What a journal is of.
+
+    Args:
+        fingerprint: of the input.
+        options: that decide what is sent, and where to.
+        records: in the input.
+    """
+
+    fingerprint: Fingerprint
+    options: Mapping[str, Any]
+    records: int
+
+
+@attrs.frozen
+class Entry:
+    """A chunk's last line.
+
+    Args:
+        batch_id: as it was acknowledged.
+        error: why it was not.
+        invalid: what is wrong with which of its records, by their place in it.
+    """
+
+    batch_id: str = ""
+    error: str = ""
+    invalid: Mapping[int, str] = attrs.field(factory=dict[int, str])
+
+
+class Journal:
+    """A journal that nobody else has open.
+
+    Args:
+        raw: open for writing, without a buffer: what could not be written must not be written later.
+        reader: the same file, open for reading.
+        path: its name, for messages.
+
+    Raises:
+        ConfigurationError: it is no journal, or is damaged.
+    """
+
+    def __init__(self, raw: FileIO, reader: BinaryIO, path: Path) -> None:
+        self.path = path
+        self._raw = raw
+        self._reader = reader
+        self._book: ChunkBook | None = None
+        self.header = self._load()
+
+    @property
+    def book(self) -> ChunkBook:
+        """What became of each chunk."""
+        if self._book is None:
+            raise JournalError(f"the journal {self.path} has not been begun")
+        return self._book
+
+    def begin(self, header: Header) -> None:
+        """Write the first line.
+
+        Raises:
+            JournalError: it cannot be written.
+        """
+        self._append(
+            {
+                "journal": _NAME,
+                "version": _VERSION,
+                "at": datetime.now(UTC).isoformat(timespec="seconds"),
+                "input": attrs.asdict(header.fingerprint),
+                "options": dict(header.options),
+                "records": header.records,
+            }
+        )
+        _flush_directory(self.path.parent)
+        self.header = header
+        self._book = ChunkBook(header.records)
+
+    def sending(self, chunk: int, invalid: Mapping[int, str]) -> None:
+        """A chunk is about to leave.
+
+        Raises:
+            JournalError: that cannot be written down, so it must not leave.
+        """
+        self._enter(chunk, "sending", {"state": "sending"}, invalid)
+
+    def outcome(
+        self, chunk: int, state: ChunkState, invalid: Mapping[int, str], *, batch_id: str = "", error: str = ""
+    ) -> None:
+        """What became of a chunk.
+
+        Raises:
+            JournalError: that cannot be written down; if it was sent, its outcome is unknown.
+        """
+        said = {name: value for name, value in (("batch_id", batch_id), ("error", error)) if value}
+        self._enter(chunk, state, {"state": state, **said}, invalid)
+
+    def entry(self, chunk: int) -> Entry:
+        """The last line of a chunk; an empty one where there is none."""
+        if self.book.state(chunk) == "open":
+            return Entry()
+        self._reader.seek(self.book.place(chunk))
+        line = json.loads(self._reader.readline())
+        invalid = {int(place): str(text) for place, text in line.get("invalid", {}).items()}
+        return Entry(str(line.get("batch_id", "")), str(line.get("error", "")), invalid)
+
+    def _enter(self, chunk: int, state: ChunkState, said: Mapping[str, Any], invalid: Mapping[int, str]) -> None:
+        stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line: dict[str, Any] = {"chunk": chunk, "at": stamp, **said}
+        if invalid:
+            line["invalid"] = {str(place): text for place, text in invalid.items()}
+        self.book.enter(chunk, state, len(invalid), self._append(line))
+
+    def _append(self, line: Mapping[str, Any]) -> int:
+        """Where the line begins, now that it is on the disk."""
+        place = 0
+        try:
+            place = self._raw.seek(0, os.SEEK_END)
+            left = memoryview(json.dumps(line).encode() + b"\n")
+            while left:
+                left = left[self._raw.write(left) :]
+            os.fsync(self._raw.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._raw.truncate(place)  # half a line must not become a part of the next
+            raise JournalError(
+                f"the journal {self.path} cannot be written ({error.strerror}): nothing is sent"
+            ) from None
+        return place
+
+    def _load(self) -> Header | None:
+        first = self._reader.readline()
+        if not first.endswith(b"\n") and (first.startswith(_START) or _START.startswith(first)):
+            self._raw.truncate(0)  # a crash before the first line was whole: nothing was sent
+            return None
+        try:
+            header = _header(first)
+        except (ValueError, KeyError, TypeError):
+            raise ConfigurationError(
+                f"{self.path} is no journal of this program: name another one with --journal"
+            ) from None
+        self._book = ChunkBook(header.records)
+        place, number = len(first), 1
+        while line := self._reader.readline():
+            number += 1
+            if not line.endswith(b"\n"):
+                self._raw.truncate(place)  # a crash while it was written: what it announces did not happen
+                break
+            try:
+                entry = json.loads(line)
+                invalid = {int(key) for key in entry.get("invalid", {})}
+                self._book.enter(entry["chunk"], chunk_state(entry["state"]), len(invalid), place)
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise ConfigurationError(
+                    f"line {number} of the journal {self.path} is damaged: it cannot be told what was sent. "
+                    "Look into it before you push the input with another --journal"
+                ) from None
+            place += len(line)
+        return header
+
+
+@contextlib.contextmanager
+def open_journal(path: Path) -> Generator[Journal]:
+    """The journal at `path`, which is made if there is none. Nobody else can have it meanwhile.
+
+    Raises:
+        ConfigurationError: another run has it, it is no journal, or it cannot be opened.
+    """
+    lock = FileLock(f"{path}.lock", mode=0o600, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigurationError(f"another run has the journal {path}: wait until it has ended") from None
+    except OSError as error:
+        raise _unusable(path, error) from None
+    try:
+        with _opened(path) as raw, path.open("rb") as reader:
+            journal = Journal(raw, reader, path)
+            try:
+                yield journal
+            finally:
+                if journal.header is None:
+                    path.unlink(missing_ok=True)  # nothing came of it
+    finally:
+        lock.release()
+
+
+def _opened(path: Path) -> FileIO:
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        return FileIO(os.open(path, flags, 0o600), "r+b")
+    except OSError as error:
+        raise _unusable(path, error) from None
+
+
+def _header(line: bytes) -> Header:
+    fields = cast(dict[str, Any], json.loads(line))
+    records = fields["records"]
+    if fields["journal"] != _NAME or fields["version"] != _VERSION or type(records) is not int or records < 0:
+        raise ValueError("another kind of file")
+    fingerprint = Fingerprint(fields["input"]["size"], fields["input"]["sha256"])
+    return Header(fingerprint, dict(fields["options"]), records)
+
+
+def _unusable(path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"the journal {path} cannot be used ({error.strerror}): name a place that you can write to with --journal"
+    )
+
+
+def _flush_directory(directory: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

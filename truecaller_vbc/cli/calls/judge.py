@@ -1,0 +1,58 @@
+"""A row as a valid record, or what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...api.record import CallRecord
+from ...errors import InvalidRecordError, Problem
+from ..text import plain
+from .rows import Row
+
+
+class Judge:
+    """Knows what to put in the place of a missing label.
+
+    Args:
+        label_id: for records that have none.
+        no_label: they have none on purpose.
+    """
+
+    def __init__(self, *, label_id: str | None = None, no_label: bool = False) -> None:
+        self._fills = no_label or label_id is not None
+        self._label_id = label_id
+
+    def record(self, row: Row) -> CallRecord | str:
+        """The record, or everything that is wrong with it in one line. The time of its window is not looked at."""
+        if row.fault:
+            return row.fault
+        fields = row.fields
+        if self._fills:
+            given = fields.get("label_id", "")
+            if isinstance(given, str) and not given.strip():
+                fields = {**fields, "label_id": self._label_id}
+        try:
+            return CallRecord.from_mapping(fields)
+        except InvalidRecordError as error:
+            return faults(error.problems)
+        except RecursionError:
+            return "is nested too deeply"
+
+    def fault(self, row: Row, now: float) -> str:
+        """What is wrong with it at `now` (seconds since 1970), or nothing."""
+        record = self.record(row)
+        if isinstance(record, str):
+            return record
+        late = record.late(now)
+        return "" if late is None else faults([late])
+
+
+def faults(problems: Sequence[Problem]) -> str:
+    """Problems of one record in one line."""
+    return plain("; ".join(f"{it.field}: {it.text}" if it.field else it.text for it in problems))
+
+
+def receiver(row: Row) -> str:
+    """Whom the row names, for a person who looks for it."""
+    number = row.fields.get("receiver_number")
+    return plain(number, 40) if isinstance(number, str) else ""

@@ -1,0 +1,228 @@
+"""``truecaller-vbc calls push``: check a file, send it, and be able to go on after whatever ends that."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import attrs
+import typer
+
+from ...api.policy import APIPolicy
+from ...errors import ConfigurationError, VBCError
+from ...session import VBCSession
+from ..connection import Connection
+from ..exits import leave
+from ..failures import ANY_FAILURE, INTERRUPTED, exit_code, quiet, said
+from .book import Totals
+from .check import Checked, check
+from .interruption import Interruption
+from .journal import Header, Journal, open_journal
+from .judge import Judge
+from .progress import Bar
+from .pusher import Pusher
+from .report import Report
+from .results import results_of_check, results_of_push, write_results
+from .source import Format, Source, keep, open_source, spooled
+
+_STDIN: Final = "-"
+_STDIN_NAME: Final = "calls-push"
+
+
+@attrs.frozen(kw_only=True)
+class PushOptions:
+    """What was asked for; see the help of the command.
+
+    Raises:
+        ConfigurationError: the options contradict each other.
+    """
+
+    file: str
+    connection: Connection
+    version: Literal["v3", "v2"] = "v3"
+    label_id: str | None = None
+    no_label: bool = False
+    skip_invalid: bool = False
+    check: bool = False
+    format: Format | None = None
+    given_results: Path | None = None
+    given_journal: Path | None = None
+    as_json: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if self.no_label and self.label_id is not None:
+            raise ConfigurationError("--label-id and --no-label contradict each other: give one of them")
+        paths = [path.absolute() for path in (Path(self.file), self.journal, self.results, self.spool)]
+        if len(set(paths)) < len(paths):
+            raise ConfigurationError("FILE, --journal and --results must be different files")
+
+    @property
+    def from_stdin(self) -> bool:
+        """Whether the input comes on standard input."""
+        return self.file == _STDIN
+
+    @property
+    def journal(self) -> Path:
+        """Where the journal is."""
+        return self.given_journal or Path(f"{self._name}.journal")
+
+    @property
+    def results(self) -> Path:
+        """Where the results go."""
+        return self.given_results or Path(f"{self._name}.results.csv")
+
+    @property
+    def spool(self) -> Path:
+        """Where standard input is kept as long as it may be needed again."""
+        return Path(f"{self.journal}.input")
+
+    @property
+    def _name(self) -> str:
+        return _STDIN_NAME if self.from_stdin else self.file
+
+
+def push(options: PushOptions, *, api_policy: APIPolicy | None = None) -> int:
+    """Do it, and say how it ended.
+
+    Args:
+        options: what was asked for.
+        api_policy: another pace, for tests and benchmarks.
+
+    Returns:
+        the exit code.
+    """
+    quiet()
+    interruption = Interruption()
+    try:
+        with interruption.watched():
+            report = _Push(options, interruption).run(api_policy)
+            report.print(as_json=options.as_json)
+            return report.exit_code
+    except KeyboardInterrupt:
+        typer.echo("interrupted: run the same command again", err=True)
+        return INTERRUPTED
+    except VBCError as error:
+        leave(VBCError(said(error)), exit_code(error))
+
+
+class _Push:
+    def __init__(self, options: PushOptions, interruption: Interruption) -> None:
+        self._options = options
+        self._interruption = interruption
+        self._judge = Judge(label_id=options.label_id, no_label=options.no_label)
+
+    def run(self, api_policy: APIPolicy | None) -> Report:
+        options = self._options
+        if options.check:
+            with self._source() as source:
+                return self._only_check(source)
+        # Before the input is read: a setting that is missing is told at once.
+        session = options.connection.session(api_policy=api_policy)
+        with open_journal(options.journal) as journal, self._source() as source:
+            return self._begin_or_resume(source, journal, session)
+
+    def _source(self) -> contextlib.AbstractContextManager[Source]:
+        options = self._options
+        if options.from_stdin:
+            return spooled(options.spool, options.format)
+        return open_source(Path(options.file), options.format)
+
+    def _only_check(self, source: Source) -> Report:
+        now = time.time()
+        checked = self._checked(source, now)
+        return self._refused(source, checked, now) if _is_bad(checked) else _good(checked)
+
+    def _checked(self, source: Source, now: float) -> Checked:
+        with Bar("checking", None) as bar:
+            return check(source, self._judge, now, bar)
+
+    def _refused(self, source: Source, checked: Checked, now: float) -> Report:
+        """Nothing is sent; each record with what is wrong with it goes into the results."""
+        write_results(self._options.results, results_of_check(source, self._judge, now))
+        totals = Totals(unsent=checked.records - checked.invalid, invalid=checked.invalid + checked.unreadable)
+        records = checked.records + checked.unreadable
+        results = self._options.results
+        return Report(records=records, totals=totals, problems=checked.problems, refusal=True, results=results)
+
+    def _begin_or_resume(self, source: Source, journal: Journal, session: VBCSession) -> Report:
+        fingerprint = source.fingerprint()
+        chosen = self._chosen(session)
+        problems: tuple[Any, ...] = ()
+        if journal.header is None:
+            now = time.time()
+            checked = self._checked(source, now)
+            if checked.unreadable or (checked.invalid and not self._options.skip_invalid):
+                return self._refused(source, checked, now)
+            source.must_be_unchanged()
+            problems = checked.problems
+            journal.begin(Header(fingerprint, chosen, checked.records))
+        else:
+            _must_match(journal.header, Header(fingerprint, chosen, journal.header.records), journal.path)
+        if self._options.from_stdin:
+            keep(source, self._options.spool)
+        reason = self._send(source, journal, session) if journal.book.any_to_do else None
+        write_results(self._options.results, results_of_push(source, self._judge, journal))
+        report = Report(
+            records=journal.book.records,
+            totals=journal.book.totals(),
+            problems=problems,
+            reason=reason,
+            interrupted=self._interruption.asked.is_set(),
+            results=self._options.results,
+            journal=self._options.journal,
+            input=self._options.spool if self._options.from_stdin else None,
+        )
+        if self._options.from_stdin and not report.resumable:
+            source.path.unlink()  # it has personal data in it
+        return report
+
+    def _chosen(self, session: VBCSession) -> dict[str, Any]:
+        """What decides what is sent, and where to."""
+        options = self._options
+        return {
+            "account": session.client_account_id,
+            "base_url": str(session.base_url),
+            "api_version": options.version,
+            "label_id": options.label_id,
+            "no_label": options.no_label,
+            "skip_invalid": options.skip_invalid,
+        }
+
+    def _send(self, source: Source, journal: Journal, session: VBCSession) -> Exception | None:
+        with Bar("pushing", journal.book.records) as bar:
+            bar.show(journal.book.totals())
+            pusher = Pusher(source, self._judge, journal, self._interruption, bar)
+            return asyncio.run(self._run(pusher, session, bar))
+
+    async def _run(self, pusher: Pusher, session: VBCSession, bar: Bar) -> Exception | None:
+        with self._interruption.on(asyncio.get_running_loop(), bar.stop):
+            try:
+                async with session:
+                    return await pusher.push(session.calls, self._options.version)
+            except ANY_FAILURE as error:
+                return error
+
+
+def _is_bad(checked: Checked) -> bool:
+    return checked.unreadable or checked.invalid > 0
+
+
+def _good(checked: Checked) -> Report:
+    return Report(records=checked.records, totals=Totals(unsent=checked.records))
+
+
+def _must_match(before: Header, now: Header, path: Path) -> None:
+    if before.fingerprint != now.fingerprint:
+        raise ConfigurationError(
+            f"the journal {path} is of another input, or FILE was changed since: give the input as it was, "
+            "or name another journal with --journal"
+        )
+    differing = [name for name, value in now.options.items() if before.options.get(name) != value]
+    if differing:
+        raise ConfigurationError(
+            f"the journal {path} was begun with another {', '.join(differing)}: give the same, "
+            "or name another journal with --journal"
+        )

@@ -1,0 +1,168 @@
+"""Sending what the journal says is to be sent, and writing down what comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Mapping
+from itertools import islice
+from typing import Any, Final
+
+import attrs
+
+from ...api.calls import MOST_RECORDS, Calls, Version
+from ...api.chunks import Chunk, ChunkResult
+from ...api.record import CallRecord
+from ...errors import BadRequestError, NotDeliveredError, VBCError
+from ..failures import ANY_FAILURE, said
+from .book import ChunkState
+from .interruption import Interruption
+from .journal import Journal, JournalError
+from .judge import Judge, faults
+from .progress import Bar
+from .source import InputChangedError, Source
+
+# The answer to an attempt comes within its timeout, or it is lost.
+_LAST_ANSWERS: Final = 35.0
+_AT_ONCE: Final = 4
+
+
+class _StoppedError(VBCError):
+    """Asked to stop before this chunk left."""
+
+
+@attrs.frozen
+class _Fed:
+    """A chunk of the input on its way through `Calls.push_all`, which counts only what it is given."""
+
+    chunk: int
+    faults: dict[int, str]
+
+
+class Pusher:
+    """Pushes once.
+
+    Args:
+        source: the input.
+        judge: makes records of its rows.
+        journal: of this input, begun.
+        interruption: what is asked for from outside.
+        bar: shows how far it is.
+    """
+
+    def __init__(self, source: Source, judge: Judge, journal: Journal, interruption: Interruption, bar: Bar) -> None:
+        self._source = source
+        self._judge = judge
+        self._journal = journal
+        self._asked = interruption.asked
+        self._bar = bar
+        self._fed: dict[int, _Fed] = {}
+        self._begun = 0
+        self._announced: set[int] = set()
+        self._deadline: float | None = None
+        self._broken: JournalError | None = None
+
+    async def push(self, calls: Calls, version: Version) -> Exception | None:
+        """Send what is to be sent; gives what stopped it, if anything but a request to stop did."""
+        results = calls.push_all(self._records(), version=version, in_flight=_AT_ONCE, on_send=self._announce)
+        asked = asyncio.create_task(self._asked.wait())
+        try:
+            while (result := await self._next(results, asked)) is not None:
+                self._take(result)
+        except _StoppedError:
+            return self._broken
+        except (*ANY_FAILURE, OSError) as error:
+            return self._broken or error
+        finally:
+            asked.cancel()
+            await results.aclose()
+        return self._broken
+
+    async def _next(self, results: AsyncGenerator[ChunkResult], asked: asyncio.Task[Any]) -> ChunkResult | None:
+        """The next result. Once it was asked to stop, only those are waited for that have left, and not for ever."""
+        step = asyncio.create_task(_step(results))
+        try:
+            await asyncio.wait({step, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if not step.done() and self._announced:
+                await asyncio.wait({step}, timeout=self._patience())
+            return step.result() if step.done() else None
+        finally:
+            if not step.done():
+                step.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await step
+
+    def _patience(self) -> float:
+        """Seconds to wait for what has left."""
+        now = asyncio.get_running_loop().time()
+        if self._deadline is None:
+            self._deadline = now + _LAST_ANSWERS
+            waiting = len(self._announced)
+            self._bar.say(f"stopping: waiting for the answers to {waiting} batches; once more to leave at once")
+        return max(self._deadline - now, 0.0)
+
+    async def _records(self) -> AsyncGenerator[CallRecord | Mapping[str, Any]]:
+        """The records of the chunks that are to be sent. An invalid one is an empty mapping, which is invalid, too."""
+        book = self._journal.book
+        rows = self._source.rows()
+        for chunk in range(book.chunks):
+            piece = list(islice(rows, MOST_RECORDS))
+            if not book.to_do(chunk):
+                await asyncio.sleep(0)
+                continue
+            self._source.must_be_unchanged()
+            if len(piece) != book.size(chunk):
+                raise InputChangedError("the input has not as many records as it had: nothing more is sent from it")
+            if self._asked.is_set():
+                return
+            fed = _Fed(chunk, {})
+            self._fed[self._begun] = fed
+            self._begun += 1
+            for place, row in enumerate(piece):
+                record = self._judge.record(row)
+                if isinstance(record, str):
+                    fed.faults[place] = record
+                    yield {}
+                else:
+                    yield record
+
+    def _announce(self, chunk: Chunk) -> None:
+        if self._asked.is_set():
+            raise _StoppedError("asked to stop")
+        fed = self._fed[chunk.first // MOST_RECORDS]
+        self._journal.sending(fed.chunk, _invalid(chunk, fed))
+        self._announced.add(fed.chunk)
+
+    def _take(self, result: ChunkResult) -> None:
+        fed = self._fed.pop(result.chunk.first // MOST_RECORDS)
+        self._announced.discard(fed.chunk)
+        if not isinstance(result.error, _StoppedError):
+            batch_id = result.batch.batch_id if result.batch is not None else ""
+            error = said(result.error) if result.error is not None else ""
+            try:
+                self._journal.outcome(
+                    fed.chunk, _state(result), _invalid(result.chunk, fed), batch_id=batch_id, error=error
+                )
+            except JournalError as failure:
+                # Those that have left are still waited for: each outcome that can be written down is one less to doubt.
+                self._broken = failure
+        self._bar.show(self._journal.book.totals())
+
+
+async def _step(results: AsyncGenerator[ChunkResult]) -> ChunkResult | None:
+    return await anext(results, None)
+
+
+def _invalid(chunk: Chunk, fed: _Fed) -> dict[int, str]:
+    late = {
+        place: faults([it]) for it in chunk.invalid if (place := (it.position or 0) - chunk.first) not in fed.faults
+    }
+    return {**fed.faults, **late}
+
+
+def _state(result: ChunkResult) -> ChunkState:
+    """As the result says; but what was refused for no fault of its records may be sent again another time."""
+    outcome = result.outcome
+    if outcome == "refused" and not isinstance(result.error, BadRequestError | NotDeliveredError):
+        return "unsent"
+    return outcome

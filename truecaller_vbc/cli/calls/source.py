@@ -1,0 +1,156 @@
+"""The input: one open file that is read several times, and must not change meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Generator, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO, Final, TextIO
+
+import attrs
+
+from ...errors import ConfigurationError, VBCError
+from .csv_rows import csv_rows
+from .jsonl_rows import jsonl_rows
+from .rows import Row
+
+_SUFFIXES: Final = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_SNIFFED: Final = 4096
+_BLOCK: Final = 1024 * 1024
+
+
+class Format(StrEnum):
+    """How records are written."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
+class InputChangedError(VBCError):
+    """The input is not what it was when it was checked."""
+
+
+@attrs.frozen
+class Fingerprint:
+    """By which an input is known again.
+
+    Args:
+        size: in bytes.
+        sha256: of its bytes, in hex.
+    """
+
+    size: int
+    sha256: str
+
+
+class Source:
+    """An input file. Each pass of `rows` begins at its start; there may be one pass at a time.
+
+    Args:
+        file: open, at any place.
+        path: its name, for messages.
+        given: its format; None for what its name or its first character says.
+    """
+
+    def __init__(self, file: BinaryIO, path: Path, given: Format | None = None) -> None:
+        self.path = path
+        self._file = file
+        self._stamp = self._current()
+        self.format = given or self._guessed()
+
+    def fingerprint(self) -> Fingerprint:
+        """Read all of it once."""
+        self._file.seek(0)
+        digest = hashlib.sha256()
+        size = 0
+        while block := self._file.read(_BLOCK):
+            digest.update(block)
+            size += len(block)
+        return Fingerprint(size, digest.hexdigest())
+
+    def rows(self) -> Iterator[Row]:
+        """All records.
+
+        Raises:
+            UnreadableInputError: as far as that; what came before has been yielded.
+        """
+        self._file.seek(0)
+        return csv_rows(self._file) if self.format is Format.CSV else jsonl_rows(self._file)
+
+    def must_be_unchanged(self) -> None:
+        """Look whether somebody has written to it.
+
+        Raises:
+            InputChangedError: somebody has.
+        """
+        if self._current() != self._stamp:
+            raise InputChangedError(f"{self.path} was changed while it was being read: nothing more is sent from it")
+
+    def _current(self) -> tuple[int, int]:
+        status = os.fstat(self._file.fileno())
+        return status.st_size, status.st_mtime_ns
+
+    def _guessed(self) -> Format:
+        if known := _SUFFIXES.get(self.path.suffix.lower()):
+            return Format(known)
+        self._file.seek(0)
+        start = self._file.read(_SNIFFED).removeprefix(b"\xef\xbb\xbf").lstrip()
+        return Format.JSONL if start.startswith(b"{") else Format.CSV
+
+
+@contextlib.contextmanager
+def open_source(path: Path, given: Format | None = None) -> Generator[Source]:
+    """The source in a file.
+
+    Raises:
+        ConfigurationError: it cannot be opened, or is no file.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read ({error.strerror})") from None
+    with file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ConfigurationError(f"{path} is no regular file: give - and pipe it in")
+        yield Source(file, path, given)
+
+
+@contextlib.contextmanager
+def spooled(kept: Path, given: Format | None = None, stdin: TextIO | None = None) -> Generator[Source]:
+    """The source that comes on standard input, as a private file, so that it can be checked, and sent again.
+
+    Args:
+        kept: the file's name once `keep` was called; until then it has another, and is removed in the end.
+        given: the format.
+        stdin: in place of the process's own.
+
+    Raises:
+        ConfigurationError: the file cannot be written.
+    """
+    name: str | None = None
+    try:
+        try:
+            descriptor, name = tempfile.mkstemp(prefix=f".{kept.name}.", dir=kept.parent)
+            with os.fdopen(descriptor, "w+b") as file:
+                shutil.copyfileobj((stdin or sys.stdin).buffer, file, _BLOCK)
+                file.flush()
+                os.fsync(file.fileno())
+                yield Source(file, Path(name), given)
+        except OSError as error:
+            raise ConfigurationError(f"standard input cannot be kept beside the journal ({error.strerror})") from None
+    finally:
+        if name is not None:
+            Path(name).unlink(missing_ok=True)
+
+
+def keep(source: Source, kept: Path) -> None:
+    """Give a spooled source its lasting name."""
+    source.path.replace(kept)
+    source.path = kept
