@@ -104,7 +104,7 @@ class CallRecord:
                 values[name] = value
         values["starts_at"] = _time(values["starts_at"])
         values["ends_at"] = _time(values["ends_at"])
-        if unknown or row.get("label_id", "") == "":
+        if unknown or _lacks_label(values, row):
             return cls._refuse(values, unknown, row)
         return cls(**values)
 
@@ -117,7 +117,7 @@ class CallRecord:
         except InvalidRecordError as error:
             problems += error.problems
         extra = [(str(name)[:40], f"is no field; there are {', '.join(_NOTHING)}") for name in unknown]
-        if row.get("label_id", "") == "":
+        if _lacks_label(values, row):
             extra.append(("label_id", "is missing: give the dynamic label's ID, or null on purpose"))
         receiver = str(values["receiver_number"])[:40]
         raise InvalidRecordError([*problems, *(Problem(field, text, None, receiver) for field, text in extra)])
@@ -160,6 +160,11 @@ class CallRecord:
         elif ends_at - starts_at > _DAY:
             found.append(("ends_at", "must be at most 24 hours after starts_at"))
         return found + _look_at_texts(self.label_id, self.dynamic_label_name, self.dynamic_call_reason)
+
+
+def _lacks_label(values: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    """Whether there is none, and not by a null on purpose; white space is none."""
+    return values["label_id"] is None and row.get("label_id", "") is not None
 
 
 def _look_at_texts(label_id: object, name: object, reason: object) -> list[tuple[str, str]]:
