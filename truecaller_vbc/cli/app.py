@@ -13,6 +13,8 @@ from .calls.commands import app as calls
 from .demo.options import DemoOptions
 from .demo.run import run_demo
 from .exits import leave, run
+from .labels import app as labels
+from .numbers import app as numbers
 from .sandbox import serve_sandbox
 from .store_option import without_secret
 from .token import show_token
@@ -25,6 +27,8 @@ app = typer.Typer(
     help="One token, many callers, ten mints: Truecaller's Verified Business Caller ID API.",
 )
 app.add_typer(calls, name="calls")
+app.add_typer(numbers, name="numbers")
+app.add_typer(labels, name="labels")
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001

@@ -1,0 +1,64 @@
+"""The command line as a process of its own, with a sandbox as the API."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from pathlib import Path
+from typing import NamedTuple
+
+from truecaller_vbc.sandbox import Sandbox
+
+PATIENCE = 60.0
+
+
+class Ended(NamedTuple):
+    """How it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def environment(sandbox: Sandbox | None) -> dict[str, str]:
+    """What a process needs to find the sandbox; without one, no credentials at all."""
+    variables = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    if sandbox is not None:
+        variables |= {
+            "TRUECALLER_VBC_CLIENT_ACCOUNT_ID": sandbox.credentials.client_account_id,
+            "TRUECALLER_VBC_KEY_ID": sandbox.credentials.key_id,
+            "TRUECALLER_VBC_API_KEY": str(sandbox.credentials.api_key),
+            "TRUECALLER_VBC_BASE_URL": sandbox.base_url,
+        }
+    return variables
+
+
+async def start(sandbox: Sandbox | None, *arguments: str | Path, cwd: Path | None = None) -> Process:
+    """Begin a command."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "truecaller_vbc", *map(str, arguments)),
+        env=environment(sandbox),
+        cwd=cwd,
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+
+
+async def end(process: Process, stdin: bytes = b"") -> Ended:
+    """Wait for its end, and never for ever."""
+    try:
+        out, err = await asyncio.wait_for(process.communicate(stdin), PATIENCE)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode is not None
+    assert b"Traceback" not in err, err.decode()
+    return Ended(process.returncode, out.decode(), err.decode())
+
+
+async def run(sandbox: Sandbox | None, *arguments: str | Path, stdin: bytes = b"", cwd: Path | None = None) -> Ended:
+    """Run a command to its end."""
+    return await end(await start(sandbox, *arguments, cwd=cwd), stdin)

@@ -1,0 +1,62 @@
+"""Files of records, and what became of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections import Counter
+from pathlib import Path
+
+LABEL = "c6d86658-008d-4c08-98fb-2bf2649d59a5"
+CALLER = "+911234567890"
+HEADER = "caller_number,receiver_number,starts_at,ends_at,label_id"
+HOUR = 60 * 60 * 1000
+
+
+def number(position: int) -> str:
+    """A receiver that the sandbox reaches."""
+    return f"+9198{position:07d}9"
+
+
+def line(position: int, *, label: str = LABEL, ends_in: int = HOUR) -> str:
+    """A line of CSV."""
+    now = int(time.time() * 1000)
+    return f"{CALLER},{number(position)},{now - HOUR},{now + ends_in},{label}"
+
+
+def write_csv(path: Path, lines: list[str] | int) -> Path:
+    """A file of these lines, or of so many valid ones, below the header."""
+    lines = [line(position) for position in range(lines)] if isinstance(lines, int) else lines
+    path.write_text("\n".join([HEADER, *lines, ""]))
+    return path
+
+
+def write_jsonl(path: Path, records: int) -> Path:
+    """The same as JSON lines."""
+    names = HEADER.split(",")
+    rows = [dict(zip(names, line(position).split(","), strict=True)) for position in range(records)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def read_results(path: Path) -> list[dict[str, str]]:
+    """The rows of a results file in CSV."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def outcomes(path: Path) -> Counter[str]:
+    """How many records came to what."""
+    return Counter(row["outcome"] for row in read_results(path))
+
+
+def accepted_once(results: list[dict[str, str]], accepted: Counter[int]) -> None:
+    """Nothing is doubled, and what is called acknowledged or unsent is so."""
+    assert not [receiver for receiver, times in accepted.items() if times > 1]
+    for row in results:
+        times = accepted[int(row["receiver_number"])]
+        if row["outcome"] == "acknowledged":
+            assert times == 1, row
+        elif row["outcome"] in ("unsent", "invalid", "refused"):
+            assert times == 0, row
