@@ -55,6 +55,9 @@ def accepted_once(results: list[dict[str, str]], accepted: Counter[int]) -> None
     """Nothing is doubled, and what is called acknowledged or unsent is so."""
     assert not [receiver for receiver, times in accepted.items() if times > 1]
     for row in results:
+        if not row["receiver_number"].removeprefix("+").isdecimal():
+            assert row["outcome"] == "invalid", row
+            continue
         times = accepted[int(row["receiver_number"])]
         if row["outcome"] == "acknowledged":
             assert times == 1, row

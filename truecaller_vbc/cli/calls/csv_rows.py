@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import BinaryIO, Final, TextIO
 
 import attrs
@@ -21,7 +22,7 @@ _NOT_TEXT: Final = re.compile(r"[\x00\ud800-\udfff]")
 _RECOVERABLE: Final = "expected after"
 
 
-def csv_rows(file: BinaryIO) -> Iterator[Row]:
+def csv_rows(file: BinaryIO) -> Generator[Row]:
     """The records below the header; empty lines are none.
 
     Raises:
@@ -56,7 +57,8 @@ def csv_rows(file: BinaryIO) -> Iterator[Row]:
         if header is None:
             raise UnreadableInputError(1, f"a header is needed, with the columns {', '.join(_NEEDED)}")
     finally:
-        text.detach()
+        with contextlib.suppress(ValueError):  # the file was closed before this was
+            text.detach()
 
 
 class _EndlessRecordError(Exception):

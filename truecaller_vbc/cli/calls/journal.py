@@ -198,6 +198,8 @@ def open_journal(path: Path) -> Generator[Journal]:
     Raises:
         ConfigurationError: another run has it, it is no journal, or it cannot be opened.
     """
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"there is no directory for the journal {path}: name another place with --journal")
     lock = FileLock(f"{path}.lock", mode=0o600, thread_local=False)
     try:
         lock.acquire(timeout=0)

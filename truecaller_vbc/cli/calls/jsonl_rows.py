@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, BinaryIO, Final, cast
 
 from ..text import plain
@@ -12,7 +12,7 @@ from .rows import MOST_CHARACTERS, Row
 _BOM: Final = b"\xef\xbb\xbf"
 
 
-def jsonl_rows(file: BinaryIO) -> Iterator[Row]:
+def jsonl_rows(file: BinaryIO) -> Generator[Row]:
     """The objects; blank lines are none."""
     number = 0
     while line := file.readline(MOST_CHARACTERS + 1):

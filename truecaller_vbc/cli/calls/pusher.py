@@ -104,27 +104,27 @@ class Pusher:
     async def _records(self) -> AsyncGenerator[CallRecord | Mapping[str, Any]]:
         """The records of the chunks that are to be sent. An invalid one is an empty mapping, which is invalid, too."""
         book = self._journal.book
-        rows = self._source.rows()
-        for chunk in range(book.chunks):
-            piece = list(islice(rows, MOST_RECORDS))
-            if not book.to_do(chunk):
-                await asyncio.sleep(0)
-                continue
-            self._source.must_be_unchanged()
-            if len(piece) != book.size(chunk):
-                raise InputChangedError("the input has not as many records as it had: nothing more is sent from it")
-            if self._asked.is_set():
-                return
-            fed = _Fed(chunk, {})
-            self._fed[self._begun] = fed
-            self._begun += 1
-            for place, row in enumerate(piece):
-                record = self._judge.record(row)
-                if isinstance(record, str):
-                    fed.faults[place] = record
-                    yield {}
-                else:
-                    yield record
+        with contextlib.closing(self._source.rows()) as rows:
+            for chunk in range(book.chunks):
+                piece = list(islice(rows, MOST_RECORDS))
+                if not book.to_do(chunk):
+                    await asyncio.sleep(0)
+                    continue
+                self._source.must_be_unchanged()
+                if len(piece) != book.size(chunk):
+                    raise InputChangedError("the input has not as many records as it had: nothing more is sent from it")
+                if self._asked.is_set():
+                    return
+                fed = _Fed(chunk, {})
+                self._fed[self._begun] = fed
+                self._begun += 1
+                for place, row in enumerate(piece):
+                    record = self._judge.record(row)
+                    if isinstance(record, str):
+                        fed.faults[place] = record
+                        yield {}
+                    else:
+                        yield record
 
     def _announce(self, chunk: Chunk) -> None:
         if self._asked.is_set():

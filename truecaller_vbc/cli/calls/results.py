@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TextIO
 
@@ -39,7 +40,7 @@ def results_of_push(source: Source, judge: Judge, journal: Journal) -> Iterator[
     book = journal.book
     state: ChunkState = "open"
     entry = Entry()
-    for position, row in enumerate(source.rows()):
+    for position, row in enumerate(islice(source.rows(), book.records)):
         chunk, place = divmod(position, MOST_RECORDS)
         if place == 0:
             state, entry = book.state(chunk), journal.entry(chunk)

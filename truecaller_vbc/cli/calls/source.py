@@ -9,7 +9,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, Final, TextIO
@@ -75,7 +75,7 @@ class Source:
             size += len(block)
         return Fingerprint(size, digest.hexdigest())
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Generator[Row]:
         """All records.
 
         Raises:

@@ -1,0 +1,129 @@
+"""The journal by itself: what a crash leaves behind, and who may have it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from truecaller_vbc.cli.calls.book import ChunkBook, Totals
+from truecaller_vbc.cli.calls.journal import Entry, Header, open_journal
+from truecaller_vbc.cli.calls.source import Fingerprint
+from truecaller_vbc.errors import ConfigurationError
+
+HEADER = Header(fingerprint=Fingerprint(1, "x"), options={"a": None}, records=1200)
+
+
+def _begun(path: Path) -> bytes:
+    with open_journal(path) as journal:
+        journal.begin(HEADER)
+        journal.sending(0, {})
+        journal.outcome(0, "acknowledged", {}, batch_id="b")
+        journal.sending(1, {2: "late"})
+        journal.outcome(2, "unsent", {}, error="no token")
+    return path.read_bytes()
+
+
+def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """The header, each chunk's state, its last line; private from the start."""
+    path = tmp_path / "a.journal"
+    _begun(path)
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with open_journal(path) as journal:
+        assert journal.header == HEADER
+        assert [journal.book.state(chunk) for chunk in range(3)] == ["acknowledged", "sending", "unsent"]
+        assert [journal.book.to_do(chunk) for chunk in range(3)] == [False, False, True]
+        assert journal.book.totals() == Totals(acknowledged=500, unknown=499, invalid=1, unsent=200)
+        assert journal.entry(0) == Entry(batch_id="b")
+        assert journal.entry(1) == Entry(invalid={2: "late"})
+        assert journal.entry(2) == Entry(error="no token")
+
+
+def test_crash_at_any_byte(tmp_path: Path) -> None:
+    """Whatever is left of it is a journal, and says of no chunk that it may be sent which was announced."""
+    path = tmp_path / "a.journal"
+    whole = _begun(path)
+    ends = [place + 1 for place, byte in enumerate(whole) if byte == ord("\n")]
+
+    for length in range(len(whole) + 1):
+        path.write_bytes(whole[:length])
+        with open_journal(path) as journal:
+            if length < ends[0]:
+                assert journal.header is None
+                continue
+            assert journal.book.to_do(0) == (length < ends[1])
+            assert journal.book.to_do(1) == (length < ends[3])
+            assert (journal.book.state(0) == "acknowledged") == (length >= ends[2])
+            journal.sending(2, {})
+        with open_journal(path) as journal:
+            assert journal.book.state(2) == "sending"
+
+
+def test_nothing_came_of_it(tmp_path: Path) -> None:
+    """No empty file is left."""
+    path = tmp_path / "a.journal"
+    with open_journal(path) as journal:
+        assert journal.header is None
+
+    assert not path.exists()
+
+
+def test_one_run_at_a_time(tmp_path: Path) -> None:
+    """The second is refused, and comes in when the first has ended."""
+    path = tmp_path / "a.journal"
+    with open_journal(path), pytest.raises(ConfigurationError, match="another run"), open_journal(path):
+        pass
+    with open_journal(path):
+        pass
+
+
+@pytest.mark.parametrize(
+    "text", ["a,b\n", "{}\n", "[]\n", "no newline", '{"journal": "other", "version": 1}\n', "\0\0\0"]
+)
+def test_another_kind_of_file(tmp_path: Path, text: str) -> None:
+    """It is refused, and left as it is."""
+    path = tmp_path / "data.csv"
+    path.write_text(text)
+
+    with pytest.raises(ConfigurationError, match="no journal"), open_journal(path):
+        pass
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("", "{}", "[]", "nonsense", '{"chunk": 3, "state": "sending"}', '{"chunk": 0, "state": "odd"}'),
+        '{"chunk": -1, "state": "sending"}',
+        '{"chunk": "0", "state": "sending"}',
+        '{"chunk": 0, "state": "sending", "invalid": {"x": ""}}',
+    ],
+)
+def test_damaged_in_the_middle(tmp_path: Path, line: str) -> None:
+    """Nothing is guessed: the line is named."""
+    path = tmp_path / "a.journal"
+    whole = _begun(path)
+    path.write_bytes(whole + line.encode() + b"\n")
+
+    with pytest.raises(ConfigurationError, match=r"line 6 of the journal .* is damaged"), open_journal(path):
+        pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are POSIX")
+def test_place_that_cannot_be_written(tmp_path: Path) -> None:
+    """The error says what to do."""
+    with pytest.raises(ConfigurationError, match="--journal"), open_journal(tmp_path / "none" / "a.journal"):
+        pass
+    with pytest.raises(ConfigurationError, match="--journal"), open_journal(tmp_path):
+        pass
+
+
+def test_a_chunk_is_a_few_bytes() -> None:
+    """A hundred million records are 200,000 chunks."""
+    book = ChunkBook(100_000_000)
+
+    assert book.chunks == 200_000
+    assert sum(part.__sizeof__() for part in (book._states, book._invalid, book._places)) < 3_000_000

@@ -1,0 +1,240 @@
+"""What the journal and the results say of everything that can become of a chunk; in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import attrs
+import pytest
+from record_files import HOUR, accepted_once, line, outcomes, read_results, write_csv
+
+from truecaller_vbc import APIPolicy, VBCSession
+from truecaller_vbc.cli.calls.book import Totals
+from truecaller_vbc.cli.calls.interruption import Interruption
+from truecaller_vbc.cli.calls.journal import Header, Journal, JournalError, open_journal
+from truecaller_vbc.cli.calls.judge import Judge
+from truecaller_vbc.cli.calls.progress import Bar
+from truecaller_vbc.cli.calls.pusher import Pusher
+from truecaller_vbc.cli.calls.results import results_of_push, write_results
+from truecaller_vbc.cli.calls.source import open_source
+from truecaller_vbc.errors import ConfigurationError, ForbiddenError, TokenError, UnknownOutcomeError
+from truecaller_vbc.sandbox import Sandbox
+
+QUICK = APIPolicy(attempts=1)
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox() as sandbox:
+        yield sandbox
+
+
+class Run:
+    """One run with a journal, as the command does it."""
+
+    def __init__(self, sandbox: Sandbox, path: Path, records: int) -> None:
+        self.sandbox = sandbox
+        self.path = path
+        self.records = records
+        self.journal_path = path.with_suffix(".journal")
+        self.results_path = path.with_suffix(".results.csv")
+        self.totals = Totals()
+
+    async def __call__(
+        self,
+        *,
+        interruption: Interruption | None = None,
+        before: Callable[[Journal], object] = lambda _: None,
+        policy: APIPolicy = QUICK,
+    ) -> Exception | None:
+        judge = Judge()
+        with open_journal(self.journal_path) as journal, open_source(self.path) as source:
+            if journal.header is None:
+                journal.begin(Header(source.fingerprint(), {}, self.records))
+            before(journal)
+            pusher = Pusher(source, judge, journal, interruption or Interruption(), Bar("", None))
+            session = VBCSession(self.sandbox.credentials, base_url=self.sandbox.base_url, api_policy=policy)
+            async with asyncio.timeout(30), session:
+                reason = await pusher.push(session.calls, "v3")
+            write_results(self.results_path, results_of_push(source, judge, journal))
+            self.totals = journal.book.totals()
+        accepted_once(read_results(self.results_path), self.sandbox.accepted)
+        assert dict(outcomes(self.results_path)) == {
+            name: count for name, count in attrs.asdict(self.totals).items() if count
+        }
+        return reason
+
+
+@pytest.fixture
+def run(sandbox: Sandbox, tmp_path: Path) -> Run:
+    """1,700 records: three chunks of 500, and one of 200."""
+    return Run(sandbox, write_csv(tmp_path / "in.csv", 1700), 1700)
+
+
+async def test_everything_is_acknowledged(run: Run) -> None:
+    """And a second run sends nothing."""
+    assert await run() is None
+    assert await run() is None
+    assert run.totals == Totals(acknowledged=1700)
+    assert sorted(run.sandbox.batches.values()) == [200, 500, 500, 500]
+
+
+async def test_answer_that_is_lost(run: Run) -> None:
+    """Its chunk is unknown, in every run from now on, and is never sent again."""
+    run.sandbox.fail_next("batch", drop="after")
+
+    assert await run() is None
+    assert run.totals.unknown in (200, 500)
+    first = run.totals
+    assert await run() is None
+    assert run.totals == first
+    assert sum(run.sandbox.accepted.values()) == 1700
+
+
+async def test_chunk_that_is_refused(run: Run) -> None:
+    """The API judged its records: they are not sent again, and the reason is in the results."""
+    run.sandbox.fail_next("batch", status=400)
+
+    assert await run() is None
+    assert run.totals.refused in (200, 500)
+    assert {row["error"][:8] for row in read_results(run.results_path) if row["outcome"] == "refused"} == {"HTTP 400"}
+    assert await run() is None
+    assert sum(run.sandbox.accepted.values()) == run.totals.acknowledged
+
+
+async def test_everything_is_refused(run: Run) -> None:
+    """A refusal that says nothing of the records ends the run; they are sent when the key may."""
+    run.sandbox.set_outage("batch", status=403)
+
+    assert isinstance(await run(), ForbiddenError)
+    assert run.totals == Totals(unsent=1700)
+    run.sandbox.end_outage("batch")
+    assert await run() is None
+    assert run.totals == Totals(acknowledged=1700)
+
+
+async def test_no_token(run: Run) -> None:
+    """Nothing left, and everything is sent later."""
+    run.sandbox.set_outage("token", status=500)
+
+    assert isinstance(await run(), TokenError)
+    assert run.totals == Totals(unsent=1700)
+    run.sandbox.end_outage("token")
+    assert await run() is None
+    assert run.totals == Totals(acknowledged=1700)
+
+
+async def test_chunks_are_the_same_in_each_run(run: Run) -> None:
+    """What is left is a sparse set: only that is sent, and each by its own place in the input."""
+
+    def some(journal: Journal) -> None:
+        journal.outcome(0, "refused", {}, error="HTTP 400")
+        journal.sending(2, {1: "late"})
+
+    assert await run(before=some) is None
+    rows = read_results(run.results_path)
+    assert [rows[place]["outcome"] for place in (0, 499, 500, 999, 1000, 1001, 1499, 1500, 1699)] == [
+        *("refused", "refused", "acknowledged", "acknowledged"),
+        *("unknown", "invalid", "unknown", "acknowledged", "acknowledged"),
+    ]
+    assert {int(row["receiver_number"]) for row in rows[500:1000] + rows[1500:]} == set(run.sandbox.accepted)
+    assert rows[500]["batch_id"] != rows[1500]["batch_id"]
+
+
+async def test_records_that_are_invalid_or_become_so(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Each is named by its line, whether it was so from the start or its window closed meanwhile."""
+    lines = [line(place) for place in range(1200)]
+    lines[3] = lines[3].replace("+9112", "9112")
+    lines[700] = line(700, ends_in=-HOUR // 2)
+    for place in range(1000, 1200):
+        lines[place] = "x,y,z"
+    run = Run(sandbox, write_csv(tmp_path / "in.csv", lines), 1200)
+
+    assert await run() is None
+    assert run.totals == Totals(acknowledged=998, invalid=202)
+    wrong = {row["line"]: row["error"] for row in read_results(run.results_path) if row["outcome"] == "invalid"}
+    assert wrong["5"].startswith("caller_number: ")
+    assert wrong["702"] == "ends_at: lies in the past: the window has closed"
+    assert wrong["1002"] == "has 3 cells, and the header has 5"
+    assert await run() is None
+    assert run.totals == Totals(acknowledged=998, invalid=202)
+
+
+async def test_asked_to_stop(run: Run) -> None:
+    """What has left is waited for, and nothing else leaves."""
+    interruption = Interruption()
+    run.sandbox.set_outage("batch", delay=0.3)
+    asyncio.get_running_loop().call_later(0.2, interruption.asked.set)
+
+    assert await run(interruption=interruption, policy=APIPolicy(batch_rate=1, attempts=1)) is None
+    assert run.totals == Totals(acknowledged=run.totals.acknowledged, unsent=1700 - run.totals.acknowledged)
+    assert run.totals.acknowledged in (200, 500)
+    run.sandbox.end_outage("batch")
+    assert await run() is None
+    assert run.totals == Totals(acknowledged=1700)
+
+
+async def test_journal_that_cannot_be_written(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk: nothing leaves that is not written down, nothing half is in the journal, and it goes on later."""
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    def fill(_: Journal) -> None:
+        monkeypatch.setattr(os, "fsync", full)
+
+    with pytest.raises(ConfigurationError, match=r"No space left .* run the same command again"):
+        await run(before=fill)
+    assert run.sandbox.accepted.total() == 0
+    assert len(run.journal_path.read_text().splitlines()) == 1
+    monkeypatch.undo()
+    assert await run() is None
+    assert run.totals == Totals(acknowledged=1700)
+
+
+async def test_journal_that_fills_up_on_the_way(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has left is of unknown outcome, what has not is sent later, and nothing twice."""
+    calls = 0
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if 3 <= calls <= 8:
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    def fill(_: Journal) -> None:
+        monkeypatch.setattr(os, "fsync", fsync)
+
+    assert isinstance(await run(before=fill), JournalError)
+    unknown = run.totals.unknown
+    assert run.totals.unsent > 0
+    assert run.totals.acknowledged + unknown + run.totals.unsent == 1700
+    monkeypatch.undo()
+    assert await run() is None
+    assert run.totals == Totals(acknowledged=1700 - unknown, unknown=unknown)
+    assert run.sandbox.accepted.total() == 1700
+
+
+async def test_too_many_answers_that_are_lost(run: Run) -> None:
+    """Nobody knows what becomes of them: the run ends before all are."""
+    run.sandbox.set_outage("batch", drop="after")
+
+    assert isinstance(await run(), UnknownOutcomeError)
+    assert run.totals.unknown >= 1200
+
+
+async def test_input_that_changes_meanwhile(run: Run) -> None:
+    """Nothing more is sent from it."""
+
+    def change(_: Journal) -> None:
+        with run.path.open("a") as file:
+            file.writelines(line(place) + "\n" for place in range(2000, 4000))
+
+    reason = await run(before=change)
+    assert "was changed while it was being read" in str(reason)
+    assert run.sandbox.accepted.total() == 0
