@@ -23,13 +23,14 @@ from truecaller_vbc.cli.calls.source import open_source
 from truecaller_vbc.errors import ConfigurationError, ForbiddenError, TokenError, UnknownOutcomeError
 from truecaller_vbc.sandbox import Sandbox
 
-QUICK = APIPolicy(attempts=1)
-
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
     async with Sandbox() as sandbox:
         yield sandbox
+
+
+QUICK = APIPolicy(attempts=1)
 
 
 class Run:

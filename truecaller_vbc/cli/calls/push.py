@@ -55,7 +55,8 @@ class PushOptions:
     def __attrs_post_init__(self) -> None:
         if self.no_label and self.label_id is not None:
             raise ConfigurationError("--label-id and --no-label contradict each other: give one of them")
-        paths = [path.absolute() for path in (Path(self.file), self.journal, self.results, self.spool)]
+        input_file = self.spool if self.from_stdin else Path(self.file)
+        paths = [path.absolute() for path in (input_file, self.journal, self.results)]
         if len(set(paths)) < len(paths):
             raise ConfigurationError("FILE, --journal and --results must be different files")
 

@@ -1,0 +1,145 @@
+"""Real processes that are killed, interrupted, and run again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from cli_process import PATIENCE, end, run, start
+from record_files import accepted_once, outcomes, read_results, write_csv
+
+from truecaller_vbc.sandbox import Sandbox
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox() as sandbox:
+        yield sandbox
+
+
+RECORDS = 6_200
+CHUNKS = 13
+
+
+async def _journal_has(path: Path, lines: int, process: Process) -> None:
+    """Wait until so many lines are in it, or the process has ended."""
+    async with asyncio.timeout(PATIENCE):
+        while not path.exists() or path.read_bytes().count(b"\n") < lines:
+            if process.returncode is not None:
+                return
+            await asyncio.sleep(0.005)
+
+
+async def test_killed_three_times(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Each record is acknowledged exactly once or listed as unknown; none is lost, and none is doubled."""
+    path = write_csv(tmp_path / "in.csv", RECORDS)
+    journal = tmp_path / "in.csv.journal"
+    sandbox.set_outage("batch", delay=0.1)
+    lines = 1
+    for _ in range(3):
+        process = await start(sandbox, "calls", "push", path)
+        await _journal_has(journal, lines + random.randrange(1, 6), process)
+        process.kill()
+        await end(process)
+        lines = journal.read_bytes().count(b"\n")
+    await asyncio.sleep(0.3)  # what was under way when it was killed arrives
+    sandbox.end_outage("batch")
+    last = await run(sandbox, "calls", "push", path, "--json")
+
+    facts = json.loads(last.out)
+    rows = read_results(tmp_path / "in.csv.results.csv")
+    assert len(rows) == RECORDS
+    assert (facts["unsent"], facts["refused"], facts["invalid"]) == (0, 0, 0)
+    assert facts["acknowledged"] + facts["unknown"] == RECORDS
+    assert last.code == (1 if facts["unknown"] else 0)
+    assert facts["acknowledged"] == outcomes(tmp_path / "in.csv.results.csv")["acknowledged"]
+    assert facts["unknown"] <= 3 * 4 * 500
+    accepted_once(rows, sandbox.accepted)
+    # A batch that was acknowledged is the server's by the same ID.
+    assert {row["batch_id"] for row in rows if row["outcome"] == "acknowledged"} <= set(sandbox.batches)
+    assert len(sandbox.batches) <= CHUNKS
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_interrupted_once(sandbox: Sandbox, tmp_path: Path, number: signal.Signals) -> None:
+    """What has left is waited for, the results are written, and the same command goes on."""
+    path = write_csv(tmp_path / "in.csv", RECORDS)
+    sandbox.set_outage("batch", delay=0.3)
+    process = await start(sandbox, "calls", "push", path)
+    await _journal_has(tmp_path / "in.csv.journal", 2, process)
+    process.send_signal(number)
+    first = await end(process)
+
+    assert first.code == 130
+    assert "run the same command again" in first.out
+    assert "stopping: waiting for the answers" in first.err
+    counts = outcomes(tmp_path / "in.csv.results.csv")
+    assert set(counts) == {"acknowledged", "unsent"}
+    accepted_once(read_results(tmp_path / "in.csv.results.csv"), sandbox.accepted)
+    sandbox.end_outage("batch")
+    second = await run(sandbox, "calls", "push", path)
+    assert (second.code, outcomes(tmp_path / "in.csv.results.csv")) == (0, {"acknowledged": RECORDS})
+    accepted_once(read_results(tmp_path / "in.csv.results.csv"), sandbox.accepted)
+
+
+async def test_interrupted_twice(sandbox: Sandbox, tmp_path: Path) -> None:
+    """It leaves at once; what had left is of unknown outcome."""
+    path = write_csv(tmp_path / "in.csv", RECORDS)
+    sandbox.set_outage("batch", delay=float("inf"))
+    process = await start(sandbox, "calls", "push", path)
+    await _journal_has(tmp_path / "in.csv.journal", 2, process)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    said = await asyncio.wait_for(process.stderr.readline(), PATIENCE)
+    process.send_signal(signal.SIGINT)
+    first = await end(process)
+
+    assert b"stopping" in said
+    assert first.code == 130
+    await sandbox.drop_connections()
+    sandbox.end_outage("batch")
+    second = await run(sandbox, "calls", "push", path)
+    counts = outcomes(tmp_path / "in.csv.results.csv")
+    assert second.code == 1
+    assert counts["unknown"] > 0
+    assert counts["unknown"] + counts["acknowledged"] == RECORDS
+    assert "may have been taken or not" in second.out
+
+
+async def test_interrupted_while_it_is_checked(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Nothing was sent, and nothing is left behind."""
+    path = tmp_path / "in.jsonl"
+    path.touch()
+    process = await start(sandbox, "calls", "push", "-", cwd=tmp_path)
+    assert process.stdin is not None
+    process.stdin.write(b"caller_number\n")
+    async with asyncio.timeout(PATIENCE):
+        while not list(tmp_path.glob(".calls-push.journal.input.*")):
+            await asyncio.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    result = await end(process)
+
+    assert result.code == 130
+    assert sandbox.mints == 0
+    assert {found.name for found in tmp_path.iterdir()} == {"in.jsonl", "calls-push.journal.lock"}
+
+
+async def test_two_runs_at_once(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The second is refused, and sends nothing."""
+    path = write_csv(tmp_path / "in.csv", 600)
+    sandbox.set_outage("batch", delay=float("inf"))
+    first = await start(sandbox, "calls", "push", path)
+    await _journal_has(tmp_path / "in.csv.journal", 2, first)
+    second = await run(sandbox, "calls", "push", path)
+    first.kill()
+    await end(first)
+
+    assert second.code == 2
+    assert second.err.startswith("error: another run has the journal")
+    assert second.err.count("\n") == 1
