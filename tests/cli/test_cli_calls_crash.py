@@ -120,7 +120,7 @@ async def test_interrupted_while_it_is_checked(sandbox: Sandbox, tmp_path: Path)
     assert process.stdin is not None
     process.stdin.write(b"caller_number\n")
     async with asyncio.timeout(PATIENCE):
-        while not list(tmp_path.glob(".calls-push.journal.input.*")):
+        while not list(tmp_path.glob("calls-push.journal.input.part")):
             await asyncio.sleep(0.01)
     process.send_signal(signal.SIGINT)
     result = await end(process)

@@ -168,6 +168,7 @@ def test_check_of_a_file_that_cannot_be_read_to_its_end(tmp_path: Path) -> None:
 
     assert code == 2
     assert "line 3: a quote is opened and never closed" in err
+    assert err.endswith("error: nothing was sent: correct that line\n")
     assert [(row["line"], row["outcome"]) for row in read_results(tmp_path / "in.csv.results.csv")] == [
         ("2", "unsent"),
         ("3", "invalid"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -18,13 +19,13 @@ _WIDE: Final = 100_000
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """On standard output. Foreign text in it is shown, not obeyed."""
+    """On standard output; with NO_COLOR, without any escape codes. Foreign text in it is shown, not obeyed."""
     to_people = sys.stdout.isatty()  # not rich's own judgement, which FORCE_COLOR makes true of a pipe
     table = Table(*columns, box=box.SIMPLE_HEAD if to_people else None, pad_edge=False)
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
     if to_people:
-        Console().print(table)
+        Console(color_system=None if os.environ.get("NO_COLOR") else "auto").print(table)
     else:
         Console(force_terminal=False, color_system=None, width=_WIDE).print(table)
 

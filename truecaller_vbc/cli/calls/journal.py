@@ -208,13 +208,17 @@ def open_journal(path: Path) -> Generator[Journal]:
     except OSError as error:
         raise _unusable(path, error) from None
     try:
-        with _opened(path) as raw, path.open("rb") as reader:
-            journal = Journal(raw, reader, path)
-            try:
-                yield journal
-            finally:
-                if journal.header is None:
-                    path.unlink(missing_ok=True)  # nothing came of it
+        begun = True
+        try:
+            with _opened(path) as raw, path.open("rb") as reader:
+                journal = Journal(raw, reader, path)
+                try:
+                    yield journal
+                finally:
+                    begun = journal.header is not None
+        finally:
+            if not begun:
+                path.unlink(missing_ok=True)  # nothing came of it
     finally:
         lock.release()
 

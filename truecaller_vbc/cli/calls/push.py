@@ -118,17 +118,17 @@ class _Push:
     def run(self, api_policy: APIPolicy | None) -> Report:
         options = self._options
         if options.check:
-            with self._source() as source:
+            with self._source(kept=None) as source:
                 return self._only_check(source)
         # Before the input is read: a setting that is missing is told at once.
         session = options.connection.session(api_policy=api_policy)
-        with open_journal(options.journal) as journal, self._source() as source:
+        with open_journal(options.journal) as journal, self._source(kept=options.spool) as source:
             return self._begin_or_resume(source, journal, session)
 
-    def _source(self) -> contextlib.AbstractContextManager[Source]:
+    def _source(self, kept: Path | None) -> contextlib.AbstractContextManager[Source]:
         options = self._options
         if options.from_stdin:
-            return spooled(options.spool, options.format)
+            return spooled(kept, options.format)
         return open_source(Path(options.file), options.format)
 
     def _only_check(self, source: Source) -> Report:
@@ -146,7 +146,14 @@ class _Push:
         totals = Totals(unsent=checked.records - checked.invalid, invalid=checked.invalid + checked.unreadable)
         records = checked.records + checked.unreadable
         results = self._options.results
-        return Report(records=records, totals=totals, problems=checked.problems, refusal=True, results=results)
+        return Report(
+            records=records,
+            totals=totals,
+            problems=checked.problems,
+            refusal=True,
+            unreadable=checked.unreadable,
+            results=results,
+        )
 
     def _begin_or_resume(self, source: Source, journal: Journal, session: VBCSession) -> Report:
         fingerprint = source.fingerprint()

@@ -24,6 +24,7 @@ class Report:
         totals: what they have come to.
         problems: the first of those that were found before anything was sent.
         refusal: whether nothing was sent because of them.
+        unreadable: whether it could not be read to its end.
         reason: what stopped it.
         interrupted: whether it was asked to stop.
         results: the file with each record's outcome; None if none was written.
@@ -35,6 +36,7 @@ class Report:
     totals: Totals
     problems: tuple[Problem, ...] = ()
     refusal: bool = False
+    unreadable: bool = False
     reason: Exception | None = None
     interrupted: bool = False
     results: Path | None = None
@@ -51,10 +53,8 @@ class Report:
         """See the help of the command."""
         if self.refusal:
             return NOTHING_SENT
-        if self.interrupted:
-            return INTERRUPTED
         if self.resumable:
-            return STOPPED
+            return INTERRUPTED if self.interrupted else STOPPED
         return IN_PART if self.totals.refused or self.totals.unknown or self.totals.invalid else DONE
 
     def print(self, *, as_json: bool) -> None:
@@ -93,9 +93,8 @@ class Report:
         if self.results is not None:
             typer.echo(f"results: {plain(self.results)}")
         if self.refusal:
-            typer.echo(
-                "error: nothing was sent: correct these records, or leave them out with --skip-invalid", err=True
-            )
+            others = "correct these records, or leave them out with --skip-invalid"
+            typer.echo(f"error: nothing was sent: {'correct that line' if self.unreadable else others}", err=True)
         if totals.unknown:
             typer.echo(
                 f"{totals.unknown:,} records may have been taken or not, and are not sent again by themselves: "

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Generator
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO, Final, TextIO
+from typing import BinaryIO, Final
 
 import attrs
 
@@ -123,34 +123,40 @@ def open_source(path: Path, given: Format | None = None) -> Generator[Source]:
 
 
 @contextlib.contextmanager
-def spooled(kept: Path, given: Format | None = None, stdin: TextIO | None = None) -> Generator[Source]:
-    """The source that comes on standard input, as a private file, so that it can be checked, and sent again.
+def spooled(kept: Path | None, given: Format | None = None) -> Generator[Source]:
+    """The source that comes on standard input, as a private file, so that it can be read again.
 
     Args:
-        kept: the file's name once `keep` was called; until then it has another, and is removed in the end.
+        kept: the file's name once `keep` was called; until then it has another, and is removed in the end. Who calls
+            must have the journal beside it. None for a file without a name.
         given: the format.
-        stdin: in place of the process's own.
 
     Raises:
         ConfigurationError: the file cannot be written.
     """
-    name: str | None = None
+    part = None if kept is None else Path(f"{kept}.part")
     try:
         try:
-            descriptor, name = tempfile.mkstemp(prefix=f".{kept.name}.", dir=kept.parent)
-            with os.fdopen(descriptor, "w+b") as file:
-                shutil.copyfileobj((stdin or sys.stdin).buffer, file, _BLOCK)
+            file = tempfile.TemporaryFile() if part is None else _new(part)  # noqa: SIM115 - closed below
+            with file:
+                shutil.copyfileobj(sys.stdin.buffer, file, _BLOCK)
                 file.flush()
                 os.fsync(file.fileno())
-                yield Source(file, Path(name), given)
+                yield Source(file, part or Path("standard input"), given)
         except OSError as error:
             raise ConfigurationError(f"standard input cannot be kept beside the journal ({error.strerror})") from None
     finally:
-        if name is not None:
-            Path(name).unlink(missing_ok=True)
+        if part is not None:
+            part.unlink(missing_ok=True)
 
 
 def keep(source: Source, kept: Path) -> None:
     """Give a spooled source its lasting name."""
     source.path.replace(kept)
     source.path = kept
+
+
+def _new(path: Path) -> BinaryIO:
+    path.unlink(missing_ok=True)  # a run that was killed left it
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags, 0o600), "w+b")

@@ -1,0 +1,78 @@
+"""What only people see: the bar, and the tables of a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from cli_process import PATIENCE, environment
+from record_files import write_csv
+
+from truecaller_vbc.sandbox import Sandbox
+
+pty = pytest.importorskip("pty")
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox() as sandbox:
+        yield sandbox
+
+
+async def _on_a_terminal(sandbox: Sandbox, *arguments: str | Path, **variables: str) -> tuple[int, str]:
+    """The exit code, and everything that a terminal got."""
+    ours, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "truecaller_vbc", *map(str, arguments)),
+        env=environment(sandbox) | {"TERM": "xterm-256color", "COLUMNS": "120"} | variables,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    read = asyncio.create_task(asyncio.to_thread(_read, ours))
+    try:
+        code = await asyncio.wait_for(process.wait(), PATIENCE)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    return code, (await read).decode()
+
+
+def _read(descriptor: int) -> bytes:
+    found = b""
+    try:
+        while part := os.read(descriptor, 65536):
+            found += part
+    except OSError:  # how a terminal says that nobody is at the other end
+        pass
+    finally:
+        os.close(descriptor)
+    return found
+
+
+async def test_bar(sandbox: Sandbox, tmp_path: Path) -> None:
+    """It is there while it is needed, and gives the cursor back."""
+    sandbox.set_outage("batch", delay=0.4)
+    code, seen = await _on_a_terminal(sandbox, "calls", "push", write_csv(tmp_path / "in.csv", 600))
+
+    assert code == 0
+    assert "pushing" in seen
+    assert seen.rindex("\x1b[?25h") > seen.rindex("\x1b[?25l")
+    assert seen.rstrip().endswith(".results.csv")
+    assert "600 records: 600 acknowledged" in seen
+
+
+async def test_table(sandbox: Sandbox) -> None:
+    """Drawn; without any escape code where NO_COLOR says so."""
+    plain = await _on_a_terminal(sandbox, "labels", "list", NO_COLOR="1")
+    drawn = await _on_a_terminal(sandbox, "labels", "list")
+
+    assert plain[0] == drawn[0] == 0
+    assert "\x1b" not in plain[1]
+    assert "\x1b[" in drawn[1]
+    assert "c6d86658-008d-4c08-98fb-2bf2649d59a5" in plain[1]
