@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import attrs
@@ -176,6 +176,23 @@ async def test_asked_to_stop(run: Run) -> None:
     run.sandbox.end_outage("batch")
     assert await run() is None
     assert run.totals == Totals(acknowledged=1700)
+
+
+async def test_nothing_leaves_once_it_was_asked_to_stop(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even a chunk whose turn comes while the answer to another is waited for."""
+    interruption = Interruption()
+    announce = Journal.sending
+
+    def sending(journal: Journal, chunk: int, invalid: Mapping[int, str]) -> None:
+        announce(journal, chunk, invalid)
+        interruption.asked.set()
+
+    monkeypatch.setattr(Journal, "sending", sending)
+    run.sandbox.set_outage("batch", delay=0.8)
+
+    assert await run(interruption=interruption, policy=APIPolicy(batch_rate=1, batch_window=0.1, attempts=1)) is None
+    assert len(run.sandbox.batches) == 1
+    assert run.totals.acknowledged + run.totals.unsent == 1700
 
 
 async def test_journal_that_cannot_be_written(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
