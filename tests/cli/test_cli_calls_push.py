@@ -77,10 +77,12 @@ def test_options_of_another_run(sandbox: Sandbox, tmp_path: Path) -> None:
     path = write_csv(tmp_path / "in.csv", 10)
     assert (invoke(sandbox, "calls", "push", path)).code == 0
     other = invoke(sandbox, "calls", "push", path, "--api-version", "v2", "--no-label")
+    read_otherwise = invoke(sandbox, "calls", "push", path, "--format", "jsonl")
     write_csv(path, 11)
     changed = invoke(sandbox, "calls", "push", path)
 
-    assert other.code == changed.code == 2
+    assert other.code == changed.code == read_otherwise.code == 2
+    assert "another format" in read_otherwise.err
     assert "api_version, no_label" in other.err
     assert "another input" in changed.err
     assert sandbox.accepted.total() == 10

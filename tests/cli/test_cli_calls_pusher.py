@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import attrs
@@ -190,7 +191,8 @@ async def test_nothing_leaves_once_it_was_asked_to_stop(run: Run, monkeypatch: p
     monkeypatch.setattr(Journal, "sending", sending)
     run.sandbox.set_outage("batch", delay=0.8)
 
-    assert await run(interruption=interruption, policy=APIPolicy(batch_rate=1, batch_window=0.1, attempts=1)) is None
+    policy = APIPolicy(batch_rate=1, batch_window=timedelta(seconds=0.1), attempts=1)
+    assert await run(interruption=interruption, policy=policy) is None
     assert len(run.sandbox.batches) == 1
     assert run.totals.acknowledged + run.totals.unsent == 1700
 

@@ -157,7 +157,7 @@ class _Push:
 
     def _begin_or_resume(self, source: Source, journal: Journal, session: VBCSession) -> Report:
         fingerprint = source.fingerprint()
-        chosen = self._chosen(session)
+        chosen = self._chosen(source, session)
         problems: tuple[Any, ...] = ()
         if journal.header is None:
             now = time.time()
@@ -187,12 +187,13 @@ class _Push:
             source.path.unlink()  # it has personal data in it
         return report
 
-    def _chosen(self, session: VBCSession) -> dict[str, Any]:
+    def _chosen(self, source: Source, session: VBCSession) -> dict[str, Any]:
         """What decides what is sent, and where to."""
         options = self._options
         return {
             "account": session.client_account_id,
             "base_url": str(session.base_url),
+            "format": source.format.value,
             "api_version": options.version,
             "label_id": options.label_id,
             "no_label": options.no_label,
