@@ -136,6 +136,21 @@ def test_api_that_is_not_there(sandbox: Sandbox, tmp_path: Path) -> None:
     assert (invoke(sandbox, "calls", "push", path)).code == 0
 
 
+def test_results_that_cannot_be_written(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything was sent, so it is no wrong setting; the same command writes them later."""
+    path = write_csv(tmp_path / "in.csv", 600)
+    (tmp_path / "r").mkdir()
+    failed = invoke(sandbox, "calls", "push", path, "--results", tmp_path / "r")
+    (tmp_path / "r").rmdir()
+    again = invoke(sandbox, "calls", "push", path, "--results", tmp_path / "r")
+
+    assert (failed.code, again.code) == (3, 0)
+    assert "cannot be written" in failed.err
+    assert "600 acknowledged" in failed.out
+    assert outcomes(tmp_path / "r") == {"acknowledged": 600}
+    assert sandbox.accepted.total() == 600
+
+
 def _check(*arguments: str | Path, stdin: bytes = b"") -> Ended:
     return invoke(None, "calls", "push", "--check", *arguments, stdin=stdin)
 

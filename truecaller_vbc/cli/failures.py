@@ -31,6 +31,8 @@ def said(error: BaseException) -> str:
         return plain(error, _MOST)
     if isinstance(error, aiohttp.ClientResponseError):
         return f"the API answered HTTP {error.status}, and no more could be understood"
+    if isinstance(error, OSError) and not isinstance(error, aiohttp.ClientError | TimeoutError):
+        return plain(error, _MOST)
     reason = plain(error, _MOST) or type(error).__name__
     return f"the API cannot be reached ({reason}): check the network and the base URL, and run it again"
 

@@ -34,7 +34,9 @@ class Interruption:
     @contextlib.contextmanager
     def watched(self) -> Generator[None]:
         """Take the signals, and give them back in the end. In the main thread only."""
-        before = {number: signal.signal(number, self._take) for number in _SIGNALS}
+        # One that is ignored stays so: whoever began this in the background meant it.
+        taken = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._take) for number in taken}
         try:
             yield
         finally:

@@ -105,7 +105,7 @@ def push(options: PushOptions, *, api_policy: APIPolicy | None = None) -> int:
     except KeyboardInterrupt:
         typer.echo("interrupted: run the same command again", err=True)
         return INTERRUPTED
-    except VBCError as error:
+    except (VBCError, OSError) as error:
         leave(VBCError(said(error)), exit_code(error))
 
 
@@ -117,6 +117,10 @@ class _Push:
 
     def run(self, api_policy: APIPolicy | None) -> Report:
         options = self._options
+        if not options.results.parent.is_dir():
+            raise ConfigurationError(
+                f"there is no directory for the results {options.results}: name another place with --results"
+            )
         if options.check:
             with self._source(kept=None) as source:
                 return self._only_check(source)
@@ -172,18 +176,22 @@ class _Push:
         if self._options.from_stdin:
             keep(source, self._options.spool)
         reason = self._send(source, journal, session) if journal.book.any_to_do else None
-        write_results(self._options.results, results_of_push(source, self._judge, journal))
+        results: Path | None = self._options.results
+        try:
+            write_results(self._options.results, results_of_push(source, self._judge, journal))
+        except ConfigurationError as error:
+            results, reason = None, reason or error
         report = Report(
             records=journal.book.records,
             totals=journal.book.totals(),
             problems=problems,
             reason=reason,
             interrupted=self._interruption.asked.is_set(),
-            results=self._options.results,
+            results=results,
             journal=self._options.journal,
             input=self._options.spool if self._options.from_stdin else None,
         )
-        if self._options.from_stdin and not report.resumable:
+        if self._options.from_stdin and not report.to_be_run_again:
             source.path.unlink()  # it has personal data in it
         return report
 

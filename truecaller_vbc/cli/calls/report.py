@@ -49,11 +49,16 @@ class Report:
         return self.journal is not None and self.totals.unsent > 0
 
     @property
+    def to_be_run_again(self) -> bool:
+        """Whether it is resumable, or its results could not be written."""
+        return self.resumable or (self.journal is not None and self.results is None)
+
+    @property
     def exit_code(self) -> int:
         """See the help of the command."""
         if self.refusal:
             return NOTHING_SENT
-        if self.resumable:
+        if self.to_be_run_again:
             return INTERRUPTED if self.interrupted else STOPPED
         return IN_PART if self.totals.refused or self.totals.unknown or self.totals.invalid else DONE
 

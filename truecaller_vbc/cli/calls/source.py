@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Generator
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 import attrs
 
@@ -136,15 +136,8 @@ def spooled(kept: Path | None, given: Format | None = None) -> Generator[Source]
     """
     part = None if kept is None else Path(f"{kept}.part")
     try:
-        try:
-            file = tempfile.TemporaryFile() if part is None else _new(part)  # noqa: SIM115 - closed below
-            with file:
-                shutil.copyfileobj(sys.stdin.buffer, file, _BLOCK)
-                file.flush()
-                os.fsync(file.fileno())
-                yield Source(file, part or Path("standard input"), given)
-        except OSError as error:
-            raise ConfigurationError(f"standard input cannot be kept beside the journal ({error.strerror})") from None
+        with _spool(part) as file:
+            yield Source(file, part or Path("standard input"), given)
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
@@ -156,7 +149,25 @@ def keep(source: Source, kept: Path) -> None:
     source.path = kept
 
 
-def _new(path: Path) -> BinaryIO:
+def _spool(part: Path | None) -> BinaryIO:
+    """All of standard input."""
+    try:
+        file = _new(part)
+        try:
+            shutil.copyfileobj(sys.stdin.buffer, file, _BLOCK)
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            file.close()
+            raise
+    except OSError as error:
+        raise ConfigurationError(f"standard input cannot be kept beside the journal ({error.strerror})") from None
+    return file
+
+
+def _new(path: Path | None) -> BinaryIO:
+    if path is None:
+        return cast(BinaryIO, tempfile.TemporaryFile())
     path.unlink(missing_ok=True)  # a run that was killed left it
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     return os.fdopen(os.open(path, flags, 0o600), "w+b")
