@@ -33,7 +33,11 @@ if TYPE_CHECKING:
 
 BASE_URL: Final = "https://enterprise-portal-noneu.truecaller.com"
 _DEFAULT_POLICY: Final = TokenPolicy()
-_HOST: Final = re.compile(r"[^\s\x00-\x1f\x7f]+")
+_LABEL: Final = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST: Final = re.compile(
+    rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*\.?|[0-9a-f:.]*:[0-9a-f:.]*(%[a-z0-9_.-]+)?", re.IGNORECASE
+)
+"""What a resolver can be asked for, or an IPv6 address. Anything else would fail later, as a mint that was lost."""
 
 
 class VBCSession:
@@ -396,13 +400,15 @@ def checked_base_url(base_url: object, *, allow_http: bool) -> URL:
         raise ConfigurationError(f"base_url= must be an origin such as {BASE_URL}") from None
     if url.user is not None or url.password is not None:
         raise ConfigurationError("base_url= carries credentials: leave them out, they go into Credentials")
-    if not _HOST.fullmatch(url.host or ""):
+    # As it is sent: decoded, an international name may be one that cannot be encoded again.
+    host = url.raw_host or ""
+    if not _HOST.fullmatch(host):
         raise ConfigurationError(f"base_url= must be an origin such as {BASE_URL}")
     if url.path not in ("", "/") or url.query_string or url.fragment:
         raise ConfigurationError(f"base_url= must be an origin without path and query, such as {origin}")
     if url.scheme not in ("https", "http"):
         raise ConfigurationError(f"base_url= must start with https://, not {url.scheme}://")
-    if url.scheme == "http" and not allow_http and not is_loopback(url.host or ""):
+    if url.scheme == "http" and not allow_http and not is_loopback(host):
         raise ConfigurationError(
             f"base_url={origin} would send the API key in the clear: use https, or allow_http=True in a test network"
         )

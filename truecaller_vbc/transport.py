@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import ipaddress
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from types import TracebackType
@@ -23,7 +24,6 @@ _UNPARSABLE: Final = "Failed to parse token"
 _PEEKABLE: Final = 64 * 1024
 _AN_ERROR: Final = 400
 _MERELY_MOVED: Final = frozenset({307, 308})
-_LOOPBACK: Final = frozenset({"localhost", "::1"})
 
 
 class RequestContext(Coroutine[Any, Any, aiohttp.ClientResponse]):
@@ -94,8 +94,8 @@ class Transport:
             raise ConfigurationError(f"a path such as '/clients/...' is needed, not {path!r}") from error
         if not same:
             raise ConfigurationError(
-                f"{url.host or path!r} is not {self._prefix}, and the token goes nowhere else: pass a path, and use "
-                "a ClientSession of your own for other hosts"
+                f"{url.raw_host or path!r} is not {self._prefix}, and the token goes nowhere else: pass a path, and "
+                "use a ClientSession of your own for other hosts"
             )
         if url.user is not None or url.password is not None:
             raise ConfigurationError("the URL carries credentials: leave them out, the session adds its token")
@@ -245,7 +245,10 @@ def _is_still_the_request(response: aiohttp.ClientResponse) -> bool:
 
 def is_loopback(host: str) -> bool:
     """Whether a host name can only be this machine."""
-    return host in _LOOPBACK or (host.startswith("127.") and host.replace(".", "").isdigit())
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _with_token(headers: CIMultiDict[str] | None, token: AccessToken) -> Mapping[str, str]:

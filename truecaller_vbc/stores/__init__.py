@@ -46,7 +46,10 @@ def _from_url(url: str) -> TokenStore:
 
 
 def _file_path(url: str) -> str:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # of brackets that would enclose an IPv6 address
+        parts = urlsplit("file://?")
     if parts.netloc not in ("", "localhost") or not parts.path or parts.query or parts.fragment:
         raise ConfigurationError("store= needs three slashes before an absolute path: file:///var/lib/app/token.json")
     return unquote(parts.path)

@@ -43,10 +43,11 @@ class FileStore:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         try:
-            name = str(os.fspath(path))
-        except TypeError:
+            name = os.fsdecode(path)
+            os.fsencode(name)  # lone surrogates, which no file's name has
+        except (TypeError, UnicodeError):
             name = ""
-        if not name.strip() or name.endswith(("/", os.sep)):
+        if not name.strip() or name.endswith(("/", os.sep)) or "\0" in name:
             raise ConfigurationError("FileStore(path) needs the path of a file, such as /var/lib/app/token.json")
         self._path = Path(name).absolute()
 

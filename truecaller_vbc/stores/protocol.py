@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
+
+REVISIONS: Final = range(2**52)
+"""Where every counter of a document lies: whole numbers that no store's arithmetic rounds."""
 
 
 @runtime_checkable
@@ -42,7 +45,7 @@ class TokenStore(Protocol):
 def revision_of(document: str | None) -> int:
     """The ``revision`` at the top of a document, by which newer is told from older; -1 where there is none."""
     try:
-        revision = json.loads(document or "")["revision"]
+        revision: Any = json.loads(document or "")["revision"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return -1
-    return revision if isinstance(revision, int) else -1
+    return int(revision) if type(revision) in (int, float) and revision in REVISIONS else -1

@@ -22,8 +22,11 @@ _WRITE: Final = """
 local old = redis.call('GET', KEYS[1])
 if old then
   local ok, document = pcall(cjson.decode, old)
-  local revision = ok and type(document) == 'table' and tonumber(document.revision)
-  if revision and revision >= tonumber(ARGV[2]) then return 0 end
+  local revision = ok and type(document) == 'table' and document.revision
+  -- One that is no revision, or is out of range, is what anything may replace: see revision_of.
+  if type(revision) == 'number' and revision % 1 == 0 and revision < 2^52 and revision >= tonumber(ARGV[2]) then
+    return 0
+  end
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
 return 1
@@ -67,7 +70,7 @@ class RedisStore:
         """
         with _told():
             text = await self._client.get(self._name(key, "document"))
-        return text.decode() if isinstance(text, bytes) else text
+        return text.decode("utf-8", "replace") if isinstance(text, bytes) else text
 
     async def write(self, key: str, document: str) -> bool:
         """Keep `document` at `key` unless what is there is newer; then False.
@@ -121,19 +124,23 @@ def _connected(url: str) -> Any:
         from redis.backoff import NoBackoff  # noqa: PLC0415
     except ImportError:
         raise ConfigurationError("redis:// needs redis-py: pip install 'truecaller_vbc[redis]'") from None
-    client: Any = redis.asyncio.Redis
+    from_url: Any = redis.asyncio.Redis.from_url
     try:
-        return client.from_url(
+        client = from_url(
             url,
             socket_timeout=_TIMEOUT,
             socket_connect_timeout=_TIMEOUT,
             retry=Retry(NoBackoff(), 1),
         )
-    except ValueError:
+        # An option that redis-py does not know would else be an outage, in each connection anew.
+        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
+    except Exception:
         # Without a cause: it quotes the URL, which may have a password in it.
         raise ConfigurationError(
-            "the store's URL is none that redis-py knows: use redis://host:6379/0, or rediss:// with TLS"
+            "the store's URL, or an option in it, is none that redis-py knows: use redis://host:6379/0, or rediss:// "
+            "with TLS"
         ) from None
+    return client
 
 
 @contextlib.contextmanager

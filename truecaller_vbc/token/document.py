@@ -1,6 +1,9 @@
 """The document that a store keeps: the account's ledger and, by key ID, the token and the last failure.
 
 All times in it are wall-clock seconds since 1970, since processes on several machines read it.
+
+A store is not trusted: somebody may have written anything there. What could end a header, is no time, or would take
+long to go through is no document.
 """
 
 from __future__ import annotations
@@ -13,8 +16,34 @@ from typing import Any, Final
 import attrs
 
 from ..secret import hidden
+from ..stores.protocol import REVISIONS
+from .model import HEADER_SAFE
 
 _VERSION: Final = 1
+_MOST_CHARACTERS: Final = 256 * 1024
+_MOST_SHOWN: Final = 500
+_TIMES: Final = 2.0**35
+"""Seconds on either side of 1970 in which every time is a datetime: the years 882 to 3058."""
+
+
+def _one_line(text: str) -> str:
+    """Foreign text for logs and terminals, where it must neither begin a line of its own nor move the cursor."""
+    return "".join(c if c.isprintable() else "?" for c in text[:_MOST_SHOWN])
+
+
+def _time(_: object, field: attrs.Attribute[float], value: float | None) -> None:
+    if value is not None and not -_TIMES < value < _TIMES:  # which is so of no NaN, either
+        raise ValueError(f"{field.name} is no time")
+
+
+def _count(_: object, field: attrs.Attribute[int], value: int) -> None:
+    if value not in REVISIONS:
+        raise ValueError(f"{field.name} is no count")
+
+
+def _sendable(_: object, field: attrs.Attribute[str], value: str) -> None:
+    if not HEADER_SAFE.fullmatch(value):
+        raise ValueError(f"{field.name} cannot be sent")
 
 
 def short_hash(*parts: str) -> str:
@@ -27,18 +56,18 @@ class StoredAttempt:
     """An entry of the ledger, see `ledger.Attempt`."""
 
     id: str
-    at: float
+    at: float = attrs.field(validator=_time)
     outcome: str
-    by: str = ""
+    by: str = attrs.field(default="", converter=_one_line)
 
 
 @attrs.frozen(weakref_slot=False)
 class StoredToken:
     """A token: its value, the server's stamp (ISO 8601) and the moment from which its life is counted."""
 
-    value: str = attrs.field(converter=hidden)
+    value: str = attrs.field(converter=hidden, validator=_sendable)
     created_at: str
-    starts_at: float
+    starts_at: float = attrs.field(validator=_time)
 
 
 @attrs.frozen
@@ -54,9 +83,9 @@ class StoredFailure:
     """
 
     kind: str
-    message: str
-    retry_at: float
-    count: int = 1
+    message: str = attrs.field(converter=_one_line)
+    retry_at: float = attrs.field(validator=_time)
+    count: int = attrs.field(default=1, validator=_count)
     api_key: str | None = None
 
 
@@ -64,7 +93,7 @@ class StoredFailure:
 class KeyState:
     """What is known of one API key."""
 
-    generation: int = 0
+    generation: int = attrs.field(default=0, validator=_count)
     token: StoredToken | None = None
     failure: StoredFailure | None = None
 
@@ -75,7 +104,7 @@ class Document:
 
     revision: int = 0
     attempts: list[StoredAttempt] = attrs.field(factory=list[StoredAttempt])
-    full_until: float | None = None
+    full_until: float | None = attrs.field(default=None, validator=_time)
     keys: dict[str, KeyState] = attrs.field(factory=dict[str, KeyState])
     version: int = _VERSION
 
@@ -93,6 +122,8 @@ def load(text: str | None) -> Document:
     """
     if text is None:
         return Document()
+    if len(text) > _MOST_CHARACTERS:
+        raise ValueError(f"not a token document ({len(text)} characters)")
     try:
         document: Document = _converter().structure(json.loads(text), Document)
     except Exception as error:
@@ -100,6 +131,8 @@ def load(text: str | None) -> Document:
         raise ValueError(f"not a token document ({type(error).__name__})") from None
     if document.version != _VERSION:
         raise ValueError(f"a token document of version {document.version}, not {_VERSION}")
+    if document.revision not in REVISIONS:
+        raise ValueError("not a token document (revision)")
     return document
 
 

@@ -19,11 +19,11 @@ from ..errors import CredentialsRejectedError, MintQuotaExhaustedError, TokenEnd
 from ..secret import Secret
 from ..stamps import read_http_date, read_retry_after, read_timestamp
 from .ledger import Outcome
+from .model import HEADER_SAFE
 from .policy import TokenPolicy
 from .pool import crowded
 
 _MOST_BYTES: Final = 64 * 1024
-_HEADER_SAFE: Final = re.compile(r"[\x21-\x7e]{1,8192}")
 _SPEAKS_OF_A_LIMIT: Final = re.compile(r"(?<!de)limit|quota|maximum|exceed|throttl|too[ _-]?many", re.IGNORECASE)
 _REFUSES_CREDENTIALS: Final = frozenset({400, 401, 403, 404})
 _CONNECT_SHARE: Final = 2 / 3
@@ -161,7 +161,7 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes | None) -> 
 
 def _read_success(status: int, headers: Mapping[str, str], payload: dict[str, Any]) -> Answer:
     value = payload.get("token")
-    if not isinstance(value, str) or not _HEADER_SAFE.fullmatch(value):
+    if not isinstance(value, str) or not HEADER_SAFE.fullmatch(value):
         return _failed(Outcome.UNKNOWN, f"answered HTTP {status} without a token")
     created_at = read_timestamp(payload.get("created_at"))
     date = read_http_date(headers.get(hdrs.DATE, ""))

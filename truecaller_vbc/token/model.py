@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import UTC, datetime
+from typing import Final
 
 import attrs
 
 from ..secret import Secret, hidden
+
+HEADER_SAFE: Final = re.compile(r"[\x21-\x7e]{1,8192}")
+"""What a token may consist of: it is sent in a header, so nothing in it may end that, whoever made it up."""
 
 
 def fingerprint(value: str) -> str:
