@@ -48,4 +48,6 @@ def revision_of(document: str | None) -> int:
         revision: Any = json.loads(document or "")["revision"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return -1
-    return int(revision) if type(revision) in (int, float) and revision in REVISIONS else -1
+    if type(revision) is float and revision.is_integer():
+        revision = int(revision)
+    return revision if type(revision) is int and revision in REVISIONS else -1

@@ -1,0 +1,258 @@
+"""A store is not trusted: whatever somebody wrote there, a token is adopted or minted, and nothing hostile is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from redis.asyncio import Redis
+from redis_server import redis_server
+from two_origins import CREDENTIALS, Origin, origin
+
+from truecaller_vbc import FileStore, MemoryStore, TokenError, TokenStore, VBCSession
+from truecaller_vbc.token import document
+from truecaller_vbc.token.document import Document, short_hash
+
+EXAMPLES: Final = int(os.environ.get("TRUECALLER_VBC_EXAMPLES", "40"))
+KEY: Final = short_hash(CREDENTIALS.key_id)
+NAN, INFINITE = float("nan"), float("inf")
+TEN: Final = range(10)
+
+
+def _text(*, token: Any = None, failure: Any = None, **top: Any) -> str:
+    """A document as our own sessions write it, but for what is given."""
+    token = {"value": "a-token", "created_at": "2026-01-01T00:00:00Z", "starts_at": time.time(), **(token or {})}
+    state = {"generation": 1, "token": token, "failure": failure}
+    return json.dumps({"revision": 1, "attempts": [], "full_until": None, "keys": {KEY: state}, "version": 1, **top})
+
+
+def _failure(**fields: Any) -> dict[str, Any]:
+    return {"kind": "TokenEndpointError", "message": "down", "retry_at": time.time() + 60, "count": 1, **fields}
+
+
+def _attempts(at: Any) -> list[dict[str, Any]]:
+    return [{"id": str(i), "at": at, "outcome": "minted", "by": "?"} for i in TEN]
+
+
+ENDED: Final = {"starts_at": 0}
+HOSTILE: Final = {
+    "header": _text(token={"value": "a\r\nX-Evil: 1"}),
+    "line feed": _text(token={"value": "a\nX-Evil: 1"}),
+    "nul": _text(token={"value": "a\0"}),
+    "not ASCII": _text(token={"value": "ключ"}),
+    "lone surrogate": _text(token={"value": "\ud800"}),
+    "blank": _text(token={"value": ""}),
+    "two words": _text(token={"value": "a b"}),
+    "a megabyte": _text(token={"value": "a" * 2**20}),
+    "no start": _text(token={"starts_at": NAN}),
+    "endless": _text(token={"starts_at": INFINITE}),
+    "beyond all dates": _text(token={"starts_at": 1e300}),
+    "attempts at no time": _text(token=ENDED, attempts=_attempts(NAN)),
+    "attempts for ever": _text(token=ENDED, attempts=_attempts(INFINITE)),
+    "full for ever": _text(token=ENDED, full_until=INFINITE),
+    "failure at no time": _text(token=ENDED, failure=_failure(retry_at=NAN)),
+    "failure for ever": _text(token=ENDED, failure=_failure(retry_at=INFINITE)),
+    "failures without end": _text(token=ENDED, failure=_failure(retry_at=0, count=10**400)),
+    "failures before the first": _text(token=ENDED, failure=_failure(retry_at=0, count=-(10**400))),
+    "the last revision": _text(token=ENDED, revision=10**4300 - 1),
+    "the last generation": _text(token=ENDED).replace('"generation": 1', '"generation": ' + "9" * 4300),
+    "negative revision": _text(revision=-5),
+    "ten thousand attempts": _text(attempts=_attempts(0) * 1_000),
+    "deep": "[" * 100_000,
+    "deeper": '{"keys":' * 100_000,
+    "not UTF-8 once": "\udcff",
+    "other types": _text(token={"starts_at": [1]}),
+}
+
+
+class Planted(MemoryStore):
+    """A store that has one text at whatever key, until something is written."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+
+    async def read(self, key: str) -> str | None:
+        self._documents.setdefault(key, self._text)
+        return await super().read(key)
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+async def test_hostile_document_costs_one_mint(api: Origin, what: str) -> None:
+    """It is replaced by the first mint, whose token works, and which the next session adopts."""
+    store = Planted(HOSTILE[what])
+    async with asyncio.timeout(10):
+        for _ in range(2):
+            async with VBCSession(CREDENTIALS, base_url=api.url, store=store) as vbc:
+                async with vbc.get("/x") as response:
+                    assert response.status == 200
+                assert vbc.ledger()
+                assert vbc.status().state == "fresh"
+    assert api.mints == 1
+    assert api.authorizations == ["Bearer token1"] * 2
+
+
+async def test_token_of_the_far_future_lives_for_an_hour(api: Origin) -> None:
+    """It may come from a clock that was stepped, so it is taken, and for no longer than one lifetime."""
+    store = Planted(_text(token={"starts_at": time.time() + 10**9}))
+    async with VBCSession(CREDENTIALS, base_url=api.url, store=store) as vbc:
+        token = await vbc.token()
+    assert token.value == "a-token"
+    assert token.expires_at.timestamp() <= time.time() + 3600
+
+
+async def test_what_others_wrote_stays_on_one_line(api: Origin, caplog: pytest.LogCaptureFixture) -> None:
+    """A failure's words and an attempt's owner go into errors, logs and terminals: they cannot begin a line there."""
+    evil = "down\r\nCRITICAL all is well\x1b[2J\u2028"
+    attempts = [{**entry, "by": evil} for entry in _attempts(time.time())[:1]]
+    store = Planted(_text(token=ENDED, failure=_failure(message=evil), attempts=attempts))
+    caplog.set_level(0)
+    async with VBCSession(CREDENTIALS, base_url=api.url, store=store) as vbc:
+        with pytest.raises(Exception, match="down") as caught:
+            await vbc.token()
+        shown = [str(caught.value), *(entry.by for entry in vbc.ledger()), *(r.getMessage() for r in caplog.records)]
+    assert any("CRITICAL" in text for text in shown)
+    assert all(text.isprintable() for text in shown)
+
+
+def test_own_documents_are_read_again() -> None:
+    """The rules are no stricter than what a session writes."""
+    text = _text(failure=_failure(), attempts=_attempts(1.5), full_until=2.5)
+    assert document.dump(document.load(text)) == document.dump(document.load(document.dump(document.load(text))))
+    assert document.load(text).keys[KEY].token is not None
+
+
+# Anything at all
+
+_stamps = st.floats() | st.integers() | st.integers(0, 10**10) | st.none() | st.text(max_size=3)
+_words = st.text(max_size=20) | st.sampled_from(["a-token", "TokenEndpointError", "CredentialsRejectedError", "minted"])
+_any = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=10,
+)
+_token = st.fixed_dictionaries({"value": _words, "created_at": _words, "starts_at": _stamps})
+_failed = st.fixed_dictionaries(
+    {"kind": _words, "message": _words, "retry_at": _stamps, "count": st.integers() | _any, "api_key": _any | _words}
+)
+_attempt = st.fixed_dictionaries({"id": _words, "at": _stamps, "outcome": _words, "by": _words})
+_state = st.fixed_dictionaries({"generation": st.integers() | _any, "token": _token | _any, "failure": _failed | _any})
+_document = st.fixed_dictionaries(
+    {
+        "revision": st.integers() | _any,
+        "attempts": st.lists(_attempt, max_size=12) | _any,
+        "full_until": _stamps,
+        "keys": st.fixed_dictionaries({KEY: _state | _any}),
+        "version": st.just(1),
+    }
+)
+_texts = _document.map(json.dumps) | _any.map(json.dumps) | st.text(max_size=50)
+
+
+@settings(max_examples=EXAMPLES * 2, deadline=None)
+@given(_texts)
+def test_any_text_is_a_document_or_a_value_error(text: str) -> None:
+    """Never another error; and what is one can be written, and read again as the same."""
+    try:
+        loaded = document.load(text)
+    except ValueError:
+        return
+    assert isinstance(loaded, Document)
+    assert document.load(document.dump(loaded)) == loaded
+
+
+@pytest.fixture(scope="module")
+def anywhere() -> Iterator[tuple[asyncio.Runner, Origin]]:
+    """One loop and one server for all examples."""
+    with asyncio.Runner() as runner:
+        server = origin()
+        api = runner.run(server.__aenter__())
+        yield runner, api
+        runner.run(server.__aexit__(None, None, None))
+
+
+async def _serves(api: Origin, store: TokenStore) -> None:
+    """A session's life with a strange document: a token that works, or a failure that somebody wrote there."""
+    mints = api.mints
+    async with asyncio.timeout(10), VBCSession(CREDENTIALS, base_url=api.url, store=store) as vbc:
+        try:
+            token = await vbc.token()
+        except TokenError as error:
+            assert "unexpected" not in str(error)
+            assert error.retry_at is not None
+            assert api.mints == mints
+        else:
+            async with vbc.get("/x") as response:
+                assert response.status == 200
+            assert api.authorizations[-1] == f"Bearer {token.value!s}"
+        vbc.status()
+        vbc.ledger()
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(text=_texts)
+def test_any_text_in_a_memory_store(anywhere: tuple[asyncio.Runner, Origin], text: str) -> None:
+    """It is adopted, or a mint replaces it, or what it says of a failure or a full window is believed for a while."""
+    runner, api = anywhere
+    runner.run(_serves(api, Planted(text)))
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(content=st.binary(max_size=60) | _any.map(json.dumps).map(str.encode) | _texts)
+def test_any_content_of_a_file_store(
+    anywhere: tuple[asyncio.Runner, Origin], tmp_path_factory: pytest.TempPathFactory, content: bytes | str
+) -> None:
+    """The same of a file; its rubble is kept beside it, as closed to others as it was."""
+    runner, api = anywhere
+    path = tmp_path_factory.mktemp("store") / "token.json"
+    key = short_hash(api.url, CREDENTIALS.client_account_id)
+    raw = content if isinstance(content, bytes) else json.dumps({"documents": {key: content}}).encode()
+    _put(path, raw)
+    runner.run(_serves(api, FileStore(path)))
+    for file in path.parent.iterdir():
+        assert file.stat().st_mode & 0o077 == 0, file.name
+
+
+def _put(path: Path, raw: bytes) -> None:
+    path.touch(0o600)
+    path.write_bytes(raw)
+
+
+STRANGE: Final = {
+    "nothing": b"",
+    "not UTF-8": b"\xff\xfe",
+    "text as a revision": json.dumps({"revision": "7", "version": 99}).encode(),
+    "half a revision": json.dumps({"revision": 7.5, "version": 99}).encode(),
+    "no last revision": json.dumps({"revision": 10**30, "version": 99}).encode(),
+    "endless revision": b'{"revision": Infinity}',
+    "deep": b"[" * 5000,
+    "header": HOSTILE["header"].encode(),
+}
+
+
+@pytest.fixture(scope="module")
+def redis_at() -> Iterator[str]:
+    with redis_server() as server:
+        yield server.url
+
+
+@pytest.mark.parametrize("what", STRANGE)
+async def test_strange_value_in_redis_is_replaced(api: Origin, redis_at: str, what: str) -> None:
+    """By one mint, and by the same rule as in the other stores: what is no revision is older than everything."""
+    key = short_hash(api.url, CREDENTIALS.client_account_id)
+    async with Redis.from_url(redis_at) as redis:
+        await redis.set(f"{{truecaller_vbc:{key}}}:document", STRANGE[what])
+    for _ in range(2):
+        async with asyncio.timeout(10), VBCSession(CREDENTIALS, base_url=api.url, store=redis_at) as vbc:
+            await vbc.token()
+    assert api.mints == 1
