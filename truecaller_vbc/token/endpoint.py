@@ -241,7 +241,8 @@ def _words(payload: dict[str, Any]) -> str:
 
 def _failed(outcome: Outcome, what: str, cause: Exception | None = None) -> Answer:
     error = _endpoint_error(what)
-    if isinstance(cause, aiohttp.ClientError | OSError):
+    # The repr of a response's error shows the request's headers: of a proxy's refusal the user's password for it.
+    if isinstance(cause, aiohttp.ClientError | OSError) and not isinstance(cause, aiohttp.ClientResponseError):
         error.__cause__ = _bounded(cause)
     return Answer(outcome, error=error)
 

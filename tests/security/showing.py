@@ -1,0 +1,25 @@
+"""Everything that a careless program may print of an error or an object."""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from typing import Any
+
+
+def everything_about(error: BaseException) -> str:
+    """Traceback with locals, repr, str, arguments and attributes of the error and all that it came from; its pickle."""
+    lines = list(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    links: list[BaseException] = [error]
+    for link in links:
+        links += [it for it in (link.__cause__, link.__context__) if it is not None and it not in links]
+        lines += [repr(link), str(link), repr(link.args), repr(vars(link)), f"{link!s} {link}"]
+    lines.append(_pickled(error))
+    return "\n".join(lines)
+
+
+def _pickled(thing: Any) -> str:
+    try:
+        return pickle.dumps(thing, protocol=0).decode("latin-1")
+    except Exception as error:
+        return repr(error)
