@@ -15,6 +15,7 @@ from yarl import URL
 
 from .credentials import Credentials, CredentialsSource
 from .errors import ConfigurationError, SessionClosedError
+from .secret import Secret, hidden
 from .stores import TokenStore, open_store
 from .token.clock import Clock, system_clock
 from .token.endpoint import TokenEndpoint
@@ -95,6 +96,7 @@ class VBCSession:
         clock: Clock | None = None,
         api_policy: APIPolicy | None = None,
     ) -> None:
+        store = hidden(store) if isinstance(store, str) else store
         _check_types(credentials, policy, http, on_event, api_policy)
         self._base_url = checked_base_url(base_url, allow_http=allow_http)
         policy = policy or _DEFAULT_POLICY
@@ -135,7 +137,7 @@ class VBCSession:
             ConfigurationError: names the variable that is missing or wrong.
         """
         for option in ("base_url", "store"):
-            if value := os.environ.get(prefix + option.upper(), "").strip():
+            if value := Secret(os.environ.get(prefix + option.upper(), "").strip()):
                 options.setdefault(option, value)
         credentials = options.pop("credentials", None) or Credentials.from_env(prefix)
         return cls(credentials, **options)

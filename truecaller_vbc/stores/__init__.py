@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ConfigurationError
+from ..secret import hidden
 from .file import FileStore
 from .memory import MemoryStore
 from .protocol import TokenStore
@@ -24,6 +25,7 @@ def open_store(store: TokenStore | str | None) -> TokenStore:
     if store is None:
         return MemoryStore()
     if isinstance(store, str):
+        store = hidden(store)  # it may have a password in it, and a traceback may show the locals of its frames
         return _from_url(store)
     if not isinstance(store, TokenStore):
         raise ConfigurationError(
@@ -33,8 +35,7 @@ def open_store(store: TokenStore | str | None) -> TokenStore:
 
 
 def _from_url(url: str) -> TokenStore:
-    scheme, separator, _ = url.partition("://")
-    scheme = scheme.lower() if separator else ""
+    scheme = url[: url.index("://")].lower() if "://" in url else ""
     if scheme in ("redis", "rediss"):
         return RedisStore(url)
     if url == "memory://":
@@ -46,10 +47,16 @@ def _from_url(url: str) -> TokenStore:
 
 
 def _file_path(url: str) -> str:
+    path = _path_in(url)
+    if not path:
+        raise ConfigurationError("store= needs three slashes before an absolute path: file:///var/lib/app/token.json")
+    return path
+
+
+def _path_in(url: str) -> str:
     try:
         parts = urlsplit(url)
-    except ValueError:  # of brackets that would enclose an IPv6 address
-        parts = urlsplit("file://?")
-    if parts.netloc not in ("", "localhost") or not parts.path or parts.query or parts.fragment:
-        raise ConfigurationError("store= needs three slashes before an absolute path: file:///var/lib/app/token.json")
-    return unquote(parts.path)
+    except ValueError:  # brackets that enclose no IPv6 address
+        return ""
+    alone = parts.netloc in ("", "localhost") and not parts.query and not parts.fragment
+    return unquote(parts.path) if alone else ""

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ConfigurationError, StoreError
+from ..secret import hidden
 from .protocol import revision_of
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class RedisStore:
         ttl: timedelta = timedelta(hours=2),
     ) -> None:
         self._ours = isinstance(client, str)
+        client = hidden(client) if isinstance(client, str) else client
         self._client: Any = _connected(client) if isinstance(client, str) else client
         self._prefix = prefix
         self._ttl = int(ttl.total_seconds() * 1000)
@@ -124,22 +126,23 @@ def _connected(url: str) -> Any:
         from redis.backoff import NoBackoff  # noqa: PLC0415
     except ImportError:
         raise ConfigurationError("redis:// needs redis-py: pip install 'truecaller_vbc[redis]'") from None
-    from_url: Any = redis.asyncio.Redis.from_url
-    try:
-        client = from_url(
-            url,
-            socket_timeout=_TIMEOUT,
-            socket_connect_timeout=_TIMEOUT,
-            retry=Retry(NoBackoff(), 1),
-        )
-        # An option that redis-py does not know would else be an outage, in each connection anew.
-        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
-    except Exception:
-        # Without a cause: it quotes the URL, which may have a password in it.
+    client = _known(redis.asyncio.Redis, url, retry=Retry(NoBackoff(), 1))
+    if client is None:
         raise ConfigurationError(
             "the store's URL, or an option in it, is none that redis-py knows: use redis://host:6379/0, or rediss:// "
             "with TLS"
-        ) from None
+        )
+    return client
+
+
+def _known(kind: Any, url: str, **options: Any) -> Any:
+    """A client, or None for a URL that redis-py does not understand: its error may quote the password in it."""
+    try:
+        client = kind.from_url(url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, **options)
+        # An option that redis-py does not know would else be an outage, in each connection anew.
+        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
+    except Exception:
+        return None
     return client
 
 
