@@ -38,6 +38,8 @@ _BLANK: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 # A gateway's error page may quote the request, and our header with it.
 _SECRETS: Final = re.compile(r"(?i:bearer)[\s:=]+[^\s\"'<>]+|[A-Za-z0-9_-]{40,}")
 
+_LEAST_SECRET: Final = 8
+
 _UNPARSABLE: Final = "Failed to parse token"
 _BY_STATUS: Final[Mapping[int, type[APIError]]] = {
     401: UnauthorizedError,
@@ -102,6 +104,27 @@ def read_answer(
     if 200 <= status < 300 and envelope is None:  # noqa: PLR2004
         return answer
     raise _error(status, headers, envelope or Envelope())
+
+
+def without_token(body: bytes, authorization: str) -> bytes:
+    """An answer in which the token that it was asked with is masked, as it is or escaped for HTML, JSON or a URL.
+
+    Args:
+        body: of the answer.
+        authorization: the header that was sent; ``""`` for none.
+    """
+    token = authorization.rpartition(" ")[2]
+    core = max(re.findall(r"[A-Za-z0-9]+", token), key=len, default="")
+    if len(token) < _LEAST_SECRET or core.encode() not in body:
+        return body
+    return re.sub("".join(map(_escaped, token)).encode(), b"***", body)
+
+
+def _escaped(character: str) -> str:
+    if character.isalnum():
+        return character
+    code = ord(character)
+    return rf"(?:\\?{re.escape(character)}|&#0*{code};|(?i:&#x0*{code:x};|\\u{code:04x}|%{code:02x}))"
 
 
 def read_envelope(answer: JSON) -> Envelope | None:

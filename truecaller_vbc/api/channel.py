@@ -12,7 +12,7 @@ import attrs
 from aiohttp import hdrs
 
 from ..errors import APIError, RateLimitedError, ServerError, UnknownOutcomeError
-from .answers import JSON, read_answer, undocumented
+from .answers import JSON, read_answer, undocumented, without_token
 from .pace import Pace
 from .policy import APIPolicy
 
@@ -154,7 +154,9 @@ class Channel:
                 raise_for_status=False,
             ) as response:
                 status = response.status
-                body = await _body(response)
+                sent = response.request_info.headers.get(hdrs.AUTHORIZATION, "")
+                # Before anything can be raised: a gateway's error page may quote the request.
+                body = without_token(await _body(response), sent)
                 return read_answer(response.status, response.headers, body, call.accept)
         except _NOTHING_WAS_SENT:
             raise

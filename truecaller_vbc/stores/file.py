@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from ..errors import ConfigurationError, StoreError, StoreRefusedError
+from ..secret import hidden
 from .protocol import revision_of
 
 _log = logging.getLogger("truecaller_vbc")
@@ -68,6 +69,7 @@ class FileStore:
             StoreRefusedError: the file, or its directory, is open to others.
             StoreError: it cannot be written: the disk is full, or the directory read-only.
         """
+        document = hidden(document)  # a traceback may show the locals of its frames
         return await self._off_the_loop(lambda: self._replace(key, document))
 
     @asynccontextmanager
@@ -117,11 +119,11 @@ class FileStore:
             os.close(descriptor)
             raise
         with os.fdopen(descriptor, encoding="utf-8", errors="replace") as file:
-            return self._parsed(file.read())
+            return self._parsed(hidden(file.read()))
 
     def _parsed(self, text: str) -> dict[str, str]:
         try:
-            return {str(key): str(document) for key, document in json.loads(text)["documents"].items()}
+            return {str(key): hidden(str(document)) for key, document in json.loads(text)["documents"].items()}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             aside = f"{self._path}.corrupt"
             self._path.replace(aside)
@@ -137,7 +139,7 @@ class FileStore:
                 documents = self._load()
                 if revision_of(documents.get(key)) >= revision_of(document):
                     return False
-                self._put(json.dumps({"documents": {**documents, key: document}}))
+                self._put(hidden(json.dumps({"documents": {**documents, key: document}})))
                 return True
         except Timeout:
             raise StoreError(f"{self._path} is being written by another process for too long") from None

@@ -80,6 +80,7 @@ class RedisStore:
         Raises:
             StoreError: Redis did not answer.
         """
+        document = hidden(document)  # a traceback may show the locals of its frames
         name = self._name(key, "document")
         with _told():
             return bool(await self._client.eval(_WRITE, 1, name, document, revision_of(document), self._ttl))

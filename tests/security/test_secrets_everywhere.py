@@ -1,0 +1,313 @@
+"""Whatever goes wrong, and whoever prints what of it: no API key, no token, no Authorization header."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import pytest
+from api_world import record
+from redis_server import redis_server
+from showing import Hidden, everything_about
+
+import truecaller_vbc
+from truecaller_vbc import APIPolicy, Credentials, FileStore, RedisStore, TokenPolicy, VBCError, VBCSession
+from truecaller_vbc.sandbox import Sandbox, SandboxRules
+from truecaller_vbc.secret import Secret
+
+API_KEY: Final = "api-key-0123456789-+/=-0123456789"
+CREDENTIALS: Final = Credentials("account", "the-key-id", API_KEY)
+HASTY: Final = attrs.evolve(
+    TokenPolicy(),
+    mint_timeout=timedelta(seconds=0.3),
+    rejection_grace=timedelta(0),
+    retry_first=timedelta(seconds=0.01),
+    retry_most=timedelta(seconds=0.02),
+)
+PATIENT: Final = APIPolicy(
+    realtime_rate=None, batch_rate=None, timeout=timedelta(seconds=0.2), attempts=2, patience=timedelta(seconds=5)
+).scaled(0.01)
+
+
+class Seen:
+    """All that a program at DEBUG, in asyncio's debug mode, with ``on_event=print``, has to read."""
+
+    def __init__(self) -> None:
+        self.hidden = Hidden(API_KEY)
+        self.events: list[object] = []
+        self._handler = _Keeping()
+
+    def start(self) -> None:
+        """Listen to every logger from now on."""
+        asyncio.get_running_loop().set_debug(True)
+        root = logging.getLogger()
+        root.addHandler(self._handler)
+        root.setLevel(logging.DEBUG)
+        for name in ("aiohttp", "aiohttp.client", "aiohttp.access", "asyncio", "truecaller_vbc", "redis", "filelock"):
+            logging.getLogger(name).setLevel(logging.DEBUG)
+
+    def stop(self) -> None:
+        """Listen no more."""
+        logging.getLogger().removeHandler(self._handler)
+
+    async def use(self, *calls: Callable[[], Awaitable[Any]]) -> list[str]:
+        """Make calls, look at all that they raise or return, and name what they raised."""
+        raised: list[str] = []
+        for call in calls:
+            try:
+                result = await call()
+            except Exception as error:
+                raised.append(type(error).__name__)
+                self.hidden.none_in(everything_about(error))
+                if isinstance(error, VBCError):
+                    assert not hasattr(error, "headers")
+                    assert not hasattr(error, "request_info")
+            else:
+                self.hidden.none_in(repr(result))
+        return raised
+
+    def look_at(self, vbc: VBCSession) -> None:
+        """All that a session says of itself, what has been logged so far, and every event."""
+        if (token := vbc.current_token) is not None:
+            self.hidden.add(str(token.value))
+        shown = [vbc, vbc.status(), vbc.ledger(), vbc.current_token, vbc.calls, vbc.labels, vbc.numbers, self.events]
+        self.hidden.none_in("\n".join([*map(repr, shown), *map(str, shown), *self._handler.lines]))
+
+
+class _Keeping(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.lines: list[str] = []
+
+    def emit(self, entry: logging.LogRecord) -> None:
+        self.lines += [self.format(entry), repr(entry.args), repr(vars(entry))]
+
+
+@pytest.fixture
+async def seen() -> AsyncIterator[Seen]:
+    it = Seen()
+    it.start()
+    yield it
+    it.stop()
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox(SandboxRules(max_mints=1000), credentials=CREDENTIALS) as it:
+        yield it
+
+
+def _calls(vbc: VBCSession) -> list[Callable[[], Awaitable[Any]]]:
+    """One of each kind, the typed ones included."""
+    path = f"/clients/{vbc.client_account_id}/labels"
+
+    async def feature_sets() -> list[Any]:
+        return [item async for item in vbc.numbers.feature_sets()]
+
+    async def numbers() -> list[Any]:
+        return [item async for item in vbc.numbers.numbers()]
+
+    async def push_all() -> list[Any]:
+        return [item async for item in vbc.calls.push_all([record(1), record(2)])]
+
+    return [
+        vbc.token,
+        lambda: vbc.get(path),
+        lambda: vbc.post(path, json={"a": 1}, raise_for_status=True),
+        lambda: vbc.calls.push(record(0)),
+        lambda: vbc.calls.push_batch([record(0)]),
+        lambda: vbc.calls.batch_status("a-batch"),
+        push_all,
+        vbc.labels.list,
+        feature_sets,
+        numbers,
+        lambda: vbc.numbers.publish("a-set", ["+911234567890"]),
+        lambda: vbc.numbers.delist("a-set", ["+911234567890"]),
+    ]
+
+
+TOKEN_TROUBLE: Final[dict[str, dict[str, Any]]] = {
+    **{str(status): {"status": status} for status in (400, 401, 403, 404, 409, 429, 500, 502, 503)},
+    "echo": {"status": 400, "body": f'{{"slug": "invalid-input", "message": "no such key: {API_KEY}"}}'},
+    "HTML": {"status": 502, "body": f"<html>{API_KEY}</html>", "content_type": "text/html"},
+    "no JSON": {"body": f"not JSON {API_KEY}"},
+    "no token": {"body": {"token": None, "api_key": API_KEY}},
+    "two lines": {"body": {"token": f"{API_KEY}\r\nX: y"}},
+    "lost before": {"drop": "before"},
+    "lost in the middle": {"drop": "mid"},
+    "lost after": {"drop": "after"},
+    "hangs": {"delay": float("inf")},
+    "trickles": {"slow": 5.0},
+    "redirect": {"status": 307, "headers": {"Location": "http://127.0.0.1:9/"}},
+    "no times": {"headers": {"Date": "never", "Retry-After": "soon"}},
+}
+
+
+@pytest.mark.parametrize("trouble", TOKEN_TROUBLE)
+async def test_no_token_to_be_had(sandbox: Sandbox, seen: Seen, trouble: str) -> None:
+    """The mint fails in each way, for the first token, and for one that replaces a revoked one."""
+    fault = TOKEN_TROUBLE[trouble]
+    async with VBCSession(
+        CREDENTIALS, base_url=sandbox.base_url, policy=HASTY, api_policy=PATIENT, on_event=seen.events.append
+    ) as vbc:
+        sandbox.set_outage("token", **fault)
+        raised = await seen.use(vbc.token, *_calls(vbc)[1:3])
+        seen.look_at(vbc)
+        assert raised or trouble == "no times"
+    async with VBCSession(
+        CREDENTIALS, base_url=sandbox.base_url, policy=HASTY, api_policy=PATIENT, on_event=seen.events.append
+    ) as vbc:
+        sandbox.end_outage("token")
+        seen.hidden.add((await vbc.token()).value)
+        sandbox.set_outage("token", **fault)
+        sandbox.revoke_all()
+        await seen.use(*_calls(vbc)[:4])
+        seen.look_at(vbc)
+    seen.look_at(vbc)
+
+
+def _echoes(token: str) -> dict[str, dict[str, Any]]:
+    """Answers of an API, or of a gateway before it, that quotes what it was sent."""
+    return {
+        "slug": {"status": 400, "body": {"slug": "invalid-input", "message": f"odd token {token}", "field": token}},
+        "status_info": {"status": 200, "body": {"status_info": {"status": "error", "message": f"Bearer {token}"}}},
+        "HTML": {"status": 502, "body": f"<html><p>Authorization: Bearer {token}</p></html>"},
+        "text": {"status": 500, "body": f"GET / Authorization={token}"},
+        "forbidden": {"status": 403, "body": {"message": f"{token[:20]} {token}"}},
+        "escaped": {"status": 418, "body": f"<p>{token.replace('+', '&#43;').replace('/', '&#x2F;')}</p>"},
+        "unauthorized": {"status": 401, "body": {"slug": "authorization-error", "message": token}},
+        "unparsable": {"status": 500, "body": {"message": f"500/50011 - Failed to parse token {token}"}},
+        "limit": {"status": 429, "body": {"message": token}},
+        "empty": {"status": 503},
+        "lost before": {"drop": "before"},
+        "lost in the middle": {"drop": "mid"},
+        "lost after": {"drop": "after"},
+        "hangs": {"delay": float("inf")},
+        "no JSON": {"body": f"ok {token}"},
+        "deep": {"body": "[" * 50_000},
+        "other types": {"body": {"data": token, "batch_id": [token], "feature_sets": token}},
+    }
+
+
+LONG: Final = "dG9rZW4+/w==abc/def+ghi/jkl+mno/pqr+stu/vwx+yz0=="
+QUOTES: Final = [name for name, fault in _echoes(LONG).items() if LONG[:4] in str(fault)]
+
+
+@pytest.mark.parametrize(
+    ("value", "trouble"), [*((LONG, name) for name in _echoes("")), *(("short-token", name) for name in QUOTES)]
+)
+async def test_api_that_quotes_the_token(sandbox: Sandbox, seen: Seen, trouble: str, value: str) -> None:
+    """No error of a typed call repeats it, in whatever way the answer has it, nor does what it is raised from."""
+    sandbox.set_outage("token", body={"token": value})
+    seen.hidden.add(value)
+    async with VBCSession(
+        CREDENTIALS, base_url=sandbox.base_url, policy=HASTY, api_policy=PATIENT, on_event=seen.events.append
+    ) as vbc:
+        await vbc.token()
+        sandbox.set_outage("api", **_echoes(value)[trouble])
+        raised = await seen.use(*_calls(vbc)[3:])
+        assert len(raised) >= (2 if trouble == "other types" else 7)
+        seen.look_at(vbc)
+
+
+@pytest.mark.parametrize("how", ["down", "corrupt", "open to others", "a directory", "gone", "read-only"])
+async def test_store_in_trouble(sandbox: Sandbox, seen: Seen, tmp_path: Path, how: str) -> None:
+    """Each outage of a store, while tokens are minted, revoked and read by the next session."""
+    path = tmp_path / "store" / "token.json"
+    for step in range(3):
+        store = FileStore(path)
+        async with VBCSession(
+            CREDENTIALS, base_url=sandbox.base_url, policy=HASTY, store=store, on_event=seen.events.append
+        ) as vbc:
+            await seen.use(vbc.token)
+            seen.look_at(vbc)
+            sandbox.revoke_all()
+            if step == 1:
+                _spoil(path, how)
+            await seen.use(lambda: vbc.get(f"/clients/{vbc.client_account_id}/labels"), vbc.token)
+            seen.look_at(vbc)
+            text = Secret(path.read_text(errors="replace") if path.is_file() else "")
+            await seen.use(partial(store.write, "key", text), partial(store.read, "key"))
+        path.parent.chmod(0o700)
+        seen.hidden.none_in(repr(store))
+
+
+def _spoil(path: Path, how: str) -> None:
+    match how:
+        case "corrupt":
+            path.write_text(path.read_text()[:-20])
+        case "open to others":
+            path.chmod(0o644)
+        case "a directory":
+            path.unlink()
+            path.mkdir()
+        case "gone":
+            path.unlink()
+        case "read-only":
+            path.parent.chmod(0o500)
+        case _:
+            path.parent.rename(path.parent.with_name("elsewhere"))
+            path.parent.touch()
+
+
+async def test_redis_in_trouble(sandbox: Sandbox, seen: Seen) -> None:
+    """Killed in between, and asked for with a password that is none of its own."""
+    with redis_server() as server:
+        url = f"redis://user:redis-{API_KEY[:7]}-password@127.0.0.1:{server.port}/0"
+        seen.hidden.add(f"redis-{API_KEY[:7]}-password")
+        await _with_redis(sandbox, seen, RedisStore(url))
+        store = RedisStore(server.url)
+        async with VBCSession(
+            CREDENTIALS, base_url=sandbox.base_url, policy=HASTY, store=store, on_event=seen.events.append
+        ) as vbc:
+            await seen.use(vbc.token)
+            seen.look_at(vbc)
+            server.kill()
+            sandbox.revoke_all()
+            await seen.use(lambda: vbc.get(f"/clients/{vbc.client_account_id}/labels"), vbc.token)
+            await seen.use(lambda: store.write("key", '{"revision": 1}'), lambda: store.read("key"))
+            seen.look_at(vbc)
+        await store.close()
+
+
+async def _with_redis(sandbox: Sandbox, seen: Seen, store: RedisStore) -> None:
+    async with VBCSession(
+        CREDENTIALS, base_url=sandbox.base_url, policy=HASTY, store=store, on_event=seen.events.append
+    ) as vbc:
+        await seen.use(vbc.token)
+        seen.look_at(vbc)
+        await seen.use(lambda: store.read("key"))
+    seen.hidden.none_in(repr(store))
+    await store.close()
+
+
+async def test_what_is_left_behind_says_nothing(sandbox: Sandbox, seen: Seen) -> None:
+    """Abandoned responses and sessions are complained about by Python; not with what was in them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        async with VBCSession(CREDENTIALS, base_url=sandbox.base_url, policy=HASTY) as vbc:
+            await vbc.token()
+            await vbc.get(f"/clients/{vbc.client_account_id}/labels")
+            seen.look_at(vbc)
+        gc.collect()
+    seen.hidden.none_in("".join(str(warning) for warning in caught))
+    seen.look_at(vbc)
+
+
+def test_every_public_object_is_looked_at() -> None:
+    """A new public class that carries a secret has to be entered here, and masked."""
+    values = {"value", "api_key", "authorization"}
+    carriers = {
+        name
+        for name in truecaller_vbc.__all__
+        if attrs.has(kind := getattr(truecaller_vbc, name)) and values & {field.name for field in attrs.fields(kind)}
+    }
+    assert carriers == {"AccessToken", "Credentials"}
