@@ -1,0 +1,95 @@
+"""What is imported is declared, is free to use, and has no known hole at its lowest allowed version."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+import truecaller_vbc
+
+ROOT: Final = Path(truecaller_vbc.__file__).parent
+PROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
+EXTRAS: Final[dict[str, list[str]]] = PROJECT["optional-dependencies"]
+# Where more than the runtime dependencies may be imported. pytest loads its plugin by itself.
+ALSO: Final = {
+    "cli": [*EXTRAS["cli"], *EXTRAS["redis"]],
+    "stores/redis.py": EXTRAS["redis"],
+    "pytest_plugin.py": ["pytest", "pytest_asyncio"],
+}
+# The release in which the last published hole that can reach a client was closed, and which one that was.
+MENDED: Final = {
+    "aiohttp": ((3, 14, 3), "CVE-2026-69244; CVE-2026-59881, -69243, -54279 and others before it"),
+    "filelock": ((3, 20, 3), "CVE-2026-22701; CVE-2025-68146: a lock's symbolic link was followed and truncated"),
+    "redis": ((6, 2), "6.0 made it check the host's name over TLS by default"),
+}
+FREE: Final = re.compile(r"\b(MIT|Apache|BSD|PSF|Python Software Foundation|ISC)\b")
+
+
+def _name(requirement: str) -> str:
+    found = re.match(r"[A-Za-z0-9_.-]+", requirement)
+    assert found is not None
+    return found[0].lower()
+
+
+def _imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            names.add(node.module.partition(".")[0])
+    return names - set(sys.stdlib_module_names) - {"truecaller_vbc"}
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_is_imported_is_declared(path: Path) -> None:
+    """Each third-party module that a file names is a dependency of ours, not merely one of somebody else's."""
+    place = str(path.relative_to(ROOT))
+    allowed = {_name(requirement) for requirement in PROJECT["dependencies"]}
+    for where, requirements in ALSO.items():
+        if place == where or place.startswith(f"{where}/"):
+            allowed |= {_name(requirement) for requirement in requirements}
+    assert {name.lower() for name in _imported(path)} - {"_typeshed"} <= allowed
+
+
+@pytest.mark.parametrize("name", MENDED)
+def test_lowest_version_has_no_known_hole(name: str) -> None:
+    """Whoever lowers a bound has to read why it is there."""
+    (requirement,) = [it for it in [*PROJECT["dependencies"], *EXTRAS["redis"]] if _name(it) == name]
+    _, _, bound = requirement.partition(">=")
+    assert tuple(map(int, bound.split("."))) >= MENDED[name][0], MENDED[name][1]
+
+
+def _family() -> set[str]:
+    """Every package that an installation with all runtime extras brings, as far as it is here."""
+    todo = [*PROJECT["dependencies"], *EXTRAS["cli"], *EXTRAS["redis"]]
+    names: set[str] = set()
+    while todo:
+        requirement = todo.pop()
+        name = _name(requirement)
+        if name in names or "extra ==" in requirement:
+            continue
+        try:
+            todo += distribution(name).requires or []
+        except PackageNotFoundError:
+            continue  # of another system or another Python
+        names.add(name)
+    return names
+
+
+def test_licences_let_everybody_use_it() -> None:
+    """MIT, or what asks for no more than to be named."""
+    family = _family()
+    assert {"aiohttp", "yarl", "attrs", "redis", "rich"} <= family
+    for name in family:
+        about = distribution(name).metadata
+        terms = [about.get("License-Expression"), about.get("License"), *(about.get_all("Classifier") or [])]
+        assert any(FREE.search(term or "") for term in terms), name
+        assert not any("GPL" in (term or "") for term in terms[:2]), name
