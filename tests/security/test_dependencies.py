@@ -90,6 +90,7 @@ def test_licences_let_everybody_use_it() -> None:
     assert {"aiohttp", "yarl", "attrs", "redis", "rich"} <= family
     for name in family:
         about = distribution(name).metadata
-        terms = [about.get("License-Expression"), about.get("License"), *(about.get_all("Classifier") or [])]
-        assert any(FREE.search(term or "") for term in terms), name
-        assert not any("GPL" in (term or "") for term in terms[:2]), name
+        terms = [about.get_all(field) or [] for field in ("License-Expression", "License", "Classifier")]
+        said = " ".join(term for field in terms for term in field)
+        assert FREE.search(said), name
+        assert "GPL" not in said, name
