@@ -292,8 +292,8 @@ def test_password_in_a_store_url_is_not_shown(scheme: str, rest: str) -> None:
     del name
     with patch.dict(os.environ, {"VBC_FUZZ_STORE": url}):
         for use in (
-            lambda: VBCSession(CREDENTIALS, store=url),
-            lambda: RedisStore(url),
+            lambda: VBCSession(CREDENTIALS, store=str(url)),
+            lambda: RedisStore(str(url)),
             lambda: VBCSession.from_env("VBC_FUZZ_", credentials=CREDENTIALS),
         ):
             with pytest.raises(ConfigurationError) as caught:
