@@ -235,9 +235,13 @@ async def test_store_in_trouble(sandbox: Sandbox, seen: Seen, tmp_path: Path, ho
             await seen.use(lambda: vbc.get(f"/clients/{vbc.client_account_id}/labels"), vbc.token)
             seen.look_at(vbc)
             text = Secret(path.read_text(errors="replace") if path.is_file() else "")
-            await seen.use(partial(store.write, "key", text), partial(store.read, "key"))
+            await seen.use(_writing(store, text), partial(store.read, "key"))
         path.parent.chmod(0o700)
         seen.hidden.none_in(repr(store))
+
+
+def _writing(store: FileStore, text: Secret) -> Callable[[], Awaitable[bool]]:
+    return lambda: store.write("key", str(text))
 
 
 def _spoil(path: Path, how: str) -> None:
