@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import Any
 
 import pytest
@@ -192,3 +193,41 @@ def test_readable_is_one_short_line(text: str) -> None:
     assert len(line) <= 301
     assert "\n" not in line
     assert "\x1b" not in line
+
+
+@pytest.mark.parametrize("opening", ["<title>", "<title", "<", "<head></head   ", "<script>", "&", "bearer:", "A-"])
+def test_a_page_of_nothing_but_openings(opening: str) -> None:
+    """It is read in one go, and does not take the loop for a minute: 10 s of processor time end this test."""
+
+    def too_slow(*_: object) -> None:
+        raise AssertionError("this grows with the square of the page")
+
+    before = signal.signal(signal.SIGVTALRM, too_slow)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 10)
+    try:
+        refused(502, (opening * 100_000)[:100_000].encode())
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+@pytest.mark.parametrize("kept", [2_000, 100_000])
+def test_no_half_of_a_secret(kept: int) -> None:
+    """Where a long text is cut, in a token of which too little is left to be known for one."""
+    text = " " * (kept - 30) + "A1" * 32
+    error = refused(400, {"slug": "x", "message": text} if kept == 2_000 else f"<p>{text[3:]}".encode())
+
+    assert "A1" not in f"{error} {vars(error)}"
+    assert "…" not in str(error)
+
+
+@pytest.mark.parametrize("status", [200, 400, 403, 404, 422])
+def test_a_receiver_without_an_account_is_no_missing_path(status: int) -> None:
+    """The documented reasons go before a status that could mean two things, but not before 401 and 429."""
+    said = {"status": "error", "message": "Not a Truecaller user"}
+
+    assert type(refused(status, said)) is NotDeliveredError
+    assert type(refused(401, said)) is UnauthorizedError
+    assert type(refused(429, said)) is RateLimitedError
+    assert type(refused(500, said)) is ServerError
+    assert type(refused(404, said | {"message": "Invalid input"})) is NotFoundError

@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import string
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias, cast
 
@@ -31,12 +32,15 @@ JSON: TypeAlias = Any
 
 _MOST_SHOWN: Final = 300
 _MOST_KEPT: Final = 2_000
+_MOST_READ: Final = 100_000
 _CODE: Final = re.compile(r"<(script|style|head)\b.*?(</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
-_TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
-_TAG: Final = re.compile(r"<[^>]{0,2000}>")
+# Bounded, each of them: a page of nothing but openings must not take the loop for a minute.
+_TITLE: Final = re.compile(r"<title[^<>]*>([^<]*)</title", re.IGNORECASE)
+_TAG: Final = re.compile(r"<[^<>]*>")
 _BLANK: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 # A gateway's error page may quote the request, and our header with it.
 _SECRETS: Final = re.compile(r"(?i:bearer)[\s:=]+[^\s\"'<>]+|[A-Za-z0-9_-]{40,}")
+_TOKEN_ALPHABET: Final = f"{string.ascii_letters}{string.digits}_-"
 
 _LEAST_SECRET: Final = 8
 
@@ -157,7 +161,7 @@ def readable(text: str) -> str:
 
 
 def _unreadable(status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-    said = readable(body[:100_000].decode("utf-8", "replace"))
+    said = readable(_cut(body[: _MOST_READ + 1].decode("utf-8", "replace"), _MOST_READ))
     kind = "an HTML page" if body.lstrip()[:1] == b"<" else "no JSON"
     if 200 <= status < 300:  # noqa: PLR2004
         return undocumented(status, f"the answer is {kind} ({said})")
@@ -186,13 +190,14 @@ def _error(status: int, headers: Mapping[str, str], envelope: Envelope, *, note:
 
 
 def _class(status: int, envelope: Envelope) -> type[APIError]:
+    reason = FailureReason.of(envelope.message)
+    # Before the status: a 404 for a receiver who has no account says nothing of the path.
+    if status < 500 and status not in (401, 429) and reason not in (None, FailureReason.INVALID_INPUT):  # noqa: PLR2004
+        return NotDeliveredError
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if _UNPARSABLE in (envelope.message or ""):
         return UnauthorizedError
-    reason = FailureReason.of(envelope.message)
-    if status < 500 and reason is not None and reason is not FailureReason.INVALID_INPUT:  # noqa: PLR2004
-        return NotDeliveredError
     if (slug := envelope.slug or "") in _BY_SLUG:
         return _BY_SLUG[slug]
     if 200 <= status < 300 or 400 <= status < 500:  # noqa: PLR2004
@@ -211,4 +216,9 @@ def _is_bad(status: JSON) -> bool:
 def _text(value: JSON) -> str | None:
     if value is None or isinstance(value, dict | list):
         return None
-    return readable(str(value)[:_MOST_KEPT]) or None
+    return readable(_cut(str(value), _MOST_KEPT)) or None
+
+
+def _cut(text: str, most: int) -> str:
+    """The beginning of a text, without the word that the end falls into: half a token is not known for one."""
+    return text if len(text) <= most else text[:most].rstrip(_TOKEN_ALPHABET)
