@@ -106,6 +106,9 @@ def test_the_documented_answers() -> None:
             "starts_at",
             datetime(2025, 7, 23, 5, 0, 58, 123456, tzinfo=UTC),
         ),
+        # Also a time of the year 1712 in ISO 8601.
+        ({"starts_at": "1712121200000"}, "starts_at", datetime(2024, 4, 3, 5, 13, 20, tzinfo=UTC)),
+        ({"starts_at": "no time"}, "starts_at", None),
         ({"starts_at": 1e300}, "starts_at", None),
         ({"starts_at": True}, "starts_at", None),
         ({"starts_at": []}, "starts_at", None),

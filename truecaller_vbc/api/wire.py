@@ -61,11 +61,10 @@ def _switch(value: Any) -> bool | None:
 
 
 def _time(value: Any) -> datetime | None:
-    if isinstance(value, str) and (stamp := read_timestamp(value)) is not None:
-        return stamp
+    # Numbers first: in ISO 8601 without its signs, 1712121200000 is midday of a day in the year 1712.
     number = _number(value)
     if number is None:
-        return None
+        return read_timestamp(value)
     try:
         return _EPOCH + timedelta(milliseconds=number)
     except OverflowError:
