@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import aiohttp
 import pytest
 from api_world import FAST, HOUR, api_world, fields, posts, record
 from virtual_time import run_virtual
@@ -22,8 +23,10 @@ from truecaller_vbc import (
     NotFoundError,
     PushResult,
     RateLimitedError,
+    SessionClosedError,
     Status,
     StillPendingError,
+    UnknownOutcomeError,
     VBCSession,
 )
 from truecaller_vbc.sandbox import Sandbox
@@ -295,3 +298,26 @@ async def test_a_dead_token_is_replaced_under_a_typed_call() -> None:
         with pytest.raises(APIError) as caught:
             await vbc.calls.push(record())
         assert caught.value.status == 401
+
+
+async def test_a_batch_without_an_id() -> None:
+    """Nobody can ask for it: whether it was taken is unknown."""
+    async with api_world() as (sandbox, vbc):
+        for body in ('{"batch_id": true}', '{"batch_id": ""}', '{"batch_id": null}', "[]", ""):
+            sandbox.fail_next("batch", status=200, body=body)
+            with pytest.raises(UnknownOutcomeError, match="without a batch_id") as caught:
+                await vbc.calls.push_batch([record()])
+            assert caught.value.status == 200
+        sandbox.fail_next("batch", status=200, body='{"batch_id": 7}')
+        assert (await vbc.calls.push_batch([record()])).batch_id == "7"
+
+
+async def test_a_closed_aiohttp_session_of_the_user_s() -> None:
+    """It is said in our words, and nothing was sent."""
+    async with Sandbox() as sandbox, aiohttp.ClientSession() as http:
+        async with VBCSession(sandbox.credentials, base_url=sandbox.base_url, http=http) as vbc:
+            await vbc.warm_up()
+            await http.close()
+            for call in (vbc.calls.push(record()), vbc.calls.push_batch([record()]), vbc.labels.list()):
+                with pytest.raises(SessionClosedError, match="http="):
+                    await call

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from enum import Enum
 from typing import Any
 
 import attrs
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from truecaller_vbc import CallRecord, InvalidRecordError
+from truecaller_vbc.api.calls import _RENDERING
 from truecaller_vbc.api.phone import as_e164, checked_numbers
 
 NOW = 1_790_000_000_000
@@ -224,3 +226,63 @@ async def test_what_we_let_pass_the_api_takes(name: str | None, reason: str | No
 def test_the_label_of_these_tests_is_the_sandbox_s() -> None:
     """Or the tests above would prove nothing."""
     assert record().label_id == LABEL
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t"])
+def test_a_blank_label_is_no_purpose(blank: str) -> None:
+    """Whatever a cell has that looks empty, nobody has said that there shall be no label."""
+    with pytest.raises(InvalidRecordError, match="label_id: is missing"):
+        CallRecord.from_mapping(fields(label_id=blank))
+
+
+def test_all_problems_of_a_row_at_once() -> None:
+    """Also where it has a column too many."""
+    with pytest.raises(InvalidRecordError) as caught:
+        CallRecord.from_mapping(fields(label_id=" ", caller_number="1", odd=1))
+
+    assert [problem.field for problem in caught.value.problems] == ["caller_number", "odd", "label_id"]
+    assert {problem.receiver for problem in caught.value.problems} == {fields()["receiver_number"]}
+
+
+class _Lines(str, Enum):  # noqa: UP042 - as it was written before there was a StrEnum
+    SALES = "+911234567890"
+
+
+def test_numbers_in_an_enum() -> None:
+    """An Enum that is a str prints as its name: what is sent is its text, in every rendering."""
+    made = record(caller_number=_Lines.SALES, receiver_number=_Lines.SALES)
+
+    for caller, receiver in _RENDERING.values():
+        assert '"_Lines' not in made.encoded(caller, receiver)
+        assert json.loads(made.encoded(caller, receiver))["caller_number"] == "+911234567890"
+
+
+class _NoOffset(tzinfo):
+    def utcoffset(self, dt: datetime | None, /) -> timedelta | None:
+        return None
+
+    dst = utcoffset
+
+    def tzname(self, dt: datetime | None, /) -> str | None:
+        return None
+
+
+class _Odd(str):
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"starts_at": 10**5000}, "is no time"),
+        ({"receiver_number": 10**5000}, "must be a string"),
+        ({"starts_at": datetime(2026, 1, 1, tzinfo=_NoOffset())}, "time zone"),
+        ({"dynamic_call_reason": _Odd("a good reason")}, "plain strings"),
+    ],
+    ids=["time", "number", "zone", "text"],
+)
+def test_values_that_nobody_expects(changes: dict[str, Any], says: str) -> None:
+    """They are refused like others, and by the same error."""
+    with pytest.raises(InvalidRecordError, match=says):
+        record(**changes)

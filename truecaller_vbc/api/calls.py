@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, Literal, TypeAlias, cast
@@ -22,8 +23,8 @@ from .answers import JSON, undocumented
 from .channel import Call, Channel
 from .chunks import Chunk, ChunkResult, Plan, Progress, push_chunks
 from .models import Batch, BatchStatus, PushResult, StatusInfo
-from .phone import without_plus
-from .poll import looks
+from .phone import plain, without_plus
+from .poll import pauses
 from .record import CallRecord
 from .wire import read
 
@@ -36,8 +37,8 @@ _REALTIME: Final = "/v2/clients/{account}/dynamic_call_record"
 _BATCH: Final = "clients/{account}/dynamic_call_records"
 _RENDERING: Final[Mapping[str, tuple[Callable[[str], str], Callable[[str], str]]]] = {
     # As the documents' own examples have them: v2 mixes both.
-    "v3": (str, str),
-    "v2": (str, without_plus),
+    "v3": (plain, plain),
+    "v2": (plain, without_plus),
 }
 
 
@@ -143,13 +144,12 @@ class Calls:
         deadline = asyncio.timeout(limit.total_seconds())
         try:
             async with deadline:
-                async for _ in looks(self._channel.policy):
-                    try:
+                for pause in pauses(self._channel.policy):
+                    with contextlib.suppress(NotFoundError):
                         last = await self.batch_status(batch_id, version=version)
-                    except NotFoundError:
-                        continue
-                    if last.final and len(last.data) >= size:
-                        return last
+                        if last.final and len(last.data) >= size:
+                            return last
+                    await asyncio.sleep(pause)
         except TimeoutError:
             if not deadline.expired():
                 raise
@@ -178,8 +178,9 @@ class Calls:
             records: `CallRecord` or mappings (see `CallRecord.from_mapping`), from any iterable or async iterable.
             version: of the endpoint.
             in_flight: how many batches may wait for their answers at once.
-            on_send: called with each `Chunk` when its first byte is about to leave: for a journal.
-            on_progress: called with a `Progress` after each result.
+            on_send: called with each `Chunk` when its first byte is about to leave: for a journal. Whoever breaks off
+                has no result of what is under way: it is what was announced here and not yielded.
+            on_progress: called with a `Progress` for each result, before it is yielded.
 
         Yields:
             a `ChunkResult` for every 500 records that were read, in the order in which they are answered.
@@ -191,6 +192,7 @@ class Calls:
             UnknownOutcomeError: several batches in a row had no answer that says anything.
             SessionClosedError: the session is closed.
             aiohttp.ClientError: the API could not be reached; also TimeoutError.
+            Exception: whatever `records`, `on_send` or `on_progress` raised.
         """
 
         async def send(chunk: Chunk, announce: Callable[[], object]) -> Batch:
@@ -209,7 +211,7 @@ class Calls:
         call = Call("POST", f"/{version}/{_BATCH}", body, pace=self._channel.batch, records=records, on_send=on_send)
         answer = await self._channel.send(call)
         batch_id = cast(dict[str, JSON], answer).get("batch_id") if isinstance(answer, dict) else None
-        if not isinstance(batch_id, str | int) or not batch_id:
+        if not isinstance(batch_id, str | int) or isinstance(batch_id, bool) or not batch_id:
             raise UnknownOutcomeError(
                 f"the API answered the batch of {len(records)} records without a batch_id: it may have been taken; "
                 "see .records",

@@ -20,7 +20,7 @@ from .channel import Call, Channel
 from .models import BusinessNumber, FeatureSet
 from .paging import Page, pages
 from .phone import checked_numbers, without_plus
-from .poll import looks
+from .poll import pauses
 from .status import Status
 from .wire import read_list
 
@@ -99,7 +99,7 @@ class Numbers:
             "process_id": process_id,
         }
         fetch = partial(self._page, _NUMBERS, "numbers", BusinessNumber, {**filters, "limit": limit})
-        async for page in pages(fetch, lambda item: item.phone_number):
+        async for page in pages(fetch, name_of):
             for item in page:
                 yield item
 
@@ -164,10 +164,11 @@ class Numbers:
         deadline = asyncio.timeout(limit.total_seconds())
         try:
             async with deadline:
-                async for _ in looks(self._channel.policy):
+                for pause in pauses(self._channel.policy):
                     await self._look(wanted, feature_set_id, listed)
                     if len(listed) == len(wanted):
                         return listed
+                    await asyncio.sleep(pause)
         except TimeoutError:
             if not deadline.expired():
                 raise
@@ -241,3 +242,8 @@ class Numbers:
         about = fields.get("pagination_information")
         total = cast(dict[str, Any], about).get("total_page_count") if isinstance(about, dict) else None
         return Page(read_list(fields.get(name), kind), total if type(total) is int and total >= 0 else None)
+
+
+def name_of(number: BusinessNumber) -> tuple[str, str] | None:
+    """What makes an entry of the list the same one as another; None where it has no number."""
+    return (number.phone_number, number.feature_set_name) if number.phone_number else None

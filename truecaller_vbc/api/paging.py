@@ -28,18 +28,24 @@ class Page:
 Fetch: TypeAlias = Callable[[int | None], Awaitable[Page]]
 
 
-async def pages(fetch: Fetch, identity: Callable[[Any], Hashable]) -> AsyncGenerator[tuple[Any, ...]]:
+async def pages(
+    fetch: Fetch, identity: Callable[[Any], str | tuple[str, ...] | None]
+) -> AsyncGenerator[tuple[Any, ...]]:
     """Every page once, in order.
 
     Whether the first page is 0 or 1 is not documented. So the first is asked for without a number, and then 1, 2, 3:
     where counting begins with 1, page 1 is the first again, and is left out. A page that was there before, or that
     is empty, ends the list, whatever the server says of their number: one that counts on for ever does not keep anyone.
 
+    Where something is put into the list while it is read, what stood at a page's end comes again on the next, and is
+    left out. What moves up to a page that was read already, since something was taken out, is missed.
+
     Args:
         fetch: gets a page by its number.
-        identity: what makes an item the same one as another.
+        identity: what makes an item the same one as another; None or ``""`` where only all of it does.
     """
     seen: set[int] = set()
+    before: frozenset[Hashable] = frozenset()
     number: int | None = None
     while True:
         try:
@@ -48,14 +54,18 @@ async def pages(fetch: Fetch, identity: Callable[[Any], Hashable]) -> AsyncGener
             if number is None:
                 raise
             return  # beyond the last page: what that answers is not documented
+        names: list[Hashable] = [identity(item) or item for item in page.items]
         # Their hash is enough to know a page again, and a list of any length is not kept.
-        mark = hash(tuple(identity(item) for item in page.items))
-        is_first_again = number == 1 and mark in seen
-        if not page.items or (mark in seen and not is_first_again):
+        mark = hash(tuple(names))
+        new = tuple(item for item, name in zip(page.items, names, strict=True) if name not in before)
+        is_first_again = number == 1 and len(new) < len(names)
+        if not is_first_again and (not new or mark in seen):
             return
-        if not is_first_again:
-            seen.add(mark)
-            yield page.items
-            if page.total is not None and len(seen) >= page.total:
-                return
+        if new:
+            yield new
+        # By the page's number, as if the first were 1: where it is 0, one more is asked for, and is not there.
+        if page.total and (number or 1) >= page.total:
+            return
+        seen.add(mark)
+        before = before.union(names) if is_first_again else frozenset(names)
         number = 1 if number is None else number + 1

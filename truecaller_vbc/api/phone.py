@@ -28,6 +28,10 @@ def number_problem(value: object) -> str:
     return f"{value[:40]!r} is no phone number: E.164 is needed, such as '+911234567890'"
 
 
+plain = str.__str__
+"""An E.164 number as batch v3 wants it: its own text, also of an Enum that is a str."""
+
+
 def without_plus(number: str) -> str:
     """An E.164 number as real-time v2 and the number management want it."""
     return number[1:]

@@ -29,7 +29,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 def _epoch_ms(value: datetime | int) -> int:
     """Milliseconds since 1970; what cannot be converted stays as it is, for the check that names all problems."""
-    if isinstance(value, datetime) and value.tzinfo is not None:
+    if isinstance(value, datetime) and value.utcoffset() is not None:
         since = value - _EPOCH
         return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
     return value  # type: ignore[return-value]
@@ -80,8 +80,9 @@ class CallRecord:
                 return
         except TypeError:
             pass  # something that is neither text nor a number
-        receiver = str(self.receiver_number)[:40]
-        raise InvalidRecordError([Problem(field, text, None, receiver) for field, text in self._problems()])
+        problems = self._problems() or [("", "must have plain strings and ints for its fields")]
+        receiver = _shown(self.receiver_number)
+        raise InvalidRecordError([Problem(field, text, None, receiver) for field, text in problems])
 
     @classmethod
     def from_mapping(cls, row: Mapping[str, Any]) -> CallRecord:
@@ -119,7 +120,7 @@ class CallRecord:
         extra = [(str(name)[:40], f"is no field; there are {', '.join(_NOTHING)}") for name in unknown]
         if _lacks_label(values, row):
             extra.append(("label_id", "is missing: give the dynamic label's ID, or null on purpose"))
-        receiver = str(values["receiver_number"])[:40]
+        receiver = _shown(values["receiver_number"])
         raise InvalidRecordError([*problems, *(Problem(field, text, None, receiver) for field, text in extra)])
 
     def late(self, now: float) -> Problem | None:
@@ -209,8 +210,15 @@ def _time_problem(value: object) -> str:
     if type(value) is int and value in _S_RANGE:
         return f"{value} looks like seconds: milliseconds are needed, {value * 1000}"
     if type(value) is int:
-        return f"{value} is no time in epoch milliseconds of this age"
-    return f"must be an aware datetime or epoch milliseconds, not {str(value)[:40]!r}"
+        return f"{_shown(value)} is no time in epoch milliseconds of this age"
+    return f"must be an aware datetime or epoch milliseconds, not {_shown(value)!r}"
+
+
+def _shown(value: object) -> str:
+    try:
+        return str(value)[:40]
+    except ValueError:  # Python writes no number of thousands of digits
+        return "..."
 
 
 def _name_problem(name: object) -> str:
