@@ -229,3 +229,17 @@ def test_buckets_of_any_kind(answer: dict[str, Any], operation: Any) -> None:
 def test_merging_nothing() -> None:
     """An empty result, which is no failure."""
     assert merged([]) == NumbersResult()
+
+
+def test_what_failed_was_not_accepted() -> None:
+    """Whatever bucket a number is in: where the whole failed, nothing will come of it."""
+    for operation, bucket in (("publish", "new_numbers"), ("delist", "existing_numbers")):
+        kind: Any = operation
+        result = read_buckets(kind, {bucket: ["911234567890"], "status": "failed"}, ["+911234567890"])
+        assert result == NumbersResult(unmentioned=frozenset({"+911234567890"}), status=Status.FAILED)
+        assert result.not_done == {"+911234567890"}
+
+
+def test_a_bucket_has_numbers_only() -> None:
+    """Not what JSON has beside them."""
+    assert read_buckets("publish", {"new_numbers": [True, 1.5, [], None]}, []) == NumbersResult()

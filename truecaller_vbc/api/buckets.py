@@ -47,8 +47,8 @@ class NumbersResult:
         migrated: moved here from somewhere else.
         updated: changed.
         delisted: taken off.
-        unmentioned: the API said nothing of them. (It also ignores, without a word, a number that is still being
-            delisted: publish it again later.)
+        unmentioned: the API said nothing of them, or that it failed as a whole. (It also ignores, without a word, a
+            number that is still being delisted: publish it again later.)
         status: of the whole, ``pending`` or ``failed``.
     """
 
@@ -79,9 +79,12 @@ class NumbersResult:
 def read_buckets(operation: Operation, answer: Mapping[str, Any], sent: Iterable[str]) -> NumbersResult:
     """The result in an answer. Every array may be missing or null, and a number may be in none of them."""
     found = {name: _numbers(answer.get(bucket)) for bucket, name in _BUCKETS[operation].items()}
+    status = _status(answer)
+    if status is Status.FAILED:
+        # The bucket of what could be done; where the whole failed, it was not.
+        found["accepted"] = frozenset()
     unmentioned = frozenset(sent).difference(*found.values())
-    status = answer.get("status")
-    return NumbersResult(**found, unmentioned=unmentioned, status=Status(status if isinstance(status, str) else ""))
+    return NumbersResult(**found, unmentioned=unmentioned, status=status)
 
 
 def is_refusal(answer: Any) -> bool:
@@ -89,9 +92,7 @@ def is_refusal(answer: Any) -> bool:
     if not isinstance(answer, dict):
         return False
     fields = cast(dict[str, Any], answer)
-    return Status(fields["status"] if isinstance(fields.get("status"), str) else "") is Status.FAILED and any(
-        bucket in fields for bucket in _BUCKETS["publish"]
-    )
+    return _status(fields) is Status.FAILED and any(bucket in fields for bucket in _BUCKETS["publish"])
 
 
 def merged(results: Iterable[NumbersResult]) -> NumbersResult:
@@ -105,8 +106,13 @@ def merged(results: Iterable[NumbersResult]) -> NumbersResult:
     return NumbersResult(**sets, status=status)
 
 
+def _status(answer: Mapping[str, Any]) -> Status:
+    status = answer.get("status")
+    return Status(status if isinstance(status, str) else "")
+
+
 def _numbers(bucket: object) -> frozenset[str]:
     if not isinstance(bucket, list):
         return frozenset()
     entries = cast(list[object], bucket)
-    return frozenset(as_e164(str(entry)) for entry in entries if isinstance(entry, str | int))
+    return frozenset(as_e164(str(entry)) for entry in entries if isinstance(entry, str) or type(entry) is int)
