@@ -8,7 +8,7 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -28,6 +28,7 @@ from truecaller_vbc import (
     VBCError,
     VBCSession,
 )
+from truecaller_vbc.api.channel import Call, Channel
 from truecaller_vbc.sandbox import Sandbox
 
 NUMBERS = ["+911234567890", "+911234567891"]
@@ -252,3 +253,42 @@ async def test_an_answer_without_end() -> None:
         sandbox.set_outage("labels", status=200, body=b"[" + b" " * (65 * 1024 * 1024) + b"]")
         with pytest.raises(ServerError, match="too long"):
             await vbc.labels.list()
+
+
+def test_a_microsecond_is_no_wait() -> None:
+    """A server that asks to come back at once is not asked a million times."""
+
+    async def main() -> int:
+        async with api_world(APIPolicy()) as (sandbox, vbc):
+            sandbox.set_outage("labels", status=429, headers={"Retry-After": "0.000001"})
+            with pytest.raises(RateLimitedError):
+                await vbc.labels.list()
+            return posts(sandbox, "labels")
+
+    assert run_virtual(main()) == 121  # each half second of a minute's patience
+
+
+def test_waits_grow_without_breaking() -> None:
+    """However many there were."""
+    channel: Any = Channel(cast(Any, None), APIPolicy())
+    busy = RateLimitedError("busy", status=429)
+
+    assert 4 <= channel._wait(Call("GET", "/"), busy, 5000) <= 8
+
+
+@pytest.mark.parametrize("records", [None, ["a record"]])
+@pytest.mark.parametrize(
+    "error",
+    [
+        aiohttp.ClientConnectorCertificateError(cast(Any, None), ValueError()),
+        aiohttp.ServerFingerprintMismatch(b"", b"", "host", 443),
+        aiohttp.ClientHttpProxyError(cast(Any, None), ()),
+        aiohttp.InvalidUrlClientError("x"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_waiting_does_not_mend(error: Exception, records: Any) -> None:
+    """A wrong certificate, a proxy that refuses: said at once, and not after four attempts."""
+    channel: Any = Channel(cast(Any, None), APIPolicy())
+
+    assert channel._wait(Call("GET", "/", records=records), error, 1) is None

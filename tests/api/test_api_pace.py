@@ -145,3 +145,19 @@ def test_close_sends_everybody_home() -> None:
             await waiting
 
     run_virtual(main())
+
+
+def test_after_close_a_turn_still_comes() -> None:
+    """Whoever comes late does not wait for ever: the session itself turns it away."""
+
+    async def main() -> float:
+        pace = Pace(1, 1)
+        await pace.turn()
+        waiting = asyncio.create_task(pace.turn())
+        await asyncio.sleep(0)
+        pace.close()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await asyncio.wait_for(pace.turn(), 10)
+        return asyncio.get_running_loop().time()
+
+    assert run_virtual(main()) == pytest.approx(1.02)

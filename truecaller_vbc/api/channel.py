@@ -11,7 +11,7 @@ import aiohttp
 import attrs
 from aiohttp import hdrs
 
-from ..errors import APIError, RateLimitedError, ServerError, UnknownOutcomeError
+from ..errors import APIError, RateLimitedError, ServerError, SessionClosedError, UnknownOutcomeError
 from .answers import JSON, read_answer, undocumented, without_token
 from .pace import Pace
 from .policy import APIPolicy
@@ -19,13 +19,21 @@ from .policy import APIPolicy
 _MOST_BYTES: Final = 64 * 1024 * 1024
 _CONNECT_SHARE: Final = 0.5
 _JITTER: Final = (0.5, 1.0)
+_MOST_DOUBLINGS: Final = 30
 _HEADERS: Final = {hdrs.CONTENT_TYPE: "application/json"}
+_CLOSED: Final = "Session is closed"  # as aiohttp says it
 _MAY_PASS: Final = frozenset({429, 502, 503, 504})
 # Raised before a request is written, whatever it is.
 _NOTHING_WAS_SENT: Final = (
     aiohttp.ClientConnectorError,
-    aiohttp.ClientConnectorCertificateError,
     aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ServerFingerprintMismatch,
+    aiohttp.InvalidURL,
+)
+# Of those, what waiting does not mend.
+_IN_VAIN: Final = (
+    aiohttp.ClientConnectorCertificateError,
     aiohttp.ClientHttpProxyError,
     aiohttp.ServerFingerprintMismatch,
     aiohttp.InvalidURL,
@@ -158,35 +166,28 @@ class Channel:
                 # Before anything can be raised: a gateway's error page may quote the request.
                 body = without_token(await _body(response), sent)
                 return read_answer(response.status, response.headers, body, call.accept)
-        except _NOTHING_WAS_SENT:
-            raise
-        except aiohttp.ClientResponseError as error:
-            # Not passed on: its repr shows the request's headers.
-            failure = undocumented(error.status, "the answer is no HTTP")
-            raise (failure if call.records is None else _unknown(call, failure.status)) from None
-        except _LOST as error:
-            if call.records is None:
+        except (APIError, aiohttp.ClientError, TimeoutError, RuntimeError) as error:
+            failure = _failure(call, error, status)
+            if failure is error:
                 raise
-            raise _unknown(call, status) from error
-        except ServerError as error:
-            if call.records is None or _was_not_done(error):
-                raise
-            raise _unknown(call, error.status) from error
+            # The repr of this one shows the request's headers.
+            raise failure from (None if isinstance(error, aiohttp.ClientResponseError) else error)
 
     def _wait(self, call: Call, error: Exception, attempt: int) -> float | None:
         """Seconds to wait before a call is repeated; None where it is not to be."""
         if not self._may_be_repeated(call, error):
             return None
         if isinstance(error, APIError) and error.retry_after is not None:
-            return error.retry_after
-        spread = 2.0 ** (attempt - 1) * random.uniform(*_JITTER)
+            # A server that asks for a microsecond is not asked a million times.
+            return max(error.retry_after, self.policy.retry_first.total_seconds())
+        spread = 2.0 ** min(attempt - 1, _MOST_DOUBLINGS) * random.uniform(*_JITTER)
         if isinstance(error, RateLimitedError) and call.pace is not None:
             return call.pace.window / 8 * spread  # the server's window has to pass, at least in part
         return min(self.policy.retry_first.total_seconds() * spread, self.policy.retry_most.total_seconds())
 
     @staticmethod
     def _may_be_repeated(call: Call, error: Exception) -> bool:
-        if isinstance(error, aiohttp.InvalidURL):
+        if isinstance(error, _IN_VAIN):
             return False
         if isinstance(error, APIError):
             return error.status in _MAY_PASS and (call.records is None or _was_not_done(error))
@@ -195,6 +196,20 @@ class Channel:
 
 def _pace(rate: int | None, seconds: float) -> Pace | None:
     return None if rate is None else Pace(rate, seconds)
+
+
+def _failure(call: Call, error: Exception, status: int | None) -> Exception:
+    """What an attempt ends with: its error, or one that says what it means for what must not be sent twice."""
+    if isinstance(error, RuntimeError) and str(error) == _CLOSED:
+        return SessionClosedError("the aiohttp session given as http= was closed: the call was not sent")
+    if isinstance(error, _NOTHING_WAS_SENT):
+        return error
+    if isinstance(error, aiohttp.ClientResponseError):
+        error = undocumented(error.status, "the answer is no HTTP")
+    is_unclear = isinstance(error, ServerError) and not _was_not_done(error)
+    if call.records is not None and (is_unclear or isinstance(error, _LOST)):
+        return _unknown(call, error.status if isinstance(error, ServerError) else status)
+    return error
 
 
 def _was_not_done(error: APIError) -> bool:

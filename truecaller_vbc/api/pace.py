@@ -62,6 +62,7 @@ class Pace:
         """Send everybody home."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():

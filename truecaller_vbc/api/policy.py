@@ -25,7 +25,7 @@ class APIPolicy:
         attempts: how often a call is sent at most, if it may be repeated at all; a 429 does not count. 4.
         retry_first: the first wait before it is repeated, doubled each time, with jitter. 0.5 s.
         retry_most: the longest such wait. 8 s.
-        patience: how long after its first attempt a call may still be repeated; a ``Retry-After`` beyond it is
+        patience: how long after its first failure a call may still be repeated; a ``Retry-After`` beyond it is
             not waited for. 60 s.
         timeout: of one attempt, from the request to the end of the answer. 30 s.
         poll_first: the first wait between two looks at something that the server does later. 1 s.
