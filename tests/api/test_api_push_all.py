@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, cast
 
+import aiohttp
 import attrs
 import pytest
-from api_world import HOUR, api_world, fields, posts, receiver, record
+from api_world import FAST, HOUR, api_world, fields, posts, receiver, record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from virtual_time import run_virtual
@@ -25,7 +26,9 @@ from truecaller_vbc import (
     Progress,
     TokenEndpointError,
     UnknownOutcomeError,
+    VBCSession,
 )
+from truecaller_vbc.sandbox import ApiRules, Sandbox, SandboxRules
 
 
 def digits(one: CallRecord) -> int:
@@ -291,3 +294,152 @@ def test_exactly_once_or_unknown(faults: list[Any], count: int, in_flight: int) 
                         assert set(times) <= {0}
 
     run_virtual(main())
+
+
+async def test_a_journal_that_fails_stops_it_and_loses_nothing() -> None:
+    """Its chunk is not sent, and those that are under way have their results, before its error comes."""
+    told = 0
+
+    def journal(_: Chunk) -> None:
+        nonlocal told
+        told += 1
+        if told == 3:
+            raise aiohttp.ServerTimeoutError("no space left")  # of a kind that calls are repeated for
+
+    source = rows(500 * 50)
+    async with api_world() as (sandbox, vbc):
+        sandbox.fail_next("batch", delay=0.1, times=2)
+        results: list[ChunkResult] = []
+        with pytest.raises(aiohttp.ServerTimeoutError, match="no space left"):
+            await collect(vbc.calls.push_all(source, on_send=journal), results)
+
+        assert Counter(result.outcome for result in results)["unsent"] == 1
+        assert {result.outcome for result in results} == {"unsent", "acknowledged"}
+        sent = sum(result.chunk.size for result in results if result.outcome == "acknowledged")
+        assert sum(sandbox.accepted.values()) == sent
+        assert sum(1 for _ in source) == 500 * (50 - len(results))
+
+
+async def test_progress_that_fails_stops_it_and_loses_nothing() -> None:
+    """The same for the other callback, which is not called again."""
+    told = 0
+
+    def progress(_: Progress) -> None:
+        nonlocal told
+        told += 1
+        raise ZeroDivisionError
+
+    async with api_world() as (sandbox, vbc):
+        results: list[ChunkResult] = []
+        with pytest.raises(ZeroDivisionError):
+            await collect(vbc.calls.push_all(rows(500 * 50), in_flight=3, on_progress=progress), results)
+
+        assert sum(result.chunk.size for result in results) == sum(sandbox.accepted.values()) <= 500 * 4
+        assert told == 1
+
+
+class _Broken(dict[str, Any]):
+    def items(self) -> Any:
+        raise StopIteration
+
+
+async def test_a_mapping_that_fails_is_a_source_that_fails() -> None:
+    """What came before it is sent."""
+    given: list[Any] = [*rows(700), _Broken(), *rows(10)]
+    async with api_world() as (sandbox, vbc):
+        results: list[ChunkResult] = []
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await collect(vbc.calls.push_all(given), results)
+
+        assert sum(result.chunk.size for result in results) == sum(sandbox.accepted.values()) == 700
+
+
+async def test_a_source_that_is_cancelled_inside() -> None:
+    """By itself, and nobody cancelled us: as any other error of it."""
+
+    async def source() -> AsyncIterator[CallRecord]:
+        for one in rows(700):
+            yield one
+        raise asyncio.CancelledError
+
+    async with api_world() as (sandbox, vbc):
+        results: list[ChunkResult] = []
+        with pytest.raises(asyncio.CancelledError):
+            await collect(vbc.calls.push_all(source()), results)
+
+        assert sum(result.chunk.size for result in results) == sum(sandbox.accepted.values()) == 700
+
+
+async def test_a_source_that_waits_does_not_hide_a_closed_way() -> None:
+    """It is not waited for, but for what it gave already, which has a result, too."""
+    closed = False
+
+    async def source() -> AsyncIterator[CallRecord]:
+        nonlocal closed
+        try:
+            for one in rows(1010):
+                yield one
+            await asyncio.sleep(3600)
+        finally:
+            closed = True
+
+    async with api_world() as (sandbox, vbc), asyncio.timeout(30):
+        sandbox.set_outage("batch", status=403)
+        results: list[ChunkResult] = []
+        with pytest.raises(ForbiddenError):
+            await collect(vbc.calls.push_all(source()), results)
+
+        assert sorted(result.chunk.size for result in results) == [10, 500, 500]
+        assert closed
+
+
+@pytest.mark.parametrize("after", [0.02, 0.2])
+async def test_being_cancelled_leaves_nothing_behind(after: float) -> None:
+    """While it reads, and while it sends: the source is closed, no task runs on, and it is a cancellation."""
+    closed = False
+
+    async def source() -> AsyncIterator[CallRecord]:
+        nonlocal closed
+        try:
+            for one in rows(700):
+                yield one
+            await asyncio.sleep(3600)
+        finally:
+            closed = True
+
+    async with api_world() as (sandbox, vbc), asyncio.timeout(30):
+        sandbox.set_outage("batch", delay=60)
+        running = asyncio.create_task(collect(vbc.calls.push_all(source()), []))
+        await asyncio.sleep(after)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert closed
+
+
+async def test_what_nobody_documents_is_unknown() -> None:
+    """A middleware of the user's own http= fails: the results of the others are not lost for it."""
+
+    async def middleware(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        response = await handler(request)
+        if b"+917000015000" in cast(Any, request.body)._value:  # of the second chunk
+            response.close()
+            raise KeyError("mine")
+        return response
+
+    async with (
+        Sandbox(SandboxRules(api=ApiRules(batch_per_minute=None))) as sandbox,
+        aiohttp.ClientSession(middlewares=(middleware,)) as http,
+        VBCSession(sandbox.credentials, base_url=sandbox.base_url, api_policy=FAST, http=http) as vbc,
+    ):
+        results = {result.chunk.first: result async for result in vbc.calls.push_all(rows(1500))}
+
+        assert {first: result.outcome for first, result in results.items()} == {
+            0: "acknowledged",
+            500: "unknown",
+            1000: "acknowledged",
+        }
+        error = results[500].error
+        assert isinstance(error, UnknownOutcomeError)
+        assert error.records == results[500].chunk.records
+        assert isinstance(error.__cause__, KeyError)

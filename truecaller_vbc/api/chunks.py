@@ -40,6 +40,7 @@ Outcome: TypeAlias = Literal["acknowledged", "refused", "unknown", "unsent", "in
 # Refusals that say nothing of the chunk: every other one would get the same.
 _CLOSED_WAY: Final = (UnauthorizedError, ForbiddenError, NotFoundError, RateLimitedError)
 _MOST_UNKNOWN_IN_A_ROW: Final = 3
+_END: Final = object()
 
 
 @attrs.frozen
@@ -137,10 +138,9 @@ async def push_chunks(records: Iterable[Given] | AsyncIterable[Given], plan: Pla
     verdict = _Verdict(plan)
     reading: asyncio.Task[Chunk | None] | None = None
     sending: set[asyncio.Task[ChunkResult]] = set()
-    exhausted = False
     try:
         while True:
-            if reading is None and not exhausted and verdict.stop is None and len(sending) < plan.in_flight:
+            if reading is None and not reader.ended and verdict.stop is None and len(sending) < plan.in_flight:
                 reading = asyncio.create_task(reader.read())
             waiting: set[asyncio.Task[Any]] = {*sending, *([reading] if reading is not None else [])}
             if not waiting:
@@ -148,13 +148,14 @@ async def push_chunks(records: Iterable[Given] | AsyncIterable[Given], plan: Pla
             done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             if reading is not None and reading in done:
                 chunk, reading = reading.result(), None
-                exhausted = chunk is None
                 if chunk is not None:
                     sending.add(asyncio.create_task(_sent(chunk, plan)))
             for task in [task for task in sending if task in done]:
                 sending.discard(task)
                 result = task.result()
                 verdict.take(result)
+                if verdict.stop is not None and reading is not None:
+                    reader.stop(reading)
                 yield result
     finally:
         left: list[asyncio.Task[Any]] = [*sending, *([reading] if reading is not None else [])]
@@ -181,25 +182,57 @@ class _Verdict:
         if self.stop is None and (closed or self._unknown_in_a_row >= _MOST_UNKNOWN_IN_A_ROW):
             self.stop = result.error
         self._progress = self._progress.after(result)
-        if self._tell is not None:
+        if self._tell is None:
+            return
+        try:
             self._tell(self._progress)
+        except Exception as error:
+            # What is under way has its results all the same, and this one, too.
+            self.stop, self._tell = self.stop or error, None
 
 
 async def _sent(chunk: Chunk, plan: Plan) -> ChunkResult:
     if not chunk.records:
         return ChunkResult(chunk)
-    announce = partial(plan.on_send, chunk) if plan.on_send is not None else _nothing
     try:
-        return ChunkResult(chunk, await plan.send(chunk, announce))
+        return ChunkResult(chunk, await plan.send(chunk, partial(_announce, chunk, plan)))
+    except _NotAnnouncedError as failure:
+        return ChunkResult(chunk, error=failure.error)
     except (VBCError, aiohttp.ClientError, TimeoutError) as error:
         return ChunkResult(chunk, error=error)
+    except Exception as error:
+        # Of a middleware, for example: no reason to lose the results of the others.
+        unknown = UnknownOutcomeError(
+            f"sending {len(chunk.records)} records failed in a way that is nobody's documented one, so they may have "
+            "been taken: see .records, and __cause__",
+            records=chunk.records,
+        )
+        unknown.__cause__ = error
+        return ChunkResult(chunk, error=unknown)
+
+
+class _NotAnnouncedError(Exception):
+    """A callback raised before anything was sent: nothing that a call is repeated for, whatever it is."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+def _announce(chunk: Chunk, plan: Plan) -> None:
+    if plan.on_send is None:
+        return
+    try:
+        plan.on_send(chunk)
+    except Exception as error:
+        raise _NotAnnouncedError(error) from error
 
 
 class _Reader:
     """Reads chunks. What the source raises ends it, and is kept until what was read before has been sent."""
 
     def __init__(self, records: Iterable[Given] | AsyncIterable[Given], plan: Plan) -> None:
-        self.error: Exception | None = None
+        self.ended = False
+        self.error: BaseException | None = None
         self._position = 0
         self._most = plan.most
         self._now = plan.now
@@ -216,15 +249,22 @@ class _Reader:
         records: list[CallRecord] = []
         positions: list[int] = []
         invalid: list[Problem] = []
-        while self.error is None and self._position < first + self._most:
+        while not self.ended and self._position < first + self._most:
             try:
-                given = await anext(self._many) if self._many is not None else self._next()
-            except (StopIteration, StopAsyncIteration):
+                given = await anext(self._many, _END) if self._many is not None else self._next()
+                if given is _END:
+                    self.ended = True
+                    break
+                record, problems = _record(given, now)
+            except asyncio.CancelledError as error:
+                if not self.ended:  # not by `stop`
+                    if _is_cancelled():
+                        raise
+                    self.ended, self.error = True, error
                 break
             except Exception as error:
-                self.error = error
+                self.ended, self.error = True, error
                 break
-            record, problems = _record(given, now)
             if record is not None:
                 records.append(record)
                 positions.append(self._position)
@@ -233,15 +273,20 @@ class _Reader:
         size = self._position - first
         return Chunk(first, size, tuple(records), tuple(positions), tuple(invalid)) if size else None
 
+    def stop(self, reading: asyncio.Task[Any]) -> None:
+        """Read no more: the source may keep us waiting for ever. What was read is given."""
+        self.ended = True
+        reading.cancel()
+
     async def close(self) -> None:
         """Let a generator that was not read to its end go."""
         aclose: Callable[[], Awaitable[None]] | None = getattr(self._many, "aclose", None)
         if aclose is not None:
             await aclose()
 
-    def _next(self) -> Given:
+    def _next(self) -> object:
         assert self._one_by_one is not None  # noqa: S101 - one of the two is there
-        return next(self._one_by_one)
+        return next(self._one_by_one, _END)
 
 
 def _record(given: object, now: float) -> tuple[CallRecord | None, Sequence[Problem]]:
@@ -259,5 +304,7 @@ def _record(given: object, now: float) -> tuple[CallRecord | None, Sequence[Prob
     return (record, ()) if late is None else (None, [late])
 
 
-def _nothing() -> None:
-    """Nobody wants to know."""
+def _is_cancelled() -> bool:
+    """Whether the running task was told to end; a source may also raise CancelledError by itself."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
