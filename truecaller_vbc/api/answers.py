@@ -99,7 +99,7 @@ def read_answer(
         APIError: it is no success, whatever its status says.
     """
     try:
-        answer = json.loads(body) if body.strip() else None
+        answer = json.loads(body.decode("utf-8-sig" if body[:1] == b"\xef" else "utf-8")) if body.strip() else None
     except (ValueError, RecursionError):
         raise _unreadable(status, headers, body) from None
     if accept is not None and status < 500 and accept(answer):  # noqa: PLR2004
@@ -139,8 +139,7 @@ def read_envelope(answer: JSON) -> Envelope | None:
     nested = fields.get("status_info") or fields.get("statusInfo")
     if isinstance(nested, dict) and _is_bad(cast(dict[str, JSON], nested).get("status")):
         return _envelope(cast(dict[str, JSON], nested))
-    said = {name for name, value in fields.items() if value is not None}
-    if _text(fields.get("slug")) or _is_bad(fields.get("status")) or said == {"message"}:
+    if _text(fields.get("slug")) or _is_bad(fields.get("status")) or _has_only_a_message(fields):
         return _envelope(fields)
     return None
 
@@ -207,6 +206,10 @@ def _class(status: int, envelope: Envelope) -> type[APIError]:
 
 def _envelope(fields: dict[str, JSON]) -> Envelope:
     return Envelope(_text(fields.get("slug")), _text(fields.get("message")), _text(fields.get("field")))
+
+
+def _has_only_a_message(fields: dict[str, JSON]) -> bool:
+    return "message" in fields and {name for name, value in fields.items() if value is not None} == {"message"}
 
 
 def _is_bad(status: JSON) -> bool:

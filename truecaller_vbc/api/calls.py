@@ -22,7 +22,7 @@ from ..errors import (
 from .answers import JSON, undocumented
 from .channel import Call, Channel
 from .chunks import Chunk, ChunkResult, Plan, Progress, push_chunks
-from .models import Batch, BatchStatus, PushResult, StatusInfo
+from .models import Batch, BatchStatus, PushResult
 from .phone import plain, without_plus
 from .poll import pauses
 from .record import CallRecord
@@ -73,8 +73,7 @@ class Calls:
         body = record.encoded(without_plus, without_plus).encode()
         answer = await self._channel.send(Call("POST", _REALTIME, body, pace=self._channel.realtime))
         fields = cast(dict[str, JSON], answer) if isinstance(answer, dict) else {}
-        info = read(fields.get("status_info") or fields.get("statusInfo") or fields, StatusInfo)
-        return PushResult(info.status, info.message)
+        return read(fields.get("status_info") or fields.get("statusInfo") or fields, PushResult)
 
     async def push_batch(self, records: Sequence[CallRecord], *, version: Version = "v3") -> Batch:
         """Send 1 to 500 records, which the server processes later; ask `batch_status` how each fared.

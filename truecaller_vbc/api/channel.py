@@ -49,8 +49,8 @@ class Session(Protocol):
         """The account's ID, once it is known."""
         ...
 
-    async def warm_up(self) -> Any:
-        """Have credentials and what they buy."""
+    async def token(self) -> Any:
+        """Have a token, and with it the account's ID."""
         ...
 
     def request(self, method: str, path: str, **kwargs: Any) -> Any:
@@ -58,7 +58,7 @@ class Session(Protocol):
         ...
 
 
-@attrs.frozen
+@attrs.define
 class Call:
     """One call.
 
@@ -118,7 +118,6 @@ class Channel:
                 also TimeoutError.
         """
         policy = self.policy
-        clock = asyncio.get_running_loop().time
         deadline: float | None = None
         attempt = 0
         while True:
@@ -126,7 +125,7 @@ class Channel:
                 return await self._send_once(call, first=attempt == 0)
             except (APIError, aiohttp.ClientError, TimeoutError) as error:
                 attempt += 1
-                now = clock()
+                now = asyncio.get_running_loop().time()
                 # Patience is for what goes wrong, so it begins when that does.
                 deadline = now + policy.patience.total_seconds() if deadline is None else deadline
                 wait = self._wait(call, error, attempt)
@@ -142,12 +141,12 @@ class Channel:
 
     async def _send_once(self, call: Call, *, first: bool) -> JSON:
         # Before the turn, which would be wasted without a token, and outside the deadline of the attempt.
-        await self._session.warm_up()
+        await self._session.token()
         if call.pace is not None:
             await call.pace.turn()
         if first and call.on_send is not None:
             call.on_send()
-        path = call.path.format(account=self._session.client_account_id)
+        path = call.path.replace("{account}", str(self._session.client_account_id))
         status: int | None = None
         try:
             async with self._session.request(
@@ -230,9 +229,14 @@ def _unknown(call: Call, status: int | None) -> UnknownOutcomeError:
 async def _body(response: aiohttp.ClientResponse) -> bytes:
     if (response.content_length or 0) > _MOST_BYTES:
         raise undocumented(response.status, "the answer is too long")
-    body = bytearray()
-    while chunk := await response.content.readany():
-        body += chunk
-        if len(body) > _MOST_BYTES:
+    content = response.content
+    body = await content.readany()
+    if content.at_eof():
+        return body
+    chunks, size = [body], len(body)
+    while chunk := await content.readany():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > _MOST_BYTES:
             raise undocumented(response.status, "the answer is too long")
-    return bytes(body)
+    return b"".join(chunks)
