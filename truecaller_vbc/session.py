@@ -176,8 +176,8 @@ class VBCSession:
         Raises:
             SessionClosedError: called on another event loop than the session was opened on.
         """
-        if self._state == "new":
-            self._state = "closed"
+        if self._loop is None:
+            self._state = "closed"  # and was never open
             return
         if self._loop is not asyncio.get_running_loop():
             raise self._not_usable_here()

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
-    AsyncIterator,
     Awaitable,
     Callable,
     Iterable,
@@ -236,22 +235,20 @@ class _Reader:
         self._position = 0
         self._most = plan.most
         self._now = plan.now
-        self._many: AsyncIterator[Given] | None = None
-        self._one_by_one: Iterator[Given] | None = None
-        if isinstance(records, AsyncIterable):
-            self._many = aiter(records)
-        else:
-            self._one_by_one = iter(records)
+        # One of the two.
+        self._one_by_one: Iterator[Given] | None = None if isinstance(records, AsyncIterable) else iter(records)
+        self._many: Any = aiter(records) if isinstance(records, AsyncIterable) else None
 
     async def read(self) -> Chunk | None:
         """The next chunk; None at the end."""
         first, now = self._position, self._now()
+        many, one_by_one = self._many, self._one_by_one
         records: list[CallRecord] = []
         positions: list[int] = []
         invalid: list[Problem] = []
         while not self.ended and self._position < first + self._most:
             try:
-                given = await anext(self._many, _END) if self._many is not None else self._next()
+                given = next(one_by_one, _END) if one_by_one is not None else await anext(many, _END)
                 if given is _END:
                     self.ended = True
                     break
@@ -268,7 +265,8 @@ class _Reader:
             if record is not None:
                 records.append(record)
                 positions.append(self._position)
-            invalid += [attrs.evolve(problem, position=self._position) for problem in problems]
+            else:
+                invalid += [attrs.evolve(problem, position=self._position) for problem in problems]
             self._position += 1
         size = self._position - first
         return Chunk(first, size, tuple(records), tuple(positions), tuple(invalid)) if size else None
@@ -284,16 +282,12 @@ class _Reader:
         if aclose is not None:
             await aclose()
 
-    def _next(self) -> object:
-        assert self._one_by_one is not None  # noqa: S101 - one of the two is there
-        return next(self._one_by_one, _END)
-
 
 def _record(given: object, now: float) -> tuple[CallRecord | None, Sequence[Problem]]:
     """A valid record, or its problems."""
     if isinstance(given, CallRecord):
         record = given
-    elif isinstance(given, Mapping):
+    elif type(given) is dict or isinstance(given, Mapping):  # the former is asked quickly
         try:
             record = CallRecord.from_mapping(cast(Mapping[str, Any], given))
         except InvalidRecordError as error:
