@@ -51,6 +51,7 @@ def refused(status: int, body: Any, headers: dict[str, str] | None = None) -> AP
         (E3_CAMEL, None, None, "Request body is invalid"),
         (E4, None, None, None),
         (E5, None, None, "No CMB found for client Id"),
+        (E5 | {"data": None}, None, None, "No CMB found for client Id"),
     ],
 )
 def test_every_envelope(status: int, body: Any, slug: str | None, field: str | None, words: str | None) -> None:
@@ -189,6 +190,7 @@ def test_json_that_is_too_deep() -> None:
 def test_readable_is_one_short_line(text: str) -> None:
     """Whatever a server writes."""
     line = readable(text)
+    assert readable("word " * 100) == ("word " * 60) + "…"
 
     assert len(line) <= 301
     assert "\n" not in line

@@ -20,15 +20,17 @@ from virtual_time import run_virtual
 from truecaller_vbc import (
     APIError,
     APIPolicy,
+    BadRequestError,
     Credentials,
     RateLimitedError,
     ServerError,
+    SessionClosedError,
     TokenEndpointError,
     UnknownOutcomeError,
     VBCError,
     VBCSession,
 )
-from truecaller_vbc.api.channel import Call, Channel
+from truecaller_vbc.api.channel import Call, Channel, _failure
 from truecaller_vbc.sandbox import Sandbox
 
 NUMBERS = ["+911234567890", "+911234567891"]
@@ -292,3 +294,90 @@ def test_what_waiting_does_not_mend(error: Exception, records: Any) -> None:
     channel: Any = Channel(cast(Any, None), APIPolicy())
 
     assert channel._wait(Call("GET", "/", records=records), error, 1) is None
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 3, 9])
+def test_how_long_the_waits_are(attempt: int) -> None:
+    """Half a second, doubled each time up to 8, and at least half of it."""
+    channel: Any = Channel(cast(Any, None), APIPolicy())
+    most = min(0.5 * 2 ** (attempt - 1), 8)
+
+    for _ in range(20):
+        assert most / 2 <= channel._wait(Call("GET", "/"), TimeoutError(), attempt) <= most
+
+
+def test_no_connection_means_that_nothing_left() -> None:
+    """Connecting has less time than the whole, so the one is not taken for the other."""
+    channel: Any = Channel(cast(Any, None), APIPolicy())
+    call = Call("POST", "/", records=["a record"])
+
+    assert channel._timeout.connect < channel._timeout.total
+    for error in (aiohttp.ConnectionTimeoutError(), aiohttp.ClientConnectorError(cast(Any, None), OSError())):
+        assert _failure(call, error, None) is error
+        assert channel._wait(call, error, 1) is not None
+
+
+@pytest.mark.parametrize("status", [400, 408, 500, 501, 505])
+async def test_what_will_not_pass_is_not_repeated(status: int) -> None:
+    """It is said at once."""
+    async with api_world() as (sandbox, vbc):
+        sandbox.set_outage("labels", status=status)
+        with pytest.raises(APIError):
+            await vbc.labels.list()
+        assert posts(sandbox, "labels") == 1
+
+
+def test_a_busy_token_holds_those_who_come_later() -> None:
+    """They would only get the same."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with api_world(APIPolicy()) as (sandbox, vbc):
+            sandbox.fail_next("batch", status=429, headers={"Retry-After": "50"})
+            first = asyncio.create_task(vbc.calls.push_batch([record()]))
+            await asyncio.sleep(1)
+            await vbc.calls.push_batch([record(1)])
+            assert 50 <= loop.time() <= 52
+            await first
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("name", ["calls", "batch"])
+async def test_closing_sends_those_home_who_wait_for_their_turn(name: str) -> None:
+    """At once, and not when it comes."""
+    policy = APIPolicy(realtime_rate=1, batch_rate=1, realtime_window=timedelta(hours=1))
+    async with api_world(policy) as (_, vbc), asyncio.timeout(30):
+        await CALLS[name](vbc)
+        waiting = asyncio.ensure_future(CALLS[name](vbc))
+        await asyncio.sleep(0.01)
+        await vbc.close()
+        with pytest.raises(SessionClosedError, match="not sent"):
+            await waiting
+
+
+async def test_a_session_of_the_user_s_that_raises_by_itself() -> None:
+    """What its settings say of statuses does not count here, and JSON is called JSON."""
+    kinds: list[str] = []
+
+    async def middleware(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        kinds.append(request.headers["Content-Type"])
+        return await handler(request)
+
+    async with (
+        Sandbox() as sandbox,
+        aiohttp.ClientSession(raise_for_status=True, middlewares=(middleware,)) as http,
+        VBCSession(sandbox.credentials, base_url=sandbox.base_url, http=http, api_policy=FAST) as vbc,
+    ):
+        with pytest.raises(BadRequestError, match="label"):
+            await vbc.calls.push(record(label_id="other"))
+    assert set(kinds) == {"application/json"}
+
+
+async def test_a_session_that_was_never_open_is_closed_twice() -> None:
+    """Closing may be done again, in whatever state."""
+    vbc = VBCSession(Credentials("account", "key", "secret"))
+    for _ in range(2):
+        await vbc.close()
+    with pytest.raises(SessionClosedError, match="closed"):
+        await vbc.calls.push(record())

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from virtual_time import run_virtual
 
-from truecaller_vbc import SessionClosedError
+from truecaller_vbc import APIPolicy, SessionClosedError
 from truecaller_vbc.api.pace import Pace
+from truecaller_vbc.api.poll import pauses
 
 
 class _Counted(Pace):
@@ -161,3 +163,81 @@ def test_after_close_a_turn_still_comes() -> None:
         return asyncio.get_running_loop().time()
 
     assert run_virtual(main()) == pytest.approx(1.02)
+
+
+def test_a_newcomer_in_the_very_moment() -> None:
+    """Whoever waits for the turn that has just come due gets it, although the timer has not rung yet."""
+
+    async def main() -> bool:
+        pace = Pace(1, 1)
+        loop = asyncio.get_running_loop()
+        await pace.turn()
+        overtook = False
+
+        def newcomer() -> None:
+            nonlocal overtook
+            turn = pace.turn()
+            try:
+                turn.send(None)
+            except StopIteration:
+                overtook = True
+            turn.close()
+
+        loop.call_at(1.02, newcomer)
+        await pace.turn()
+        return overtook
+
+    assert not run_virtual(main())
+
+
+def test_a_shorter_hold_does_not_end_a_longer_one() -> None:
+    """Two answers may ask for different waits."""
+
+    async def main() -> float:
+        pace = Pace(1, 1)
+        pace.hold(10)
+        pace.hold(5)
+        await pace.turn()
+        return asyncio.get_running_loop().time()
+
+    assert run_virtual(main()) == pytest.approx(10)
+
+
+def test_a_timer_that_rings_early() -> None:
+    """By a tick of the clock: what was due then is due now."""
+
+    async def main() -> float:
+        pace = Pace(1, 1)
+        loop = asyncio.get_running_loop()
+        await pace.turn()
+        waiting = asyncio.create_task(pace.turn())
+        await asyncio.sleep(0)
+        pace._wake(loop, 1.02)
+        await waiting
+        return loop.time()
+
+    assert run_virtual(main()) == 0
+
+
+def test_close_with_one_that_has_gone() -> None:
+    """A waiter that was cancelled is still in the queue, and needs no error."""
+
+    async def main() -> None:
+        pace = Pace(1, 1)
+        await pace.turn()
+        waiting = asyncio.create_task(pace.turn())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        pace.close()
+
+    run_virtual(main())
+
+
+def test_pauses_grow_up_to_their_most() -> None:
+    """By half and more each, with jitter."""
+    found = list(itertools.islice(pauses(APIPolicy(poll_first=1, poll_most=30)), 40))  # type: ignore[arg-type]
+
+    assert 0.8 <= found[0] <= 1.2
+    assert 5 <= found[4] <= 8
+    assert all(24 <= pause <= 36 for pause in found[10:])

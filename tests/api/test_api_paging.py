@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from truecaller_vbc import BusinessNumber, Label, NotFoundError
+from truecaller_vbc import BadRequestError, BusinessNumber, Label, NotFoundError
 from truecaller_vbc.api.numbers import name_of
 from truecaller_vbc.api.paging import Page, pages
 
@@ -21,7 +21,7 @@ class Server:
         first: what its first page is called.
         size: of a page.
         total: how many pages it says there are, from how many there are.
-        beyond: what is behind the last page: nothing, 404, the last page, or the first.
+        beyond: what is behind the last page: nothing, 404, 400, the last page, or the first.
     """
 
     def __init__(
@@ -45,8 +45,8 @@ class Server:
         count = -(-len(self.items) // self.size)
         index = 0 if number is None else number - self.first
         if index >= count > 0:
-            if self.beyond == "404":
-                raise NotFoundError("no such page", status=404)
+            if self.beyond in ("404", "400"):
+                raise (NotFoundError if self.beyond == "404" else BadRequestError)("no such page", status=404)
             index = {"last": count - 1, "first": 0}.get(self.beyond, index)
         items = self.items[index * self.size :][: self.size]
         return Page(tuple(Label(id=item) for item in items), self.total(count))
@@ -57,7 +57,7 @@ class Server:
 
 
 @pytest.mark.parametrize("first", [0, 1])
-@pytest.mark.parametrize("beyond", ["nothing", "404", "last", "first"])
+@pytest.mark.parametrize("beyond", ["nothing", "404", "400", "last", "first"])
 @pytest.mark.parametrize("items", ["", "a", "ab", "abc", "abcd", "abcdefg"])
 @pytest.mark.parametrize("total", [lambda _: None, lambda count: count, lambda _: 0, lambda _: 999], ids="-=0+")
 async def test_every_item_once(first: int, beyond: str, items: str, total: Callable[[int], int | None]) -> None:
@@ -105,6 +105,17 @@ async def test_a_server_that_knows_no_pages() -> None:
     for request in range(2, MOST_REQUESTS):
         server.before[request] = server.items.reverse
     assert await server.read() == "abcdef"
+    assert server.asked == [None, 1, 2]
+
+
+async def test_an_error_of_the_first_page_is_one() -> None:
+    """It says nothing of where the list ends."""
+
+    async def fetch(_: int | None) -> Page:
+        raise NotFoundError("no such account", status=404)
+
+    with pytest.raises(NotFoundError):
+        await anext(pages(fetch, lambda label: label.id))
 
 
 def told(*given: list[Label]) -> Callable[[int | None], Awaitable[Page]]:

@@ -23,8 +23,12 @@ from truecaller_vbc import (
     ChunkResult,
     ConfigurationError,
     ForbiddenError,
+    NotFoundError,
+    Problem,
     Progress,
+    RateLimitedError,
     TokenEndpointError,
+    UnauthorizedError,
     UnknownOutcomeError,
     VBCSession,
 )
@@ -148,7 +152,10 @@ async def test_when_nobody_knows_what_becomes_of_them_it_stops() -> None:
     ("endpoint", "fault", "error", "outcome"),
     [
         ("token", {"status": 503}, TokenEndpointError, "unsent"),
+        ("batch", {"status": 401}, UnauthorizedError, "refused"),
         ("batch", {"status": 403}, ForbiddenError, "refused"),
+        ("batch", {"status": 404}, NotFoundError, "refused"),
+        ("batch", {"status": 429}, RateLimitedError, "refused"),
     ],
 )
 async def test_a_closed_way_stops_it(endpoint: Any, fault: Any, error: type[Exception], outcome: str) -> None:
@@ -217,7 +224,7 @@ async def test_memory_is_bounded_by_what_is_in_flight() -> None:
         done = 0
         async for result in vbc.calls.push_all(source(), in_flight=2):
             done += result.chunk.size
-            assert read <= done + 3 * 500
+            assert read <= done + 2 * 500
     assert done == 10_000
 
 
@@ -304,13 +311,13 @@ async def test_a_journal_that_fails_stops_it_and_loses_nothing() -> None:
         nonlocal told
         told += 1
         if told == 3:
-            raise aiohttp.ServerTimeoutError("no space left")  # of a kind that calls are repeated for
+            raise aiohttp.ConnectionTimeoutError("no space left")  # of a kind that calls are repeated for
 
     source = rows(500 * 50)
     async with api_world() as (sandbox, vbc):
         sandbox.fail_next("batch", delay=0.1, times=2)
         results: list[ChunkResult] = []
-        with pytest.raises(aiohttp.ServerTimeoutError, match="no space left"):
+        with pytest.raises(aiohttp.ConnectionTimeoutError, match="no space left"):
             await collect(vbc.calls.push_all(source, on_send=journal), results)
 
         assert Counter(result.outcome for result in results)["unsent"] == 1
@@ -443,3 +450,46 @@ async def test_what_nobody_documents_is_unknown() -> None:
         assert isinstance(error, UnknownOutcomeError)
         assert error.records == results[500].chunk.records
         assert isinstance(error.__cause__, KeyError)
+
+
+async def test_how_many_unknown_ones_in_a_row() -> None:
+    """Three, and one that is known in between begins the count anew."""
+    async with api_world() as (sandbox, vbc):
+        for drop in (True, True, False, True, True, False, True, True, True):
+            sandbox.fail_next("batch", **({"drop": "after"} if drop else {"delay": 0.001}))
+        results: list[ChunkResult] = []
+        with pytest.raises(UnknownOutcomeError):
+            await collect(vbc.calls.push_all(rows(500 * 20), in_flight=1), results)
+
+    assert len(results) == 9
+
+
+async def test_the_first_reason_to_stop_is_the_one_that_is_told() -> None:
+    """Not what came of those that were under way."""
+    async with api_world() as (sandbox, vbc):
+        sandbox.fail_next("batch", status=404)
+        sandbox.set_outage("batch", status=403, delay=0.2)
+        results: list[ChunkResult] = []
+        with pytest.raises(NotFoundError):
+            await collect(vbc.calls.push_all(rows(2000)), results)
+        assert any(isinstance(result.error, ForbiddenError) for result in results)
+
+
+async def test_a_chunk_is_announced_once() -> None:
+    """Before its first byte leaves, and not again when the server asks to come back later."""
+    told: list[Chunk] = []
+    async with api_world() as (sandbox, vbc):
+        sandbox.fail_next("batch", status=429, times=2)
+        results = [result async for result in vbc.calls.push_all(rows(10), on_send=told.append)]
+
+    assert told == [results[0].chunk]
+
+
+def test_progress_counts_records() -> None:
+    """The invalid ones too, in a chunk of their own and beside others."""
+    problem = Problem("", "odd")
+    none = Chunk(0, 5, (), (), (problem,) * 5)
+    some = Chunk(5, 3, (record(),), (5,), (problem,) * 2)
+    seen = Progress().after(ChunkResult(none)).after(ChunkResult(some, error=TimeoutError()))
+
+    assert seen == Progress(unsent=1, invalid=7, chunks=2)

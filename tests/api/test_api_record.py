@@ -30,6 +30,7 @@ NOW = 1_790_000_000_000
         ("caller_number", "+123456", "E.164"),
         ("caller_number", "+1234567890123456", "E.164"),
         ("caller_number", "+٩١١٢٣٤٥٦٧٨٩٠", "E.164"),
+        ("caller_number", "+9" + "\u0662" * 11, "E.164"),
         ("caller_number", "", "missing"),
         ("receiver_number", None, "missing"),
         ("receiver_number", 911234567890, "string"),
@@ -286,3 +287,27 @@ def test_values_that_nobody_expects(changes: dict[str, Any], says: str) -> None:
     """They are refused like others, and by the same error."""
     with pytest.raises(InvalidRecordError, match=says):
         record(**changes)
+
+
+def test_when_a_window_has_closed() -> None:
+    """At its end it is open still."""
+    made = record(starts_at=NOW, ends_at=NOW + HOUR)
+
+    assert made.late((NOW + HOUR) / 1000) is None
+    assert made.late((NOW + HOUR + 1) / 1000) is not None
+
+
+@pytest.mark.parametrize("time", [NOW + 0.5, "²" * 13, "9" * 5000, float("inf"), "1.79e12", ""])
+def test_times_of_a_row_that_are_none(time: object) -> None:
+    """Whatever looks like a number and is no whole one."""
+    with pytest.raises(InvalidRecordError, match="starts_at"):
+        CallRecord.from_mapping(fields(starts_at=time))
+
+
+def test_each_endpoint_has_its_own_numbers() -> None:
+    """As the documents' examples have them, and a record without any text is JSON, too."""
+    made = record(label_id=None, dynamic_call_reason=None)
+    sent = {version: json.loads(made.encoded(*both)) for version, both in _RENDERING.items()}
+
+    assert (sent["v3"]["caller_number"], sent["v3"]["receiver_number"]) == ("+911234567890", made.receiver_number)
+    assert (sent["v2"]["caller_number"], sent["v2"]["receiver_number"]) == ("+911234567890", made.receiver_number[1:])

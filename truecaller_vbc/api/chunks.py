@@ -254,9 +254,8 @@ class _Reader:
                     break
                 record, problems = _record(given, now)
             except asyncio.CancelledError as error:
-                if not self.ended:  # not by `stop`
-                    if _is_cancelled():
-                        raise
+                # Of `stop`, or of those who end all this and wait for nothing, or else the source's own.
+                if not self.ended:
                     self.ended, self.error = True, error
                 break
             except Exception as error:
@@ -296,9 +295,3 @@ def _record(given: object, now: float) -> tuple[CallRecord | None, Sequence[Prob
         return None, [Problem("", f"must be a CallRecord or a mapping, not {type(given).__name__}")]
     late = record.late(now)
     return (record, ()) if late is None else (None, [late])
-
-
-def _is_cancelled() -> bool:
-    """Whether the running task was told to end; a source may also raise CancelledError by itself."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
