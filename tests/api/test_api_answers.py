@@ -61,6 +61,7 @@ def test_every_envelope(status: int, body: Any, slug: str | None, field: str | N
     assert type(error) is BadRequestError
     assert (error.status, error.slug, error.field, error.message) == (status, slug, field, words)
     assert (words or "HTTP") in str(error)
+    assert field is None or f"(field {field})" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -321,3 +321,34 @@ async def test_a_closed_aiohttp_session_of_the_user_s() -> None:
             for call in (vbc.calls.push(record()), vbc.calls.push_batch([record()]), vbc.labels.list()):
                 with pytest.raises(SessionClosedError, match="http="):
                     await call
+
+
+@pytest.mark.parametrize("said", ['{"statusInfo": %s}', '{"status_info": %s}', "%s"])
+async def test_push_whatever_the_key(said: str) -> None:
+    """Both spellings, and none."""
+    async with api_world() as (sandbox, vbc):
+        sandbox.fail_next("calls", status=200, body=said % '{"status": "success", "message": "fine"}')
+        assert await vbc.calls.push(record()) == PushResult(Status.SUCCESS, "fine")
+
+
+async def test_a_status_as_older_documents_have_it() -> None:
+    """A bare array, and no batch_id in it: it is the one that was asked for."""
+    async with api_world() as (sandbox, vbc):
+        sandbox.fail_next(
+            "status", status=200, body='[{"caller": "911234567890", "status_info": {"status": "success"}}]'
+        )
+        status = await vbc.calls.batch_status("x")
+        assert (status.batch_id, len(status.data), status.final) == ("x", 1, True)
+        # One of two records: the batch is not done.
+        sandbox.set_outage("status", status=200, body='[{"status_info": {"status": "success"}}]')
+        with pytest.raises(StillPendingError):
+            await vbc.calls.wait_for_batch(Batch("x", "v3", 2), timeout=0.1)
+
+
+async def test_a_late_record_is_named_by_its_place() -> None:
+    """In a batch of many."""
+    late = record(starts_at=1_700_000_000_000, ends_at=1_700_000_000_000 + HOUR)
+    async with api_world() as (_, vbc):
+        with pytest.raises(InvalidRecordError, match="record 1 ") as caught:
+            await vbc.calls.push_batch([record(), late])
+    assert [problem.position for problem in caught.value.problems] == [1]

@@ -22,7 +22,7 @@ from truecaller_vbc import (
     StillPendingError,
     UnknownOutcomeError,
 )
-from truecaller_vbc.api.buckets import merged, read_buckets
+from truecaller_vbc.api.buckets import is_refusal, merged, read_buckets
 
 SEVERAL = frozenset(receiver(number) for number in range(3))
 
@@ -243,3 +243,50 @@ def test_what_failed_was_not_accepted() -> None:
 def test_a_bucket_has_numbers_only() -> None:
     """Not what JSON has beside them."""
     assert read_buckets("publish", {"new_numbers": [True, 1.5, [], None]}, []) == NumbersResult()
+
+
+def test_every_bucket_has_its_set() -> None:
+    """By the names of the documents, one number in each."""
+    names = {
+        "processing_numbers": "processing",
+        "other_feature_set_numbers": "in_other_set",
+        "other_phonetype_numbers": "of_other_type",
+        "others_numbers": "of_others",
+        "invalid_numbers": "invalid",
+        "migrated_numbers": "migrated",
+        "updated_numbers": "updated",
+        "delisted_numbers": "delisted",
+    }
+    given = {bucket: [f"9112345678{number}"] for number, bucket in enumerate(names, 10)}
+    for operation in ("publish", "delist"):
+        kind: Any = operation
+        result = read_buckets(kind, given, [])
+        for number, name in enumerate(names.values(), 10):
+            assert getattr(result, name) == {f"+9112345678{number}"}
+        assert len(result.not_done) == 4
+    assert read_buckets("publish", {"new_numbers": [911234567890]}, []).accepted == {"+911234567890"}
+
+
+def test_several_results_failed_only_if_all_did() -> None:
+    """One that was taken makes it no failure."""
+    failed, taken = NumbersResult(status=Status.FAILED), NumbersResult(status=Status.PENDING)
+
+    assert merged([failed, taken]).status is merged([taken, failed]).status is Status.PENDING
+    assert merged([failed, failed]).status is Status.FAILED
+
+
+def test_a_refusal_has_both_its_word_and_its_buckets() -> None:
+    """Else it is an answer like others, or an error like others."""
+    assert is_refusal({"status": "failed", "new_numbers": []})
+    assert not is_refusal({"status": "pending", "new_numbers": []})
+    assert not is_refusal({"status": "failed", "message": "no"})
+
+
+async def test_odd_lists_of_numbers() -> None:
+    """A bare array is one, and what is not listed yet is not waited for in vain."""
+    async with api_world() as (sandbox, vbc):
+        sandbox.fail_next("numbers", status=200, body='[{"phone_number": "911234567890", "status": "draft"}]')
+        assert (await anext(vbc.numbers.numbers())).phone_number == "+911234567890"
+        sandbox.set_outage("numbers", status=200, body='[{"phone_number": "911234567890", "status": "draft"}]')
+        with pytest.raises(StillPendingError):
+            await vbc.numbers.wait_until_listed(["+911234567890"], timeout=0.1)

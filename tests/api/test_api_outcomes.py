@@ -306,6 +306,15 @@ def test_how_long_the_waits_are(attempt: int) -> None:
         assert most / 2 <= channel._wait(Call("GET", "/"), TimeoutError(), attempt) <= most
 
 
+def test_a_rate_needs_part_of_its_window() -> None:
+    """Where the server does not say how long, and the limit is one of ours, too."""
+    channel: Any = Channel(cast(Any, None), APIPolicy())
+
+    for _ in range(20):
+        wait = channel._wait(Call("POST", "/", pace=channel.batch), RateLimitedError("busy", status=429), 1)
+        assert 61 / 16 <= wait <= 61.2 / 8
+
+
 def test_no_connection_means_that_nothing_left() -> None:
     """Connecting has less time than the whole, so the one is not taken for the other."""
     channel: Any = Channel(cast(Any, None), APIPolicy())
