@@ -126,7 +126,8 @@ class _Failures:
                 succeeded = attempt.ended
                 break
             count += self._fails(attempt)
-        return _MANY if self._case.world.condition.healthy_since > succeeded else count
+        # At the same moment, too: the success may have been somebody else's, which ends nobody else's count.
+        return _MANY if self._case.world.condition.healthy_since >= succeeded else count
 
 
 def _told_wait(attempt: Attempt, otherwise: float) -> float:
