@@ -29,7 +29,7 @@ MENDED: Final = {
     "filelock": ((3, 20, 3), "CVE-2026-22701; CVE-2025-68146: a lock's symbolic link was followed and truncated"),
     "redis": ((6, 2), "6.0 made it check the host's name over TLS by default"),
 }
-FREE: Final = re.compile(r"\b(MIT|Apache|BSD|PSF|Python Software Foundation|ISC)\b")
+FREE: Final = re.compile(r"\b(MIT|Apache|BSD|PSF|Python Software Foundation|ISC|Unlicense)\b")
 
 
 def _name(requirement: str) -> str:
