@@ -390,3 +390,17 @@ async def test_a_session_that_was_never_open_is_closed_twice() -> None:
         await vbc.close()
     with pytest.raises(SessionClosedError, match="closed"):
         await vbc.calls.push(record())
+
+
+@pytest.mark.parametrize("name", ["labels", "batch"])
+async def test_an_answer_that_is_no_http_is_not_passed_on(name: str) -> None:
+    """The repr of aiohttp's own error shows the request's headers, so it is nobody's cause."""
+    credentials = Credentials("account", "key", "secret-api-key")
+    async with (
+        raw_server(b"SSH-2.0-OpenSSH_9.6\r\n\r\n") as base_url,
+        VBCSession(credentials, base_url=base_url, api_policy=FAST) as vbc,
+    ):
+        with pytest.raises(UnknownOutcomeError if name == "batch" else ServerError) as caught:
+            await CALLS[name](vbc)
+        assert caught.value.__cause__ is None
+        assert caught.value.__suppress_context__

@@ -204,7 +204,8 @@ def _failure(call: Call, error: Exception, status: int | None) -> Exception:
     if isinstance(error, _NOTHING_WAS_SENT):
         return error
     if isinstance(error, aiohttp.ClientResponseError):
-        error = undocumented(error.status, "the answer is no HTTP")
+        failure = undocumented(error.status, "the answer is no HTTP")
+        return failure if call.records is None else _unknown(call, failure.status)
     is_unclear = isinstance(error, ServerError) and not _was_not_done(error)
     if call.records is not None and (is_unclear or isinstance(error, _LOST)):
         return _unknown(call, error.status if isinstance(error, ServerError) else status)
