@@ -18,6 +18,7 @@ from truecaller_vbc import (
     NumbersRefusedError,
     NumbersResult,
     PartlyDoneError,
+    ServerError,
     Status,
     StillPendingError,
     UnknownOutcomeError,
@@ -290,3 +291,17 @@ async def test_odd_lists_of_numbers() -> None:
         sandbox.set_outage("numbers", status=200, body='[{"phone_number": "911234567890", "status": "draft"}]')
         with pytest.raises(StillPendingError):
             await vbc.numbers.wait_until_listed(["+911234567890"], timeout=0.1)
+
+
+@pytest.mark.parametrize("body", ["{}", '"x"', "7", ""])
+async def test_what_is_no_list(body: str) -> None:
+    """Said, and not taken for a list without anything in it; the number of pages may be anything, too."""
+    async with api_world() as (sandbox, vbc):
+        sandbox.set_outage("labels", status=200, body=body)
+        with pytest.raises(ServerError, match="no list"):
+            await vbc.labels.list()
+        sandbox.set_outage("numbers", status=200, body=body if body != "{}" else "null")
+        with pytest.raises(ServerError, match="no numbers"):
+            await anext(vbc.numbers.numbers())
+        sandbox.set_outage("numbers", status=200, body='{"numbers": [{}], "pagination_information": ["x"]}')
+        assert [number.status async for number in vbc.numbers.numbers()] == [Status.NONE]

@@ -211,3 +211,12 @@ async def test_mutations_on_the_wire(seed: int) -> None:
                 await call
             except APIError as error:
                 assert str(error)
+
+
+def test_a_batch_is_final_when_all_of_it_is() -> None:
+    """Not without records, and not with one that is still under way."""
+    done = {"status_info": {"status": "success"}}
+
+    assert not read({"data": []}, BatchStatus).final
+    assert not read({"data": [done, {}]}, BatchStatus).final
+    assert read({"data": [done, done]}, BatchStatus).final
