@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -11,9 +12,9 @@ from collections.abc import (
     Iterable,
     Iterator,
     Mapping,
-    Sequence,
 )
 from functools import partial
+from itertools import islice
 from typing import Any, Final, Literal, TypeAlias, cast
 
 import aiohttp
@@ -242,33 +243,37 @@ class _Reader:
     async def read(self) -> Chunk | None:
         """The next chunk; None at the end."""
         first, now = self._position, self._now()
-        many, one_by_one = self._many, self._one_by_one
-        records: list[CallRecord] = []
-        positions: list[int] = []
-        invalid: list[Problem] = []
-        while not self.ended and self._position < first + self._most:
-            try:
-                given = next(one_by_one, _END) if one_by_one is not None else await anext(many, _END)
-                if given is _END:
-                    self.ended = True
-                    break
-                record, problems = _record(given, now)
-            except asyncio.CancelledError as error:
-                # Of `stop`, or of those who end all this and wait for nothing, or else the source's own.
-                if not self.ended:
-                    self.ended, self.error = True, error
-                break
-            except Exception as error:
-                self.ended, self.error = True, error
-                break
-            if record is not None:
-                records.append(record)
-                positions.append(self._position)
+        given: deque[object] = deque()
+        try:
+            if self._one_by_one is not None:
+                # What came before the source failed stays in the deque.
+                given.extend(islice(self._one_by_one, self._most))
             else:
-                invalid += [attrs.evolve(problem, position=self._position) for problem in problems]
-            self._position += 1
-        size = self._position - first
-        return Chunk(first, size, tuple(records), tuple(positions), tuple(invalid)) if size else None
+                while len(given) < self._most and (one := await anext(self._many, _END)) is not _END:
+                    given.append(one)
+            self.ended = self.ended or len(given) < self._most
+        except asyncio.CancelledError as error:
+            # Of `stop`, or of those who end all this and wait for nothing, or else the source's own.
+            if not self.ended:
+                self.ended, self.error = True, error
+        except Exception as error:
+            self.ended, self.error = True, error
+        self._position += len(given)
+        return self._chunk(first, given, now) if given else None
+
+    def _chunk(self, first: int, given: Iterable[object], now: float) -> Chunk:
+        records: list[CallRecord] = []
+        invalid: list[Problem] = []
+        left_out: set[int] = set()
+        for position, one in enumerate(given, first):
+            try:
+                records.append(_record(one, now))
+            except InvalidRecordError as error:
+                left_out.add(position)
+                invalid += [attrs.evolve(problem, position=position) for problem in error.problems]
+        positions = range(first, self._position)
+        valid = tuple(position for position in positions if position not in left_out) if left_out else tuple(positions)
+        return Chunk(first, len(positions), tuple(records), valid, tuple(invalid))
 
     def stop(self, reading: asyncio.Task[Any]) -> None:
         """Read no more: the source may keep us waiting for ever. What was read is given."""
@@ -282,16 +287,25 @@ class _Reader:
             await aclose()
 
 
-def _record(given: object, now: float) -> tuple[CallRecord | None, Sequence[Problem]]:
-    """A valid record, or its problems."""
-    if isinstance(given, CallRecord):
+def _record(given: object, now: float) -> CallRecord:
+    """The record, if it is valid.
+
+    Raises:
+        InvalidRecordError: it is not.
+    """
+    if type(given) is CallRecord:
         record = given
     elif type(given) is dict or isinstance(given, Mapping):  # the former is asked quickly
         try:
             record = CallRecord.from_mapping(cast(Mapping[str, Any], given))
-        except InvalidRecordError as error:
-            return None, error.problems
+        except InvalidRecordError:
+            raise
+        except Exception as error:
+            raise InvalidRecordError([Problem("", f"cannot be read ({type(error).__name__})")]) from error
+    elif isinstance(given, CallRecord):
+        record = given
     else:
-        return None, [Problem("", f"must be a CallRecord or a mapping, not {type(given).__name__}")]
-    late = record.late(now)
-    return (record, ()) if late is None else (None, [late])
+        raise InvalidRecordError([Problem("", f"must be a CallRecord or a mapping, not {type(given).__name__}")])
+    if (late := record.late(now)) is not None:
+        raise InvalidRecordError([late])
+    return record

@@ -94,33 +94,40 @@ class CallRecord:
         Raises:
             InvalidRecordError: names every field that is wrong, missing or unknown.
         """
-        values: dict[str, Any] = dict(_NOTHING)
-        unknown: list[object] = []
-        for name, value in row.items():
-            if name not in _NOTHING:
-                unknown.append(name)
-            elif type(value) is str:
-                values[name] = value.strip() or None
-            else:
-                values[name] = value
-        values["starts_at"] = _time(values["starts_at"])
-        values["ends_at"] = _time(values["ends_at"])
-        if unknown or _lacks_label(values, row):
-            return cls._refuse(values, unknown, row)
-        return cls(**values)
+        get = row.get
+        if _is_dict(row) and type(get("starts_at")) is int:
+            # No text to be trimmed or parsed, most likely: then what is valid as it is needs no second look.
+            try:
+                return cls(**row)
+            except (InvalidRecordError, TypeError):
+                pass
+        label_id = _text(get("label_id", ""))
+        if not _NAMES.issuperset(row) or (label_id is None and get("label_id", "") is not None):
+            return cls._refuse(row)
+        return cls(
+            caller_number=_text(get("caller_number")),
+            receiver_number=_text(get("receiver_number")),
+            starts_at=_time(get("starts_at")),
+            ends_at=_time(get("ends_at")),
+            label_id=label_id,
+            dynamic_label_name=_text(get("dynamic_label_name")),
+            dynamic_call_reason=_text(get("dynamic_call_reason")),
+        )
 
     @classmethod
-    def _refuse(cls, values: dict[str, Any], unknown: list[object], row: Mapping[str, Any]) -> NoReturn:
-        """All problems of a row that has more, or fewer, columns than a record."""
+    def _refuse(cls, row: Mapping[str, Any]) -> NoReturn:
+        """All problems of a row that has more columns than a record, or no label."""
         problems: list[Problem] = []
+        known = {name: row.get(name) for name in _NAMES}
         try:
-            cls(**values)
+            cls.from_mapping({**known, "label_id": _text(known["label_id"])})
         except InvalidRecordError as error:
             problems += error.problems
-        extra = [(str(name)[:40], f"is no field; there are {', '.join(_NOTHING)}") for name in unknown]
-        if _lacks_label(values, row):
+        unknown = [name for name in row if name not in _NAMES]
+        extra = [(_shown(name), f"is no field; there are {', '.join(_FIELDS)}") for name in unknown]
+        if _text(row.get("label_id", "")) is None and row.get("label_id", "") is not None:
             extra.append(("label_id", "is missing: give the dynamic label's ID, or null on purpose"))
-        receiver = _shown(values["receiver_number"])
+        receiver = _shown(_text(known["receiver_number"]))
         raise InvalidRecordError([*problems, *(Problem(field, text, None, receiver) for field, text in extra)])
 
     def late(self, now: float) -> Problem | None:
@@ -163,11 +170,6 @@ class CallRecord:
         return found + _look_at_texts(self.label_id, self.dynamic_label_name, self.dynamic_call_reason)
 
 
-def _lacks_label(values: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
-    """Whether there is none, and not by a null on purpose; white space is none."""
-    return values["label_id"] is None and row.get("label_id", "") is not None
-
-
 def _look_at_texts(label_id: object, name: object, reason: object) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     if label_id is not None and not _is_id(label_id):
@@ -191,7 +193,12 @@ def _encoded_rest(label_id: str | None, name: str | None, reason: str | None) ->
     return f",{json.dumps(given)[1:-1]}" if given else ""
 
 
-_NOTHING: Final = dict.fromkeys(field.name for field in attrs.fields(CallRecord))
+_FIELDS: Final = tuple(field.name for field in attrs.fields(CallRecord))
+_NAMES: Final = frozenset(_FIELDS)
+
+
+def _is_dict(value: object) -> bool:
+    return type(value) is dict
 
 
 def _is_id(value: object) -> bool:
@@ -246,10 +253,16 @@ def _reason_problem(reason: object) -> str:
     return ", and ".join(problems)
 
 
+def _text(value: Any) -> Any:
+    """Text without the blanks around it; nothing, if nothing is left."""
+    return value.strip() or None if type(value) is str else value
+
+
 def _time(value: Any) -> Any:
     """A time as text or as a whole float, as far as it is one."""
     if type(value) is int:
         return value
+    value = _text(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if not isinstance(value, str):
