@@ -89,7 +89,8 @@ class CallRecord:
         """A record from a row of a CSV file or an object of JSON.
 
         Times may be ISO 8601 text with a zone, or epoch milliseconds as a number or text. Blank text counts as
-        missing. A column that the API does not know is a problem: it may be a misspelt one.
+        missing. A column that the API does not know is a problem: it may be a misspelt one. A label_id of None is taken
+        as meant; `csv.DictReader` gives None for the missing cells of a short row, so give it ``restval=""``.
 
         Raises:
             InvalidRecordError: names every field that is wrong, missing or unknown.
