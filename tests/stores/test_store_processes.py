@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -77,7 +78,7 @@ async def test_sixteen_processes_share_a_failing_endpoint(store_url: str) -> Non
     assert len(answers) == 32
     # Two or three of them, but where sixteen interpreters take long to start.
     times = [entry.at for entry in sandbox.log]
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert all(gap > 0.8 * 2**number - 0.05 for number, gap in enumerate(gaps)), gaps
     assert 2 <= len(times) < 8
 
