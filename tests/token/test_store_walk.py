@@ -433,6 +433,30 @@ def test_other_processes_clock_was_stepped(step: float) -> None:
     run_virtual(main())
 
 
+@pytest.mark.parametrize("step", [-3600.0, 1800.0])
+def test_the_wall_clock_is_set_in_mid_mint(step: float) -> None:
+    """A stamp is written as the wall clock stands then: nobody who adopts the token takes it for younger, or older."""
+
+    async def main() -> None:
+        store = MemoryStore()
+        async with world(store=store) as one:
+            one.server.latency = 2.0
+            minting = asyncio.create_task(one.holder.token())
+            await asyncio.sleep(1)
+            one.clock.step(step)
+            token = await minting
+            left = token.expires_at.timestamp() - one.clock.wall()
+            assert left == pytest.approx(3598, abs=0.1)
+            await asyncio.sleep(600)
+            async with world(store=store, server=one.server) as two:
+                two.clock.stepped = one.clock.stepped
+                adopted = await two.holder.token()
+                assert adopted.value == token.value
+                assert adopted.expires_at.timestamp() - two.clock.wall() == pytest.approx(2998, abs=0.1)
+
+    run_virtual(main())
+
+
 class RefusingStore(MemoryStore):
     """A store that people must mend."""
 

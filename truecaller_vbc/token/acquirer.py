@@ -240,19 +240,19 @@ class Acquirer:
             self.books.ledger = before
             raise StoreDown
         # Before any wait for a connection of http=: the token may be taken to be older than it is, never younger.
-        sent, sent_wall = self._clock.now(), self._clock.wall()
+        sent = self._clock.now()
         answer = await self._endpoint.mint(http, credentials)
         self.books.enter(attrs.evolve(attempt, at=self._clock.now(), outcome=answer.outcome))
-        issued = self._enter(answer, credentials, sent, sent_wall)
+        issued = self._enter(answer, credentials, sent)
         await self._saved(credentials)
         if isinstance(issued, TokenError):
             raise issued
         return issued
 
-    def _enter(self, answer: Answer, credentials: Credentials, sent: float, sent_wall: float) -> Issued | TokenError:
+    def _enter(self, answer: Answer, credentials: Credentials, sent: float) -> Issued | TokenError:
         """Enter what an attempt came to in the books."""
         if answer.grant is not None:
-            return self.books.grant(answer.grant, credentials, sent, sent_wall) or self.books.fail(
+            return self.books.grant(answer.grant, credentials, sent) or self.books.fail(
                 TokenEndpointError(
                     "the token endpoint handed out a token that has already ended by the server's own account: "
                     "it will be tried again after retry_at"

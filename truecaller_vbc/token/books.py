@@ -102,20 +102,22 @@ class Books:
             self._entered_at = {**self._entered_at, **{a.id: a.at for a in self.ledger.attempts}}
         self.ledger = self.ledger.pruned(self._clock.now()).put(attempt)
 
-    def grant(self, grant: Grant, credentials: Credentials, sent: float, sent_wall: float) -> Issued | None:
+    def grant(self, grant: Grant, credentials: Credentials, sent: float) -> Issued | None:
         """Enter a minted token; None where it has already ended by the server's own account."""
         # The same value again is the same token: it does not grow younger by being handed out again.
         starts_at = min(sent - grant.age, dict(self._starts).get(grant.value, sent))
-        if self._clock.now() >= starts_at + self._policy.usable_for.total_seconds():
+        now = self._clock.now()
+        if now >= starts_at + self._policy.usable_for.total_seconds():
             return None
-        starts_at_wall = sent_wall - (sent - starts_at)
-        ends_at = aware(starts_at_wall + self._policy.lifetime.total_seconds())
-        token = AccessToken(grant.value, grant.created_at or aware(sent_wall), ends_at)
+        # As the wall clock stands now: somebody may have set it since the request was sent.
+        shift = self._clock.wall() - now
+        ends_at = aware(starts_at + shift + self._policy.lifetime.total_seconds())
+        token = AccessToken(grant.value, grant.created_at or aware(sent + shift), ends_at)
         repeated = grant.value == self._latest_value
         if not repeated:
             self.generation += 1
         self._know(grant.value, starts_at)
-        stored = StoredToken(token.value, token.created_at.isoformat(), starts_at_wall)
+        stored = StoredToken(token.value, token.created_at.isoformat(), starts_at + shift)
         self._put_state(credentials, KeyState(self.generation, stored))
         return Issued(token, starts_at, self.generation, repeated=repeated)
 
