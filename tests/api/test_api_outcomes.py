@@ -320,7 +320,7 @@ def test_no_connection_means_that_nothing_left() -> None:
     channel: Any = Channel(cast(Any, None), APIPolicy())
     call = Call("POST", "/", records=["a record"])
 
-    assert channel._timeout.connect < channel._timeout.total
+    assert channel._timeout_of_once.connect < channel._timeout_of_once.total == channel._timeout.total
     for error in (aiohttp.ConnectionTimeoutError(), aiohttp.ClientConnectorError(cast(Any, None), OSError())):
         assert _failure(call, error, None) is error
         assert channel._wait(call, error, 1) is not None

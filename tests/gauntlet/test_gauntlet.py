@@ -28,5 +28,5 @@ def test_a_seed_plays_the_same_way_twice(tmp_path: Path) -> None:
     first = play_worlds(seeds, tmp_path / "first")
     second = play_worlds(seeds, tmp_path / "second")
 
-    assert first.trace == second.trace
+    assert first.traces == second.traces
     assert first.counts == second.counts

@@ -26,6 +26,7 @@ from .models import Batch, BatchStatus, PushResult
 from .phone import plain, without_plus
 from .poll import pauses
 from .record import CallRecord
+from .status import Status
 from .wire import read
 
 Version: TypeAlias = Literal["v3", "v2"]
@@ -73,7 +74,12 @@ class Calls:
         body = record.encoded(without_plus, without_plus).encode()
         answer = await self._channel.send(Call("POST", _REALTIME, body, pace=self._channel.realtime))
         fields = cast(dict[str, JSON], answer) if isinstance(answer, dict) else {}
-        return read(fields.get("status_info") or fields.get("statusInfo") or fields, PushResult)
+        info = fields.get("status_info") or fields.get("statusInfo") or fields
+        if isinstance(info, dict):  # the usual answer needs no forgiveness
+            said = cast(dict[str, JSON], info)
+            if said.get("status") == "success" and type(message := said.get("message")) is str:
+                return PushResult(Status.SUCCESS, message)
+        return read(info, PushResult)
 
     async def push_batch(self, records: Sequence[CallRecord], *, version: Version = "v3") -> Batch:
         """Send 1 to 500 records, which the server processes later; ask `batch_status` how each fared.

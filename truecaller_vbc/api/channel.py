@@ -97,8 +97,10 @@ class Channel:
         self.realtime = _pace(policy.realtime_rate, policy.realtime_window.total_seconds())
         self.batch = _pace(policy.batch_rate, policy.batch_window.total_seconds())
         seconds = policy.timeout.total_seconds()
-        # Connecting has less time than the whole, so that "never connected" is told from "never answered".
-        self._timeout = aiohttp.ClientTimeout(total=seconds, connect=seconds * _CONNECT_SHARE)
+        self._timeout = aiohttp.ClientTimeout(total=seconds)
+        # Connecting has less time than the whole, so that "never connected" is told from "never answered"; what may be
+        # repeated anyway does not need to know, and is spared a second timer.
+        self._timeout_of_once = aiohttp.ClientTimeout(total=seconds, connect=seconds * _CONNECT_SHARE)
 
     def close(self) -> None:
         """Let nobody wait for a turn any longer."""
@@ -155,7 +157,7 @@ class Channel:
                 data=call.body,
                 params=call.params,
                 headers=_HEADERS,
-                timeout=self._timeout,
+                timeout=self._timeout if call.records is None else self._timeout_of_once,
                 # A record is personal, and goes to no address that an answer names.
                 allow_redirects=False,
                 raise_for_status=False,

@@ -66,14 +66,23 @@ class Listener:
     async def abort_all(self) -> None:
         """Abort every open connection, also one that was accepted this very moment."""
         await asyncio.sleep(0)
-        for connection in self._runner.server.connections if self._runner.server else ():
-            if connection.transport is not None:
-                connection.transport.abort()
+        _abort_connections(self._runner.server)
         # One round for the loss of the connection, one for the tasks that it wakes.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
     async def close(self) -> None:
         """Give up the port for good."""
+        server = self._runner.server
         await self._runner.cleanup()
+        # One that was accepted as the last thing is made some rounds later, when nobody else looks any more.
+        for _ in range(3):
+            await asyncio.sleep(0)
+            _abort_connections(server)
         await asyncio.sleep(0)
+
+
+def _abort_connections(server: web.Server | None) -> None:
+    for connection in server.connections if server is not None else ():
+        if connection.transport is not None:
+            connection.transport.abort()
