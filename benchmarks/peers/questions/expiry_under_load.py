@@ -6,6 +6,8 @@ import asyncio
 import time
 from itertools import pairwise
 
+from server import call_record
+
 from ..adapters import adapter
 from ..bench import HOUR, Answer, Bench, Cell
 from ..peer import Peer
@@ -55,7 +57,7 @@ async def _under_load(bench: Bench, name: str) -> tuple[list[Cell], dict[str, li
     house = bench.farm.house(token_lifetime=lifetime, token_latency=TOKEN_LATENCY)
     calls: list[tuple[float, float, bool]] = []
     async with bench.peer(name, house, lifetime=lifetime, scale=scale) as peer:
-        await peer.post(peer.wire.record_url, {})
+        await peer.post(peer.wire.record_url, call_record())
         begin = time.monotonic()
         await asyncio.gather(*(_caller(peer, calls, begin + seconds) for _ in range(CALLERS)))
         if kind.fixed and kind.window and house.mints == 1 and not bench.quick:  # some wait for up to a minute more
@@ -85,7 +87,7 @@ async def _until_second_mint(peer: Peer, calls: list[tuple[float, float, bool]],
 async def _caller(peer: Peer, calls: list[tuple[float, float, bool]], until: float) -> None:
     while (started := time.monotonic()) < until:
         try:
-            fine = await peer.post(peer.wire.record_url, {}) == 200
+            fine = await peer.post(peer.wire.record_url, call_record()) == 200
         except Exception:  # whatever a peer raises is a failed call
             fine = False
         calls.append((started, time.monotonic() - started, fine))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from server import call_record
+
 from ..bench import Answer, Bench, Cell
 
 
@@ -13,7 +15,7 @@ async def ask(bench: Bench) -> Answer:
         async with bench.peer(name, home) as peer:
             await peer.authorization()
             home.tell("fail_next", endpoint="api", fault={"status": 307, "headers": {"Location": target}})
-            await peer.post(peer.wire.record_url, {})
+            await peer.post(peer.wire.record_url, call_record())
         stats = elsewhere.tell("stats")
         followed = sum(stats["statuses"].values()) > 0
         travelled = "yes" if stats["with_header"] else "no"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 
+from server import call_record
+
 from ..bench import Answer, Bench, Cell
 from ..peer import Peer
 
 CALLERS = 5
 SETTLED_AFTER = 31.0
-RECORD = {"caller_number": "911234567890", "receiver_number": "919876543210"}
+RECORD = call_record()
 
 
 async def ask(bench: Bench) -> Answer:

@@ -8,12 +8,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 from rounds import in_turn, spread
+from server import call_record
 
 from ..bench import Answer, Bench
 from ..peer import Peer
 
 CONCURRENT = 64
-RECORD = {"caller_number": "911234567890", "receiver_number": "919876543210"}
+RECORD = call_record()
 
 
 def posting(peer: Peer, requests: int) -> Callable[[], Awaitable[tuple[float, float]]]:
