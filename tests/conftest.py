@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
 
@@ -47,3 +50,19 @@ async def other() -> AsyncIterator[Origin]:
 async def vbc(api: Origin) -> AsyncIterator[VBCSession]:
     async with VBCSession(CREDENTIALS, base_url=api.url, policy=NO_GRACE) as session:
         yield session
+
+
+@pytest.fixture
+async def silent_url() -> AsyncIterator[str]:
+    """The URL of a listener whose backlog is full: nothing refuses, and no connection comes about."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        for _ in range(8):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        await asyncio.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"

@@ -417,6 +417,12 @@ def checked_base_url(base_url: object, *, allow_http: bool) -> URL:
     return origin
 
 
+def _is_api_policy(value: object) -> bool:
+    from .api.policy import APIPolicy  # noqa: PLC0415 - whoever gives one has it imported
+
+    return isinstance(value, APIPolicy)
+
+
 def _check_types(
     credentials: object,
     policy: TokenPolicy | None,
@@ -431,7 +437,7 @@ def _check_types(
             "Credentials or a callable",
         ),
         ("policy", policy is None or isinstance(policy, TokenPolicy), "a TokenPolicy"),
-        ("api_policy", api_policy is None or type(api_policy).__name__ == "APIPolicy", "an APIPolicy"),
+        ("api_policy", api_policy is None or _is_api_policy(api_policy), "an APIPolicy"),
         ("http", http is None or isinstance(http, aiohttp.ClientSession), "an aiohttp.ClientSession"),
         ("http", getattr(http, "auth", None) is None, "a session without auth=: the API takes a token only"),
         ("on_event", on_event is None or callable(on_event), "callable"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -24,7 +23,7 @@ from .channel import Call, Channel
 from .chunks import Chunk, ChunkResult, Plan, Progress, push_chunks
 from .models import Batch, BatchStatus, PushResult
 from .phone import plain, without_plus
-from .poll import pauses
+from .poll import comes_about
 from .record import CallRecord
 from .status import Status
 from .wire import read
@@ -145,19 +144,16 @@ class Calls:
         """
         batch_id, version, size = _known(batch, version)
         last: BatchStatus | None = None
+
+        async def look() -> bool:
+            nonlocal last
+            with contextlib.suppress(NotFoundError):
+                last = await self.batch_status(batch_id, version=version)
+            return last is not None and last.final and len(last.data) >= size
+
         limit = as_duration(timeout, owner="timeout=")
-        deadline = asyncio.timeout(limit.total_seconds())
-        try:
-            async with deadline:
-                for pause in pauses(self._channel.policy):
-                    with contextlib.suppress(NotFoundError):
-                        last = await self.batch_status(batch_id, version=version)
-                        if last.final and len(last.data) >= size:
-                            return last
-                    await asyncio.sleep(pause)
-        except TimeoutError:
-            if not deadline.expired():
-                raise
+        if await comes_about(look, self._channel.policy, limit) and last is not None:
+            return last
         known = 0 if last is None else sum(record.status.final for record in last.data)
         raise StillPendingError(
             f"batch {batch_id} is not done after {limit}: {known} of its records are; ask again later",

@@ -9,7 +9,7 @@ from typing import Final, cast
 from .answers import JSON, undocumented
 from .channel import Call, Channel
 from .models import Label
-from .paging import Page, pages
+from .paging import Page, as_params, pages
 from .wire import read_list
 
 _PATH: Final = "/clients/{account}/labels"
@@ -50,9 +50,7 @@ class Labels:
             yield cast(tuple[Label, ...], page)
 
     async def _page(self, limit: int | None, page: int | None) -> Page:
-        query = {"limit": limit, "page": page}
-        params = {name: str(value) for name, value in query.items() if value is not None}
-        answer: JSON = await self._channel.send(Call("GET", _PATH, params=params))
+        answer: JSON = await self._channel.send(Call("GET", _PATH, params=as_params({"limit": limit, "page": page})))
         if not isinstance(answer, list):
             raise undocumented(200, "the answer is no list of labels")
         return Page(read_list(answer, Label))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -18,9 +17,9 @@ from .answers import undocumented
 from .buckets import NumbersResult, Operation, is_refusal, merged, read_buckets
 from .channel import Call, Channel
 from .models import BusinessNumber, FeatureSet
-from .paging import Page, pages
+from .paging import Page, as_params, pages
 from .phone import checked_numbers, without_plus
-from .poll import pauses
+from .poll import comes_about
 from .status import Status
 from .wire import read_list
 
@@ -160,18 +159,14 @@ class Numbers:
         """
         wanted = frozenset(checked_numbers(numbers))
         listed: dict[str, BusinessNumber] = {}
+
+        async def look() -> bool:
+            await self._look(wanted, feature_set_id, listed)
+            return len(listed) == len(wanted)
+
         limit = as_duration(timeout, owner="timeout=")
-        deadline = asyncio.timeout(limit.total_seconds())
-        try:
-            async with deadline:
-                for pause in pauses(self._channel.policy):
-                    await self._look(wanted, feature_set_id, listed)
-                    if len(listed) == len(wanted):
-                        return listed
-                    await asyncio.sleep(pause)
-        except TimeoutError:
-            if not deadline.expired():
-                raise
+        if await comes_about(look, self._channel.policy, limit):
+            return listed
         missing = wanted.difference(listed)
         raise StillPendingError(
             f"{len(missing)} of {len(wanted)} numbers are not listed after {limit}: see .pending, and look again later",
@@ -232,8 +227,7 @@ class Numbers:
         return read_buckets(operation, cast(dict[str, Any], answer), part)
 
     async def _page(self, path: str, name: str, kind: type[Any], query: dict[str, Any], page: int | None) -> Page:
-        params = {key: str(value) for key, value in {**query, "page": page}.items() if value is not None}
-        answer = await self._channel.send(Call("GET", path, params=params))
+        answer = await self._channel.send(Call("GET", path, params=as_params({**query, "page": page})))
         if isinstance(answer, list):
             return Page(read_list(answer, kind))
         if not isinstance(answer, dict):

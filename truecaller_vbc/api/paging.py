@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Mapping
+from typing import Any, TypeAlias
 
 import attrs
 
 from ..errors import BadRequestError, NotFoundError
-
-T = TypeVar("T")
 
 
 @attrs.frozen
@@ -26,6 +24,11 @@ class Page:
 
 
 Fetch: TypeAlias = Callable[[int | None], Awaitable[Page]]
+
+
+def as_params(asked: Mapping[str, object]) -> dict[str, str]:
+    """A query of what is given; None is not."""
+    return {name: str(value) for name, value in asked.items() if value is not None}
 
 
 async def pages(

@@ -10,6 +10,7 @@ import typer
 
 from ..sandbox import SandboxRules
 from .calls.commands import app as calls
+from .connection import PREFIX, BaseURL, Connection, Prefix, Store
 from .demo.options import DemoOptions
 from .demo.run import run_demo
 from .exits import leave, run
@@ -83,16 +84,9 @@ def demo(
 @app.command()
 def token(
     *,
-    prefix: Annotated[str, typer.Option(help="Of the environment variables.")] = "TRUECALLER_VBC_",
-    base_url: Annotated[str | None, typer.Option(help="Instead of the real API.")] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            help="The store to look into, and to share a token with; one with a password only by TRUECALLER_VBC_STORE.",
-            callback=without_secret,
-            is_eager=True,
-        ),
-    ] = None,
+    prefix: Prefix = PREFIX,
+    base_url: BaseURL = None,
+    store: Store = None,
     show: Annotated[bool, typer.Option("--show", help="Print the token itself, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
 ) -> None:
@@ -101,7 +95,8 @@ def token(
     Without a store that has one, this spends one of the account's ten mints. Credentials are read from the environment
     only, since others can read a command line.
     """
-    run(show_token(prefix=prefix, base_url=base_url, store=store, show=show, as_json=as_json))
+    connection = Connection(prefix=prefix, base_url=base_url, store=store)
+    run(show_token(connection, show=show, as_json=as_json))
 
 
 @app.command()

@@ -13,10 +13,14 @@ import typer
 from ..errors import ConfigurationError, StoreError, TokenError
 
 
+def quiet() -> None:
+    """What goes wrong is told once, by the error line; the log would say it again, and tear the demo's table."""
+    logging.getLogger("truecaller_vbc").addHandler(logging.NullHandler())
+
+
 def run(main: Coroutine[Any, Any, int]) -> int:
     """Run a command to its exit code; an error of ours becomes one line and leaves."""
-    # What goes wrong is told once, by the error line; the log would say it a second time, and tear the demo's table.
-    logging.getLogger("truecaller_vbc").addHandler(logging.NullHandler())
+    quiet()
     try:
         return asyncio.run(main)
     except (ConfigurationError, StoreError) as error:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Coroutine
 from typing import Any, Final
 
 import aiohttp
 
 from ..errors import ConfigurationError, InvalidRecordError, StoreError, UnknownOutcomeError, VBCError
-from .exits import leave
+from .exits import leave, quiet
 from .text import plain
 
 _MOST: Final = 600
@@ -42,11 +41,6 @@ def exit_code(error: BaseException) -> int:
     if isinstance(error, ConfigurationError | StoreError | InvalidRecordError):
         return NOTHING_SENT
     return IN_PART if isinstance(error, UnknownOutcomeError) else STOPPED
-
-
-def quiet() -> None:
-    """What goes wrong is told once, by the error line; the log would say it a second time."""
-    logging.getLogger("truecaller_vbc").addHandler(logging.NullHandler())
 
 
 def run_to_code(main: Coroutine[Any, Any, int]) -> int:

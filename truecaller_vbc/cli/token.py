@@ -12,17 +12,17 @@ import typer
 from ..session import VBCSession
 from ..token.events import StoreUnavailable, TokenEvent
 from ..token.model import AccessToken
+from .connection import Connection
 
 
-async def show_token(*, prefix: str, base_url: str | None, store: str | None, show: bool, as_json: bool) -> int:
+async def show_token(connection: Connection, *, show: bool, as_json: bool) -> int:
     """Print the status, the ledger, and with `show` the token.
 
     Raises:
         VBCError: there is none to be had.
     """
-    options = {name: value for name, value in (("base_url", base_url), ("store", store)) if value}
     events: list[TokenEvent] = []
-    async with VBCSession.from_env(prefix, on_event=events.append, **options) as vbc:
+    async with connection.session(on_event=events.append) as vbc:
         token = await vbc.token()
         facts = _facts(vbc, token, show=show)
     for event in events:

@@ -18,6 +18,7 @@ from ..credentials import Credentials
 from ..errors import CredentialsRejectedError, MintQuotaExhaustedError, TokenEndpointError, TokenError
 from ..secret import Secret
 from ..stamps import read_http_date, read_retry_after, read_timestamp
+from ..unsent import NOTHING_WAS_SENT
 from .ledger import Outcome
 from .model import HEADER_SAFE
 from .policy import TokenPolicy
@@ -27,14 +28,6 @@ _MOST_BYTES: Final = 64 * 1024
 _SPEAKS_OF_A_LIMIT: Final = re.compile(r"(?<!de)limit|quota|maximum|exceed|throttl|too[ _-]?many", re.IGNORECASE)
 _REFUSES_CREDENTIALS: Final = frozenset({400, 401, 403, 404})
 _CONNECT_SHARE: Final = 2 / 3
-
-_NOTHING_WAS_SENT: Final = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ClientConnectorCertificateError,
-    aiohttp.ClientHttpProxyError,
-    aiohttp.ServerFingerprintMismatch,
-    aiohttp.InvalidURL,
-)
 
 
 @attrs.frozen
@@ -108,7 +101,7 @@ class TokenEndpoint:
             if (connector := await crowded(http, url)) is not None:
                 return _failed(Outcome.UNSENT, _crowded_out(connector), error)
             return _failed(Outcome.UNSENT, f"could not be reached ({_reason(error)})", error)
-        except _NOTHING_WAS_SENT as error:
+        except NOTHING_WAS_SENT as error:
             return _failed(Outcome.UNSENT, f"could not be reached ({_reason(error)})", error)
         except TimeoutError as error:
             return _failed(Outcome.UNKNOWN, f"did not answer within {self._timeout:g} s", error)
