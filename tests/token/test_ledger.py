@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,6 +75,29 @@ def test_merging_keeps_our_own_time_and_learns_the_answer() -> None:
 
     assert (Attempt("0", 5, Outcome.REFUSED),) == ours.merged(theirs).attempts
     assert (Attempt("0", 900, Outcome.REFUSED),) == theirs.merged(ours).attempts
+
+
+many_attempts = st.lists(st.tuples(st.floats(0, 5000), outcomes), min_size=101, max_size=300)
+
+
+@given(many_attempts, st.floats(0, 7000), st.integers(0, 9), st.integers(1, 40))
+def test_what_is_left_out_of_many_decides_nothing(
+    pairs: list[tuple[float, Outcome]], now: float, reserve: int, limit: int
+) -> None:
+    """A ledger stays small, however long an outage and however large the fleet, and says the same."""
+    entries = tuple(Attempt(str(n), at, outcome) for n, (at, outcome) in enumerate(sorted(pairs)))
+    whole = Ledger(WINDOW, limit, entries)
+    small = Ledger(WINDOW, limit)
+    for entry in entries:
+        small = small.put(entry)
+
+    assert len(small.attempts) <= 100 + 2 * limit
+    assert small.attempts[-100:] == entries[-100:]
+    assert min(small.spent(now), limit) == min(whole.spent(now), limit)
+    if reserve < limit:
+        assert small.free_at(now, reserve=reserve) == whole.free_at(now, reserve=reserve)
+    assert small.full(now, None) == attrs.evolve(small, full_until=whole.full(now, None).full_until)
+    assert Ledger(WINDOW, limit).merged(whole).attempts == small.attempts
 
 
 def test_full_until_what_the_server_says() -> None:

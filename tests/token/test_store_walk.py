@@ -22,6 +22,7 @@ from truecaller_vbc import (
     TokenError,
     TokenPolicy,
 )
+from truecaller_vbc.token.ledger import Attempt, Outcome
 
 
 class FlakyStore(MemoryStore):
@@ -336,6 +337,25 @@ def test_refused_write_is_put_on_top_of_the_newer_document() -> None:
             await asyncio.sleep(2)
             await it.holder.token()
             assert it.server.mints == 2
+
+    run_virtual(main())
+
+
+def test_an_outage_of_a_fleet_fills_no_document() -> None:
+    """Thousands of attempts in one window, none of which reached the server: the token of the next is adopted."""
+
+    async def main() -> None:
+        store = MemoryStore()
+        async with world(store=store) as one:
+            for number in range(5000):
+                attempt = Attempt(
+                    f"{number:016x}", one.clock.now(), Outcome.UNSENT, by="a-host-in-a-fleet.example:12345"
+                )
+                one.holder._acquirer.books.enter(attempt)
+            token = await one.holder.token()
+            async with world(store=store, server=one.server) as two:
+                assert token == await two.holder.token()
+                assert one.server.mints == 1
 
     run_virtual(main())
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
+from typing import Final
 
 import attrs
+
+_MOST_KEPT: Final = 100
 
 
 class Outcome(StrEnum):
@@ -65,7 +69,7 @@ class Ledger:
     def put(self, attempt: Attempt) -> Ledger:
         """The ledger with `attempt` entered, in the place of an earlier entry of the same id."""
         others = [other for other in self.attempts if other.id != attempt.id]
-        return attrs.evolve(self, attempts=tuple(sorted([*others, attempt], key=_at)))
+        return attrs.evolve(self, attempts=self._bounded([*others, attempt]))
 
     def pruned(self, now: float) -> Ledger:
         """The ledger without the attempts that have left the window."""
@@ -83,12 +87,23 @@ class Ledger:
                 mine[theirs.id] = attrs.evolve(known, outcome=theirs.outcome)
         return attrs.evolve(
             self,
-            attempts=tuple(sorted(mine.values(), key=_at)),
+            attempts=self._bounded(mine.values()),
             full_until=max(self.full_until, other.full_until),
         )
 
+    def _bounded(self, attempts: Iterable[Attempt]) -> tuple[Attempt, ...]:
+        """In order, and of the oldest only what decides: a fleet makes thousands in an outage of half an hour."""
+        ordered = tuple(sorted(attempts, key=_at))
+        if len(ordered) <= _MOST_KEPT:
+            return ordered
+        counted = [a.id for a in ordered if a.outcome.counts]
+        seen = [a.id for a in ordered if a.outcome is not Outcome.UNSENT]
+        deciding = {*counted[-self.limit :], *seen[-self.limit :]}
+        oldest, newest = ordered[:-_MOST_KEPT], ordered[-_MOST_KEPT:]
+        return (*(a for a in oldest if a.id in deciding), *newest)
+
     def spent(self, now: float) -> int:
-        """How many mints are taken at `now`."""
+        """How many mints are taken at `now`. Of more than the limit, at least so many as the limit."""
         if now < self.full_until:
             return self.limit
         return sum(a.outcome.counts and a.at + self.window > now for a in self.attempts)
