@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import gc
 import logging
+import socket
+import warnings
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -135,6 +139,28 @@ async def test_exit_while_paused() -> None:
     async with Sandbox() as sandbox:
         await sandbox.pause_listening()
     assert "closed" in repr(sandbox)
+
+
+@pytest.mark.parametrize("rounds", range(6))
+@pytest.mark.parametrize("leave", [Sandbox.pause_listening, lambda sandbox: sandbox.__aexit__(None, None, None)])
+async def test_a_connection_that_comes_as_the_port_closes_is_closed(
+    rounds: int, leave: Callable[[Sandbox], Awaitable[None]]
+) -> None:
+    """Accepted, and without a transport yet: asyncio alone would drop such a socket, and warn of it."""
+    loop = asyncio.get_running_loop()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        async with Sandbox() as sandbox:
+            with socket.socket() as late:
+                late.setblocking(False)
+                late.connect_ex(("127.0.0.1", urlsplit(sandbox.base_url).port))
+                for _ in range(rounds):
+                    await asyncio.sleep(0)
+                await leave(sandbox)
+                with contextlib.suppress(ConnectionError):
+                    assert await asyncio.wait_for(loop.sock_recv(late, 1), 5) == b""
+        gc.collect()
+    assert [str(one.message) for one in warned] == []
 
 
 async def test_log_tells_what_happened() -> None:

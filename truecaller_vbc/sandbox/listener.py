@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from aiohttp import web
 from yarl import URL
@@ -10,6 +11,7 @@ from yarl import URL
 # aiohttp waits this long for handlers, which were all cancelled before; 0 would mean for ever.
 _SHUTDOWN_SECONDS = 0.1
 _MOST_BODY_BYTES = 16 * 1024 * 1024
+_BACKLOG = 128
 
 
 def new_application() -> web.Application:
@@ -29,7 +31,7 @@ class Listener:
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_SECONDS)
         self._host = host
         self._port = port
-        self._site: web.TCPSite | None = None
+        self._server: asyncio.Server | None = None
 
     @property
     def url(self) -> str:
@@ -51,38 +53,44 @@ class Listener:
 
     async def resume(self) -> None:
         """Accept connections again, on the same port; nothing happens if that is so already."""
-        if self._site is None:
-            site = web.TCPSite(self._runner, self._host, self._port)
-            await site.start()
-            self._site, self._port = site, site.port
+        if self._server is None:
+            make_connection = self._runner.server
+            assert make_connection is not None  # noqa: S101 - it is set up
+            loop = asyncio.get_running_loop()
+            self._server = await loop.create_server(make_connection, self._host, self._port, backlog=_BACKLOG)
+            self._port = self._server.sockets[0].getsockname()[1]
 
     async def pause(self) -> None:
         """Refuse new connections and abort the open ones."""
-        if self._site is not None:
-            site, self._site = self._site, None
-            await site.stop()
+        await self._leave()
         await self.abort_all()
+
+    async def _leave(self) -> None:
+        """Close the port, behind those who stand in the door.
+
+        asyncio makes a transport for an accepted socket one round after it was accepted. If its server is closed by
+        then, it drops the socket without closing it.
+        """
+        server, self._server = self._server, None
+        if server is None:
+            return
+        with contextlib.suppress(NotImplementedError):  # a loop without readers, whose sockets know no such moment
+            for socket in server.sockets:
+                asyncio.get_running_loop().remove_reader(socket)
+        await asyncio.sleep(0)
+        server.close()
 
     async def abort_all(self) -> None:
         """Abort every open connection, also one that was accepted this very moment."""
         await asyncio.sleep(0)
-        _abort_connections(self._runner.server)
+        for connection in self._runner.server.connections if self._runner.server is not None else ():
+            if connection.transport is not None:
+                connection.transport.abort()
         # One round for the loss of the connection, one for the tasks that it wakes.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
     async def close(self) -> None:
-        """Give up the port for good."""
-        server = self._runner.server
+        """Give up the port for good, and end the requests that are left."""
+        await self.pause()
         await self._runner.cleanup()
-        # One that was accepted as the last thing is made some rounds later, when nobody else looks any more.
-        for _ in range(3):
-            await asyncio.sleep(0)
-            _abort_connections(server)
-        await asyncio.sleep(0)
-
-
-def _abort_connections(server: web.Server | None) -> None:
-    for connection in server.connections if server is not None else ():
-        if connection.transport is not None:
-            connection.transport.abort()
