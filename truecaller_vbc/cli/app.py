@@ -13,7 +13,8 @@ from .calls.commands import app as calls
 from .connection import PREFIX, BaseURL, Connection, Prefix, Store
 from .demo.options import DemoOptions
 from .demo.run import run_demo
-from .exits import leave, run
+from .exits import leave
+from .failures import run_to_code
 from .labels import app as labels
 from .numbers import app as numbers
 from .sandbox import serve_sandbox
@@ -78,7 +79,7 @@ def demo(
     refused_in_outage, unseen, latest_ms, p50_ms, p99_ms, cut_short, acts.
     """
     options = DemoOptions(seconds=seconds, callers=callers, processes=processes, store=store, as_json=as_json)
-    sys.exit(run(run_demo(options)))
+    sys.exit(run_to_code(run_demo(options)))
 
 
 @app.command()
@@ -96,7 +97,7 @@ def token(
     only, since others can read a command line.
     """
     connection = Connection(prefix=prefix, base_url=base_url, store=store)
-    run(show_token(connection, show=show, as_json=as_json))
+    sys.exit(run_to_code(show_token(connection, show=show, as_json=as_json)))
 
 
 @app.command()
@@ -122,4 +123,4 @@ def sandbox(
         )
     except ValueError as error:
         leave(error, 2)
-    run(serve_sandbox(rules, port))
+    sys.exit(run_to_code(serve_sandbox(rules, port)))
