@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from truecaller_vbc import (
     UnknownOutcomeError,
 )
 from truecaller_vbc.api.buckets import is_refusal, merged, read_buckets
+from truecaller_vbc.api.poll import comes_about
 
 SEVERAL = frozenset(receiver(number) for number in range(3))
 
@@ -89,7 +91,10 @@ async def test_filters_are_sent() -> None:
         assert [number async for number in vbc.numbers.numbers(department_id="none such")] == []
         names = {feature_set.id: feature_set.name async for feature_set in vbc.numbers.feature_sets(limit=1)}
         assert names[other] == "Other"
-        assert [one async for one in vbc.numbers.feature_sets(process_id="none such")] == []
+        for name in ("department_id", "operation_id", "process_id"):
+            nowhere: Any = {name: "none such"}
+            assert [one async for one in vbc.numbers.feature_sets(**nowhere)] == []
+            assert [one async for one in vbc.numbers.numbers(**nowhere)] == []
 
 
 async def test_publish_and_delist_mean_the_opposite_by_the_same_words() -> None:
@@ -120,6 +125,7 @@ async def test_delist_that_failed(failed_status: int, sparse: bool) -> None:
             await vbc.numbers.delist(FEATURE_SET, SEVERAL)
 
     assert caught.value.result == NumbersResult(not_listed=SEVERAL, status=Status.FAILED)
+    assert caught.value.status == failed_status
 
 
 async def test_ten_thousand_at_once() -> None:
@@ -291,6 +297,38 @@ async def test_odd_lists_of_numbers() -> None:
         sandbox.set_outage("numbers", status=200, body='[{"phone_number": "911234567890", "status": "draft"}]')
         with pytest.raises(StillPendingError):
             await vbc.numbers.wait_until_listed(["+911234567890"], timeout=0.1)
+
+
+@pytest.mark.parametrize("total", [True, False, -1, 0, "1", 1.0, None, [1]])
+async def test_what_is_no_number_of_pages(total: object) -> None:
+    """It ends no list."""
+    async with api_world() as (sandbox, vbc):
+        await vbc.numbers.publish(FEATURE_SET, [receiver(2)])
+        first = {"numbers": [{"phone_number": receiver(1)}], "pagination_information": {"total_page_count": total}}
+        sandbox.fail_next("numbers", body=first)
+
+        assert [number.phone_number async for number in vbc.numbers.numbers()] == [receiver(1), receiver(2)]
+
+
+async def test_the_list_is_read_up_to_the_last_that_is_waited_for() -> None:
+    """And no further."""
+    async with api_world(page_size=1) as (sandbox, vbc):
+        await vbc.numbers.publish(FEATURE_SET, SEVERAL)
+        first = await anext(vbc.numbers.numbers())
+        before = posts(sandbox, "numbers")
+
+        assert list(await vbc.numbers.wait_until_listed([first.phone_number], timeout=5)) == [first.phone_number]
+        assert posts(sandbox, "numbers") - before == 1
+
+
+async def test_a_timeout_of_somebody_else_is_not_the_end_of_waiting() -> None:
+    """It is passed on, and not taken for our own."""
+
+    async def look() -> bool:
+        raise TimeoutError("mine")
+
+    with pytest.raises(TimeoutError, match="mine"):
+        await comes_about(look, APIPolicy(), timedelta(seconds=5))
 
 
 @pytest.mark.parametrize("body", ["{}", '"x"', "7", ""])

@@ -86,7 +86,7 @@ class Envelope:
 
 
 def read_answer(
-    status: int, headers: Mapping[str, str], body: bytes, accept: Callable[[JSON], bool] | None = None
+    status: int, headers: Mapping[str, str], body: bytes, accept: Callable[[int, JSON], bool] | None = None
 ) -> JSON:
     """The JSON of a success; None for a success without a body.
 
@@ -94,7 +94,7 @@ def read_answer(
         status: the HTTP status.
         headers: of the answer; ``Retry-After`` is read.
         body: of the answer.
-        accept: tells a refusal that the caller wants to read by itself (status under 500).
+        accept: tells a refusal that the caller wants to read by itself, given its status (under 500) and its JSON.
 
     Raises:
         APIError: it is no success, whatever its status says.
@@ -103,7 +103,7 @@ def read_answer(
         answer = json.loads(body.decode("utf-8-sig" if body[:1] == b"\xef" else "utf-8")) if body.strip() else None
     except (ValueError, RecursionError):
         raise _unreadable(status, headers, body) from None
-    if accept is not None and status < 500 and accept(answer):  # noqa: PLR2004
+    if accept is not None and status < 500 and accept(status, answer):  # noqa: PLR2004
         return answer
     envelope = read_envelope(answer)
     if 200 <= status < 300 and envelope is None:  # noqa: PLR2004

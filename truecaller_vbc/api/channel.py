@@ -72,7 +72,7 @@ class Call:
     params: dict[str, str] | None = None
     pace: Pace | None = None
     records: Sequence[Any] | None = attrs.field(default=None, repr=False)
-    accept: Callable[[JSON], bool] | None = None
+    accept: Callable[[int, JSON], bool] | None = None
     on_send: Callable[[], object] | None = None
 
 

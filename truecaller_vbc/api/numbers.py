@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final, cast
@@ -13,7 +13,7 @@ import aiohttp
 
 from ..durations import as_duration
 from ..errors import ConfigurationError, NumbersRefusedError, PartlyDoneError, StillPendingError, VBCError
-from .answers import undocumented
+from .answers import JSON, undocumented
 from .buckets import NumbersResult, Operation, is_refusal, merged, read_buckets
 from .channel import Call, Channel
 from .models import BusinessNumber, FeatureSet
@@ -193,9 +193,15 @@ class Numbers:
         given = checked_numbers(numbers)
         parts = [given[first : first + MOST_NUMBERS] for first in range(0, len(given), MOST_NUMBERS)]
         results: list[NumbersResult] = []
+        statuses: list[int] = []
+
+        def accept(status: int, answer: JSON) -> bool:
+            statuses.append(status)
+            return is_refusal(answer)
+
         for part in parts:
             try:
-                results.append(await self._change_part(operation, feature_set_id, part))
+                results.append(await self._change_part(operation, feature_set_id, part, accept))
             except (VBCError, aiohttp.ClientError, TimeoutError) as error:
                 if len(parts) == 1:
                     raise
@@ -211,17 +217,19 @@ class Numbers:
         if result.status is Status.FAILED:
             refusal = NumbersRefusedError(
                 f"none of the {len(given)} numbers was taken ({result}): see .result",
-                status=200,
+                status=statuses[-1],
                 message=str(result.status),
             )
             refusal.result = result
             raise refusal
         return result
 
-    async def _change_part(self, operation: Operation, feature_set_id: str, part: Sequence[str]) -> NumbersResult:
+    async def _change_part(
+        self, operation: Operation, feature_set_id: str, part: Sequence[str], accept: Callable[[int, JSON], bool]
+    ) -> NumbersResult:
         body = json.dumps({"phone_numbers": [without_plus(number) for number in part]}).encode()
         path = f"{_FEATURE_SETS}/{feature_set_id}/numbers/{operation}"
-        answer = await self._channel.send(Call("POST", path, body, records=part, accept=is_refusal))
+        answer = await self._channel.send(Call("POST", path, body, records=part, accept=accept))
         if not isinstance(answer, dict):
             answer = {}
         return read_buckets(operation, cast(dict[str, Any], answer), part)
