@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
+from datetime import UTC, datetime
 
 import aiohttp
 import attrs
@@ -26,6 +28,12 @@ def table(rows: list[Row]) -> str:
             f"| {'yes' if row.met else 'NO'} |"
         )
     return "\n".join(lines)
+
+
+def page(rows: list[Row]) -> str:
+    """A page of its own."""
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    return f"# Ratios of one run\n\n{today}, {os.cpu_count()} cores, `python benchmarks/run.py`: {table(rows)}\n"
 
 
 def as_json(rows: list[Row]) -> str:

@@ -1,4 +1,8 @@
-"""Ratios in one run, as a Markdown table. Speed is no gate: only a broken promise, such as a second mint, fails."""
+"""Ratios in one run, as a Markdown table: ``python benchmarks/run.py`` (extra ``dev``).
+
+Speed is no gate: only a broken promise, such as a second mint, fails. A whole run is written to
+``benchmarks/results/DATE-speed.md``.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
 
 import around_refresh
 import authenticated_posts
@@ -17,7 +23,7 @@ import imports
 import memory
 import stores
 import typed_calls
-from report import as_json, table
+from report import as_json, page, table
 from rounds import Row
 
 from truecaller_vbc import ConfigurationError
@@ -33,6 +39,7 @@ BENCHMARKS: dict[str, Callable[[int, float], Awaitable[list[Row]]]] = {
     "typed_calls": typed_calls.run,
     "stores": stores.run,
 }
+RESULTS = Path(__file__).with_name("results")
 SLOW = {"stores"}  # they wait for a soft point: --quick leaves them out, unless they are named
 
 
@@ -65,3 +72,6 @@ if __name__ == "__main__":
     options = parser.parse_args()
     results = asyncio.run(main(options.names, quick=options.quick))
     print(as_json(results) if options.json else table(results))
+    if not options.names and not options.quick:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{datetime.now(UTC):%Y-%m-%d}-speed.md").write_text(page(results))
