@@ -1,0 +1,101 @@
+"""The two policies at the edges of what they allow, and durations as people write them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import attrs
+import pytest
+
+from truecaller_vbc import APIPolicy, ConfigurationError, TokenPolicy
+
+DURATIONS = [
+    (kind, field.name)
+    for kind in (TokenPolicy, APIPolicy)
+    for field in attrs.fields(kind)
+    if isinstance(field.default, timedelta)
+]
+MAY_BE_NOTHING = {"refresh_jitter", "expiry_margin", "rejection_grace", "patience"}
+
+
+@pytest.mark.parametrize(("kind", "name"), DURATIONS)
+def test_policy_whose_duration_is_nothing(kind: Any, name: str) -> None:
+    """Where nothing has a meaning it is allowed; a wait of nothing would be a loop. Less than nothing never is."""
+    if name in MAY_BE_NOTHING:
+        assert getattr(kind(**{name: 0}), name) == timedelta(0)
+    else:
+        with pytest.raises(ConfigurationError, match=rf"{kind.__name__}\({name}="):
+            kind(**{name: 0})
+    with pytest.raises(ConfigurationError, match=rf"{kind.__name__}\({name}="):
+        kind(**{name: -0.001})
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (TokenPolicy, {"max_mints": 1, "reserve_mints": 0}),
+        (TokenPolicy, {"reserve_mints": 9}),
+        (TokenPolicy, {"refresh_jitter": timedelta(minutes=45) - timedelta.resolution}),
+        (TokenPolicy, {"expiry_margin": timedelta(minutes=15) - timedelta.resolution}),
+        (TokenPolicy, {"retry_first": timedelta(seconds=60)}),
+        (APIPolicy, {"attempts": 1}),
+        (APIPolicy, {"realtime_rate": 1, "batch_rate": 1}),
+        (APIPolicy, {"realtime_rate": None, "batch_rate": None}),
+        (APIPolicy, {"retry_first": timedelta(seconds=8)}),
+        (APIPolicy, {"poll_first": timedelta(seconds=30)}),
+    ],
+)
+def test_policy_that_is_just_allowed(kind: Any, values: dict[str, Any]) -> None:
+    """The last value before one that contradicts the others."""
+    policy = kind(**values)
+
+    assert {name: getattr(policy, name) for name in values} == values
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (TokenPolicy, {"refresh_jitter": timedelta(minutes=45)}),
+        (TokenPolicy, {"reserve_mints": True}),
+        (TokenPolicy, {"reserve_mints": 1.0}),
+        (TokenPolicy, {"max_mints": 0, "reserve_mints": -1}),
+        (APIPolicy, {"attempts": True}),
+        (APIPolicy, {"realtime_rate": True}),
+        (APIPolicy, {"batch_rate": 0}),
+        (APIPolicy, {"retry_first": timedelta(seconds=8) + timedelta.resolution}),
+        (APIPolicy, {"poll_first": timedelta(seconds=30) + timedelta.resolution}),
+    ],
+)
+def test_policy_that_is_just_not_allowed(kind: Any, values: dict[str, Any]) -> None:
+    """The first value that contradicts the others, or that only looks like a count."""
+    with pytest.raises(ConfigurationError, match=kind.__name__):
+        kind(**values)
+
+
+def test_lease_and_usable_life_follow_from_the_policy() -> None:
+    """A lease lasts twice `mint_timeout`; a token is handed out until `expiry_margin` before its end."""
+    assert TokenPolicy(mint_timeout=timedelta(seconds=4)).lease == timedelta(seconds=8)
+    assert TokenPolicy(expiry_margin=timedelta(seconds=40)).usable_for == timedelta(minutes=59, seconds=20)
+
+
+@pytest.mark.parametrize("seconds", [90, 90.0, timedelta(seconds=90)])
+def test_duration_in_seconds_or_as_a_timedelta(seconds: Any) -> None:
+    """Whole or broken seconds, or a timedelta as it is."""
+    assert TokenPolicy(rejection_grace=seconds).rejection_grace == timedelta(seconds=90)
+
+
+@pytest.mark.parametrize("value", [True, None, "90", float("inf"), float("nan"), 10**400, 1e300, -1e300])
+@pytest.mark.parametrize("kind", [TokenPolicy, APIPolicy])
+def test_duration_that_is_none(kind: Any, value: object) -> None:
+    """Whatever it is, the error says whose duration it was to be."""
+    with pytest.raises(ConfigurationError, match=f"{kind.__name__} durations"):
+        kind(retry_first=value)
+
+
+@pytest.mark.parametrize("factor", [1e300, 10**400])
+@pytest.mark.parametrize("kind", [TokenPolicy, APIPolicy])
+def test_policy_scaled_beyond_all_time_is_refused(kind: Any, factor: float) -> None:
+    """A finite factor may still be too large for a timedelta."""
+    with pytest.raises(ConfigurationError, match=rf"{kind.__name__}\.scaled\(\) makes durations"):
+        kind().scaled(factor)
