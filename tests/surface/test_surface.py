@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import pickle
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
@@ -433,7 +435,7 @@ def test_token_shows_itself_masked() -> None:
 
     assert repr(token) == str(token) == f"{token}" == f"<AccessToken {token.fingerprint} 44:10 left>"
     assert token.authorization == "Bearer secret-value"
-    assert len(token.fingerprint) == 8
+    assert token.fingerprint == hashlib.sha256(b"secret-value").hexdigest()[:8]
     assert "expired" in repr(AccessToken("secret-value", now, now))
     assert token == AccessToken("secret-value", now, token.expires_at)
     assert "secret-value" not in repr([token.value, token.authorization])
@@ -454,6 +456,12 @@ def test_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
     boot = BootClock()
     assert 0 <= boot.now() - boot.now() + 1 <= 1.1
     assert abs(boot.wall() - datetime.now(UTC).timestamp()) < 5
+
+    asked: list[int] = []
+    with monkeypatch.context() as patched:
+        patched.setattr("time.clock_gettime", asked.append)
+        BootClock().now()
+    assert asked == [time.CLOCK_BOOTTIME]
 
     mono, wall = [100.0], [5000.0]
     monkeypatch.setattr("time.monotonic", lambda: mono[0])

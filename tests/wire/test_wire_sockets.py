@@ -83,6 +83,18 @@ async def test_huge_body(sandbox: Sandbox) -> None:
     await _fails_at(sandbox, match="HTTP 503", counted=0)
 
 
+@pytest.mark.parametrize("more", [0, 1])
+async def test_body_of_just_64_kib(sandbox: Sandbox, more: int) -> None:
+    """A token in 64 KiB is one; with a byte more it is none, and counts."""
+    body = b'{"token": "%s"}' % (b"a" * 64)
+    sandbox.fail_next("token", status=200, body=body + b" " * (64 * 1024 - len(body) + more))
+    if more == 0:
+        async with VBCSession(sandbox.credentials, base_url=sandbox.base_url) as vbc:
+            assert (await vbc.token()).value == "a" * 64
+    else:
+        await _fails_at(sandbox, match="without a token", counted=1)
+
+
 async def test_failure_whose_body_breaks_off(sandbox: Sandbox) -> None:
     """Of a failure the status is enough."""
     sandbox.fail_next("token", status=503, body=b"x" * 1000, drop="mid")
