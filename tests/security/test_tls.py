@@ -71,6 +71,16 @@ async def test_another_hosts_certificate_is_refused(authority: Authority) -> Non
         await _refused(vbc, api, aiohttp.ClientConnectorCertificateError)
 
 
+async def test_certificate_that_is_not_the_pinned_one_is_refused(tls: Origin) -> None:
+    """A user who pins a fingerprint: another certificate is found out before anything is sent, and nothing counts."""
+    pinned = aiohttp.TCPConnector(ssl=aiohttp.Fingerprint(b"\0" * 32))
+    async with (
+        aiohttp.ClientSession(connector=pinned) as http,
+        VBCSession(CREDENTIALS, base_url=tls.url, http=http) as vbc,
+    ):
+        await _refused(vbc, tls, aiohttp.ServerFingerprintMismatch)
+
+
 @pytest.mark.parametrize("status", [302, 307])
 async def test_redirect_out_of_tls_loses_the_token(
     tls: Origin, other: Origin, authority: Authority, status: int

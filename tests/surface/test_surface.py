@@ -147,7 +147,7 @@ def test_policy_scaled_by_nonsense(factor: object) -> None:
 
 
 @pytest.mark.parametrize("field", ["client_account_id", "key_id", "api_key"])
-@pytest.mark.parametrize("value", ["", "  ", "a b", "a\n", "a\x00b", None, 7, b"bytes"])
+@pytest.mark.parametrize("value", ["", "  ", "a b", "a\n", "a\x00b", "a\x7fb", None, 7, b"bytes"])
 def test_credentials_that_are_none(field: str, value: object) -> None:
     """Missing, blank, of the wrong type, with white space: an error that names the value, and never the API key."""
     values = {"client_account_id": "account", "key_id": "key", "api_key": "the-secret", field: value}
@@ -163,6 +163,12 @@ def test_account_that_would_change_the_path(account: str) -> None:
     """Nothing but letters, digits, - and _ becomes a part of the URL."""
     with pytest.raises(ConfigurationError, match="client_account_id"):
         Credentials(account, "key", "secret")
+
+
+@pytest.mark.parametrize("account", ["a", "7", "A-z_0", "0ca10281-11a0-4f86-bb27-7452da543cb6", "a--", "a__"])
+def test_account_that_can_be_in_a_path(account: str) -> None:
+    """A UUID, and what other accounts may be called."""
+    assert Credentials(account, "key", "secret").client_account_id == account
 
 
 def test_credentials_from_env(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -384,3 +384,23 @@ def test_token_that_the_server_ended_is_a_failure_that_counts() -> None:
             assert it.holder.status().mints_in_window == 1
 
     run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    ("margin", "most"), [(timedelta(milliseconds=10), 0.002), (timedelta(seconds=10), 1), (timedelta(minutes=14), 1)]
+)
+def test_fast_path_ends_long_before_the_token(margin: timedelta, most: float) -> None:
+    """What is read without a look at the clock is so for a second at most, and for a tenth of the margin."""
+
+    async def main() -> None:
+        async with world(policy=attrs.evolve(TokenPolicy(), expiry_margin=margin)) as it:
+            await it.holder.token()
+            held = it.holder.held
+            assert held is not None
+            it.clock.suspend(held.soft - it.clock.now() - most / 2)
+            await it.holder.token()
+            assert it.holder.hot is held.token
+            await asyncio.sleep(most)
+            assert it.holder.hot is None
+
+    run_virtual(main())
