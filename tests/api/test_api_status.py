@@ -24,7 +24,9 @@ def test_what_will_stay_so() -> None:
 
 def test_another_word_is_kept_to_the_letter() -> None:
     """With its white space: it may mean something to whoever reads it."""
-    assert (Status(" Odd "), Status(" Odd ").known) == (" Odd ", False)
+    odd = Status(" Odd ")
+
+    assert (odd, odd.value, odd.known) == (" Odd ", " Odd ", False)
 
 
 @pytest.mark.parametrize("value", [None, 7, ["success"]])

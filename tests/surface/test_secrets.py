@@ -148,11 +148,23 @@ def test_bad_settings_show_nothing(hidden: Secrets) -> None:
         lambda: Credentials("", "key", hidden.api_key),
         lambda: Credentials("account", "key", hidden.api_key + " "),
         lambda: Credentials(hidden.api_key + "/", "key", hidden.api_key),
+        lambda: Credentials("account", hidden.api_key + " ", "key"),
         lambda: VBCSession(Credentials("account", "key", hidden.api_key), base_url="nonsense"),
     ):
         with pytest.raises(ConfigurationError) as caught:
             use()
         hidden.none_in(_everything_about(caught.value))
+
+
+@pytest.mark.parametrize("mixed_up", ["CLIENT_ACCOUNT_ID", "KEY_ID", "API_KEY"])
+def test_bad_environment_shows_nothing(hidden: Secrets, monkeypatch: pytest.MonkeyPatch, mixed_up: str) -> None:
+    """Nor do the values that were read from it, whichever of them has the API key in it by mistake."""
+    for name in ("CLIENT_ACCOUNT_ID", "KEY_ID", "API_KEY"):
+        monkeypatch.setenv(f"X_{name}", "two words")
+    monkeypatch.setenv(f"X_{mixed_up}", f"{hidden.api_key} and more")
+    with pytest.raises(ConfigurationError) as caught:
+        Credentials.from_env("X_")
+    hidden.none_in(_everything_about(caught.value))
 
 
 async def test_failing_vault_shows_nothing(sandbox: Sandbox, hidden: Secrets) -> None:

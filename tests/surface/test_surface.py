@@ -181,6 +181,10 @@ def test_credentials_from_env(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("X_API_KEY", "secret")
     assert Credentials.from_env("X_") == CREDENTIALS
     assert hash(Credentials.from_env("X_")) == hash(CREDENTIALS)
+    for name, value in attrs.asdict(CREDENTIALS).items():
+        monkeypatch.setenv(f"TRUECALLER_VBC_{name.upper()}", value)
+    assert Credentials.from_env() == CREDENTIALS
+    assert VBCSession.from_env().client_account_id == CREDENTIALS.client_account_id
 
 
 # Settings

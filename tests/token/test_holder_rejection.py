@@ -87,6 +87,22 @@ def test_a_server_that_refuses_every_token_does_not_get_them_all() -> None:
     run_virtual(main())
 
 
+def test_doubling_of_the_grace_ends_at_the_window() -> None:
+    """By then every mint is free again, so one more try in a window costs nothing that somebody else needs."""
+
+    async def main() -> None:
+        async with world(policy=attrs.evolve(TokenPolicy(), rejection_grace=timedelta(minutes=20))) as it:
+            for wait in (1201, 1801, 1801):
+                token = await it.holder.token()
+                await asyncio.sleep(wait - 2)
+                assert not it.holder.rejected(token)
+                await asyncio.sleep(2)
+                assert it.holder.rejected(token)
+                assert await it.holder.replacement(token) != token
+
+    run_virtual(main())
+
+
 def test_accepted_tokens_end_the_doubling() -> None:
     """A token that worked and then is revoked is replaced after the plain grace, however often that happens."""
 

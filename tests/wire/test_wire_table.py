@@ -64,7 +64,7 @@ async def test_request_is_exactly_the_documented_one(mocked: aioresponses, vbc: 
     }
 
 
-@pytest.mark.parametrize("status", [200, 201, 202])
+@pytest.mark.parametrize("status", [200, 201, 202, 299])
 @pytest.mark.parametrize("created_at", ["2025-07-10T06:59:05.72Z", "2025-07-10T06:59:05.720123456+00:00", "?", None, 7])
 async def test_token(mocked: aioresponses, vbc: VBCSession, status: int, created_at: object) -> None:
     """A 2xx with a token is one, whatever its stamp; it counts."""
@@ -81,6 +81,13 @@ async def test_token(mocked: aioresponses, vbc: VBCSession, status: int, created
         assert before <= token.created_at <= datetime.now(UTC)
 
 
+async def test_longest_token(mocked: aioresponses, vbc: VBCSession) -> None:
+    """8 KiB are as much as common servers take in one header."""
+    mocked.post(TOKEN_URL, payload={"token": "a" * 8192})
+
+    assert len((await vbc.token()).value) == 8192
+
+
 BAD_SUCCESSES: list[dict[str, Any]] = [
     {"status": 204},
     {"body": "not JSON"},
@@ -93,7 +100,7 @@ BAD_SUCCESSES: list[dict[str, Any]] = [
     {"payload": {"token": "two words"}},
     {"payload": {"token": "a\r\nX-Evil: 1"}},
     {"payload": {"token": "ключ"}},
-    {"payload": {"token": "a" * 9000}},
+    {"payload": {"token": "a" * 8193}},
     {"payload": {"token": {"token": "a"}}},
     {"body": "[" * 50_000},
     {"body": b"\xff\xfe"},
@@ -159,6 +166,8 @@ async def test_failure(
     [
         (503, "120", 120),
         (503, " 7.5 ", 7.5),
+        *((status, "120", 120) for status in (302, 308, 409, 422, 500, 502)),
+        (200, "120", 1),
         (503, "99999999", 1800),
         (429, "120", 120),
         (429, "99999999", 1800),
@@ -168,7 +177,7 @@ async def test_failure(
     ],
 )
 async def test_retry_after(mocked: aioresponses, vbc: VBCSession, status: int, header: str, wait: float) -> None:
-    """Seconds, up to a window; nonsense is ignored; refused credentials have a time of their own."""
+    """Seconds, up to a window; nonsense is ignored; refused credentials and lost tokens have a time of their own."""
     mocked.post(TOKEN_URL, status=status, headers={"Retry-After": header})
     with pytest.raises(TokenError) as caught:
         await vbc.token()
