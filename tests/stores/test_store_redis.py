@@ -48,6 +48,13 @@ async def test_nothing_is_left_behind(client: Redis) -> None:
     assert len(await client.keys()) == 1
 
 
+async def test_document_is_kept_for_longer_than_a_token_lives(client: Redis) -> None:
+    """By default for two hours: a fleet that sleeps for one still knows its ledger and its token."""
+    await RedisStore(client).write(KEY, DOCUMENT)
+
+    assert 7_100_000 < await client.pttl(f"{{truecaller_vbc:{KEY}}}:document") <= 7_200_000
+
+
 async def test_lease_that_has_run_out_is_not_taken_from_its_next_owner(client: Redis) -> None:
     """The release is the owner's: who comes late gives nothing back that is another's."""
     store = RedisStore(client)

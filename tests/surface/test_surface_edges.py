@@ -70,6 +70,18 @@ def test_secrets_stay_masked_in_copies(copied: Callable[[Any], Any]) -> None:
         assert "the-secret" not in repr([twin, attrs.asdict(twin)])
 
 
+def test_secret_of_a_users_own_kind_of_text_is_masked() -> None:
+    """A vault may give texts of a class of its own, whose repr is its own, too."""
+
+    class Theirs(str):
+        __slots__ = ()
+
+    credentials = Credentials("account", "key", Theirs("the-secret"))
+
+    assert credentials.api_key == "the-secret"
+    assert "the-secret" not in f"{attrs.asdict(credentials)!r} {credentials!r}"
+
+
 def test_values_are_frozen() -> None:
     """Credentials, tokens and policies cannot be changed under a session that uses them."""
     for value, name in (

@@ -136,6 +136,25 @@ def test_token_that_cannot_be_replaced_is_kept() -> None:
     run_virtual(main())
 
 
+def test_token_is_kept_while_a_failure_is_remembered() -> None:
+    """Whoever hears a refusal before `retry_at` gets that failure; the token stays for endpoints that take it."""
+
+    async def main() -> None:
+        async with world() as it:
+            token = await it.holder.token()
+            it.server.mood, it.server.retry_after = "503", 300.0
+            await asyncio.sleep(it.holder.refresh_at - it.clock.now() + 1)
+            for _ in range(3):
+                assert it.holder.rejected(token)
+                with pytest.raises(TokenEndpointError):
+                    await it.holder.replacement(token)
+                assert TokenRejected(token.fingerprint, replaced=False) == it.events[-1]
+            assert token == await it.holder.token()
+            assert it.server.calls == 2
+
+    run_virtual(main())
+
+
 def test_failed_replacement_is_everybodys_failure() -> None:
     """When the re-mint fails, its error is raised, and shared until its time has come."""
 
