@@ -79,6 +79,7 @@ def test_secret_of_a_users_own_kind_of_text_is_masked() -> None:
     credentials = Credentials("account", "key", Theirs("the-secret"))
 
     assert credentials.api_key == "the-secret"
+    assert repr(credentials) == "Credentials(client_account_id='account', key_id='key', api_key=***)"
     assert "the-secret" not in f"{attrs.asdict(credentials)!r} {credentials!r}"
 
 
