@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,6 +76,63 @@ def test_merging_keeps_our_own_time_and_learns_the_answer() -> None:
 
     assert (Attempt("0", 5, Outcome.REFUSED),) == ours.merged(theirs).attempts
     assert (Attempt("0", 900, Outcome.REFUSED),) == theirs.merged(ours).attempts
+
+
+def test_merging_keeps_the_answer_that_we_have() -> None:
+    """Our own answer to an attempt is not overwritten by what somebody else takes it for."""
+    ours = _ledger((5, Outcome.REFUSED))
+
+    for outcome in Outcome:
+        assert ours.merged(Ledger(WINDOW, LIMIT, (Attempt("0", 5, outcome),))).attempts == ours.attempts
+
+
+def test_merging_keeps_the_later_end_of_a_full_window() -> None:
+    """Whichever of the two knows of it."""
+    early, late = _ledger().full(0, 10), _ledger().full(0, 20)
+
+    assert early.merged(late).full_until == late.merged(early).full_until == 20
+
+
+def test_attempts_are_in_the_order_of_their_times() -> None:
+    """However they were entered: an attempt's time changes with its answer, and others have clocks of their own."""
+    ledger = _ledger((30, Outcome.UNKNOWN), (20, Outcome.MINTED), (25, Outcome.MINTED)).put(Attempt("0", 10))
+    merged = ledger.merged(Ledger(WINDOW, LIMIT, (Attempt("theirs", 15),)))
+
+    assert [a.at for a in ledger.attempts] == [10, 20, 25]
+    assert [a.at for a in merged.attempts] == [10, 15, 20, 25]
+
+
+def test_attempt_leaves_one_window_after_its_time() -> None:
+    """At that very moment, and not before."""
+    ledger = _ledger((10, Outcome.MINTED))
+
+    assert len(ledger.pruned(10 + WINDOW - 0.001).attempts) == 1
+    assert ledger.pruned(10 + WINDOW).attempts == ()
+
+
+def _runs(*runs: tuple[Outcome, int]) -> Ledger:
+    """So many of each outcome, one a second."""
+    outcomes = [outcome for outcome, number in runs for _ in range(number)]
+    return _ledger(*((float(at), outcome) for at, outcome in enumerate(outcomes)))
+
+
+@pytest.mark.parametrize("spending", [Outcome.MINTED, Outcome.UNKNOWN])
+@pytest.mark.parametrize("outage", [Outcome.REFUSED, Outcome.UNSENT])
+def test_outage_hides_nothing_that_was_spent(spending: Outcome, outage: Outcome) -> None:
+    """Of the attempts before it, those that count are kept: the newest, as many as the limit, and no others."""
+    ledger = _runs((outage, 20), (spending, 15), (outage, 300))
+
+    assert ledger.spent(400) == LIMIT
+    assert ledger.free_at(400) == 34 - (LIMIT - 1) + WINDOW
+    assert [a.at for a in ledger.attempts[:-100]] == [float(at) for at in range(25, 35)]
+
+
+def test_outage_hides_nothing_that_the_server_has_seen() -> None:
+    """Where it then says that the window is full, what it refused decides as well; what it never saw is let go."""
+    ledger = _runs((Outcome.UNSENT, 20), (Outcome.REFUSED, 15), (Outcome.UNSENT, 300))
+
+    assert ledger.full(400, None).full_until == 34 - (LIMIT - 1) + WINDOW
+    assert [a.at for a in ledger.attempts[:-100]] == [float(at) for at in range(25, 35)]
 
 
 many_attempts = st.lists(st.tuples(st.floats(0, 5000), outcomes), min_size=101, max_size=300)
