@@ -267,7 +267,7 @@ def test_callable_is_asked_once_more_when_refused() -> None:
 
 @pytest.mark.parametrize("answer", [RuntimeError("vault is sealed"), "no credentials", "hangs"])
 def test_callable_that_fails_is_a_token_error(answer: object) -> None:
-    """A vault that fails is a TokenError with a time, without any call to the endpoint."""
+    """A vault that fails, or hangs for the time of a mint, is a dated TokenError without any call to the endpoint."""
 
     async def vault() -> Credentials:
         if isinstance(answer, Exception):
@@ -278,10 +278,12 @@ def test_callable_that_fails_is_a_token_error(answer: object) -> None:
 
     async def main() -> None:
         async with world(source=vault) as it:
+            began = it.clock.now()
             with pytest.raises(TokenError, match="credentials callable") as caught:
                 await it.holder.token()
             assert caught.value.retry_at is not None
             assert it.server.calls == 0
+            assert it.clock.now() - began <= 15.001
 
     run_virtual(main())
 

@@ -11,6 +11,7 @@ import attrs
 import pytest
 from virtual_time import EPOCH, run_virtual
 from world import CREDENTIALS, World, world
+from yarl import URL
 
 from truecaller_vbc import (
     Credentials,
@@ -74,6 +75,22 @@ def test_second_session_adopts() -> None:
                 assert one.server.mints == 1
                 assert two.holder.status().generation == one.holder.status().generation
                 assert two.holder.status().mints_in_window == 1
+
+    run_virtual(main())
+
+
+def test_another_base_url_is_another_document() -> None:
+    """The token of a test system is worth nothing at the real one, and its mints do not count there."""
+
+    async def main() -> None:
+        store = MemoryStore()
+        async with world(store=store) as one, world(store=store) as two:
+            two.server.base_url = URL("https://other.example")
+            await one.holder.token()
+            await two.holder.token()
+            assert (one.server.mints, two.server.mints) == (1, 1)
+            assert two.kinds() == ["TokenMinted"]
+            assert two.holder.status().mints_in_window == 1
 
     run_virtual(main())
 
