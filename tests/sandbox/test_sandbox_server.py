@@ -116,6 +116,26 @@ async def test_dropped_connections_are_closed() -> None:
         assert (await w.mint()).status == 200
 
 
+async def test_answer_that_is_on_its_way_is_cut_off() -> None:
+    """Dropping is no polite end: what the client has not taken yet does not arrive any more."""
+    async with wire() as w:
+        size = 32 * 1024 * 1024
+        w.sandbox.fail_next("token", status=200, body=b"x" * size)
+        address = urlsplit(w.sandbox.base_url)
+        reader, writer = await asyncio.open_connection(address.hostname, address.port, limit=1024)
+        writer.write(b"POST %s/token HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n" % w.account.encode())
+        await reader.readuntil(b"\r\n\r\n")
+        await w.sandbox.drop_connections()
+        received = 0
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(10):
+                while piece := await reader.read(1024 * 1024):
+                    received += len(piece)
+        writer.close()
+
+        assert received < size
+
+
 async def test_paused_port_refuses_and_comes_back() -> None:
     """While paused the port refuses connections and old ones are closed; then the same port answers again."""
     async with wire() as w:

@@ -141,6 +141,28 @@ async def test_full_disk_is_survived(tmp_path: Path) -> None:
     assert events == ["StoreUnavailable", "TokenMinted"]
 
 
+async def test_write_is_flushed_before_it_takes_the_place_of_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that loses its power has the old file or the new one: first all of the new bytes, then its name."""
+    path = tmp_path / "token.json"
+    flushed: list[tuple[bool, bool, bool]] = []
+    fsync = os.fsync
+
+    def spy(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        whole = status.st_size > len(DOCUMENT)
+        flushed.append((stat.S_ISDIR(status.st_mode), whole, path.exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    await FileStore(path).write(KEY, DOCUMENT)
+
+    (new, directory) = flushed
+    assert new == (False, True, False)
+    assert (directory[0], directory[2]) == (True, True)
+
+
 async def test_directory_that_cannot_be_written_is_survived() -> None:
     """A read-only place is a store that is down."""
     async with (
