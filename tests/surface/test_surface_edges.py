@@ -22,6 +22,7 @@ from truecaller_vbc import (
     AccessToken,
     ConfigurationError,
     Credentials,
+    RedisStore,
     SessionClosedError,
     TokenError,
     TokenPolicy,
@@ -246,3 +247,32 @@ def test_base_url_with_a_host_that_none_can_have(url: str) -> None:
     """White space and control characters in the host are a wrong setting, not a DNS failure later."""
     with pytest.raises(ConfigurationError, match="base_url="):
         VBCSession(CREDENTIALS, base_url=url)
+
+
+def test_default_base_url_is_the_documented_one() -> None:
+    """API reference, "Base URL"."""
+    assert str(VBCSession(CREDENTIALS).base_url) == "https://enterprise-portal-noneu.truecaller.com"
+
+
+async def test_reading_the_current_token_is_demand(api: Origin) -> None:
+    """Who only ever looks at it uses it, so the background keeps it fresh."""
+    async with VBCSession(CREDENTIALS, base_url=api.url) as vbc:
+        token = await vbc.token()
+        vbc._holder._cool()
+        vbc._holder.asked = False
+
+        assert vbc.current_token is token
+        assert vbc._holder.asked
+
+
+async def test_store_of_a_url_is_closed_with_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever made its connections closes them."""
+    closed: list[object] = []
+
+    async def close(store: RedisStore) -> None:
+        closed.append(store)
+
+    monkeypatch.setattr(RedisStore, "close", close)
+    async with VBCSession(CREDENTIALS, store="redis://127.0.0.1:9/0") as vbc:
+        assert closed == []
+    assert closed == [vbc._our_store]
