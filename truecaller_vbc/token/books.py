@@ -230,6 +230,10 @@ class Books:
         shift = self._clock.wall() - now
         ledger = self.ledger.pruned(now)
         state = attrs.evolve(self._state(credentials), failure=self._failure_to_store(credentials))
+        wall = self._clock.wall()
+        lifetime = self._policy.lifetime.total_seconds()
+        # Keys that are rotated out of use leave nothing behind: the document would grow over what is read of one.
+        others = {name: known for name, known in self._document.keys.items() if _matters(known, wall, lifetime)}
         full_until = ledger.full_until + shift if ledger.full_until > now else None
         if full_until is not None:
             self._meant(full_until, ledger.full_until)
@@ -238,7 +242,7 @@ class Books:
             revision=self._document.revision + 1,
             attempts=[StoredAttempt(a.id, a.at + shift, a.outcome.value, a.by) for a in ledger.attempts],
             full_until=full_until,
-            keys={**self._document.keys, short_hash(credentials.key_id): state},
+            keys={**others, short_hash(credentials.key_id): state},
         )
 
     def written(self, document: Document) -> None:
@@ -276,6 +280,14 @@ class Books:
 
 def _state_of(document: Document, credentials: Credentials) -> KeyState:
     return document.keys.get(short_hash(credentials.key_id), _NOTHING_KNOWN)
+
+
+def _matters(state: KeyState, wall: float, lifetime: float) -> bool:
+    """Whether there is a token that may still live, or a failure that still binds, or did a moment ago."""
+    token, failure = state.token, state.failure
+    return (token is not None and wall < token.starts_at + lifetime) or (
+        failure is not None and wall < failure.retry_at + lifetime
+    )
 
 
 def _outcome(name: str) -> Outcome:
