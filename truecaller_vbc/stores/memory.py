@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -11,14 +13,15 @@ from .protocol import revision_of
 class MemoryStore:
     """Keeps documents in this object. Sessions that are given the same one share their token.
 
-    It has no locks and awaits nothing, so it is bound to no event loop, and nothing of it outlives the process.
+    It awaits nothing, so it is bound to no event loop, and nothing of it outlives the process.
     """
 
-    __slots__ = ("_documents", "_leased")
+    __slots__ = ("_documents", "_guard", "_leased")
 
     def __init__(self) -> None:
         self._documents: dict[str, str] = {}
-        self._leased: dict[str, object] = {}
+        self._leased: dict[str, float] = {}
+        self._guard = threading.Lock()
 
     async def read(self, key: str) -> str | None:
         """The document at `key`, or None."""
@@ -32,13 +35,24 @@ class MemoryStore:
         return True
 
     @asynccontextmanager
-    async def lease(self, key: str, seconds: float) -> AsyncGenerator[bool]:  # noqa: ARG002
-        """Yields True unless somebody else has the lease. Here an owner cannot die without leaving the block."""
-        me = object()
-        if self._leased.setdefault(key, me) is not me:  # one step, so that sessions in two threads may share it
+    async def lease(self, key: str, seconds: float) -> AsyncGenerator[bool]:
+        """Yields True unless somebody else has the lease, who may have left it behind in a loop that was closed."""
+        until = self._taken(key, seconds)
+        if until is None:
             yield False
             return
         try:
             yield True
         finally:
-            del self._leased[key]
+            with self._guard:
+                if self._leased.get(key) is until:
+                    del self._leased[key]
+
+    def _taken(self, key: str, seconds: float) -> float | None:
+        """When the lease ends, or None where another has it. Sessions in two threads may ask at once."""
+        with self._guard:
+            now = time.monotonic()
+            if now < self._leased.get(key, now):
+                return None
+            self._leased[key] = until = now + seconds
+            return until
