@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 from collections.abc import AsyncGenerator, Callable
@@ -192,13 +193,15 @@ class VBCSession:
         guard, self._guard = self._guard, None
         if self._api is not None:
             self._api.close()
-        await self._holder.close()
-        if self._user_http is None and self._http is not None:
-            await self._http.close()
-        if hasattr(self._our_store, "close"):
-            await self._our_store.close()
-        if guard is not None:
-            await guard.aclose()
+        # Each of them whatever becomes of the others: a loop that ends now cancels this, too, and a store may fail.
+        async with contextlib.AsyncExitStack() as closing:
+            if guard is not None:
+                closing.push_async_callback(guard.aclose)
+            if hasattr(self._our_store, "close"):
+                closing.push_async_callback(self._our_store.close)
+            if self._user_http is None and self._http is not None:
+                closing.push_async_callback(self._http.close)
+            await self._holder.close()
 
     async def _close_with_the_loop(self) -> AsyncGenerator[None]:
         """Whoever ends a loop properly closes its async generators: so an abandoned session is closed, too."""

@@ -276,3 +276,32 @@ async def test_store_of_a_url_is_closed_with_the_session(monkeypatch: pytest.Mon
     async with VBCSession(CREDENTIALS, store="redis://127.0.0.1:9/0") as vbc:
         assert closed == []
     assert closed == [vbc._our_store]
+
+
+def test_all_is_closed_when_the_loop_ends_in_mid_close() -> None:
+    """A caller who is cancelled twice does not wait for the close, and the end of the loop cancels that, too."""
+    sessions: list[aiohttp.ClientSession] = []
+
+    async def vault() -> Credentials:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(60)  # it has something to clear away, too
+        return CREDENTIALS
+
+    async def user() -> None:
+        async with VBCSession(vault) as vbc:
+            assert vbc._http is not None
+            sessions.append(vbc._http)
+            await vbc.token()
+
+    async def main() -> None:
+        task = asyncio.create_task(user())
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+
+    asyncio.run(main())
+    assert [http.closed for http in sessions] == [True]
