@@ -26,6 +26,7 @@ from ..errors import (
     TokenError,
 )
 from ..stores.protocol import TokenStore
+from . import cancellation
 from .books import Books, Issued
 from .clock import Clock
 from .document import short_hash
@@ -155,9 +156,13 @@ class Acquirer:
             async with asyncio.timeout(self._deadline):
                 answer: object = self._source()
                 credentials = await answer if inspect.isawaitable(answer) else answer
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and cancellation.is_wanted():
+                raise
             what = f"the credentials callable failed ({type(error).__name__}): mend it, or its vault"
             raise self.books.fail(TokenError(what), shared=False) from error
+        if cancellation.is_wanted():  # and the callable swallowed it: nothing may be bought any more
+            raise asyncio.CancelledError
         if not isinstance(credentials, Credentials):
             what = f"the credentials callable returned {type(credentials).__name__}: it must return Credentials"
             raise self.books.fail(TokenError(what), shared=False)

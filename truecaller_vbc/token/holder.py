@@ -23,6 +23,7 @@ from ..errors import (
     VBCError,
 )
 from ..stores.protocol import TokenStore
+from . import cancellation
 from .acquirer import Acquirer, Need, StoodAside
 from .books import Issued
 from .clock import Clock, aware
@@ -222,7 +223,7 @@ class TokenHolder:
         self._attempt = None
         waiters, self._waiters = self._waiters or (), None
         if attempt.cancelled():
-            outcome: Outcome = SessionClosedError("the session was closed while a token was being minted")
+            outcome: Outcome = _closed_in_mid_mint()
         else:
             outcome = attempt.result()
         for waiter in waiters:
@@ -240,10 +241,14 @@ class TokenHolder:
             return self._failed(error)
         except StoreRefusedError as error:
             return self._refused_by_store(error, need)
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and cancellation.is_wanted():
+                raise
             _log.exception("an attempt to get a token failed in a way that it should not")
             bug = TokenEndpointError("an attempt failed in an unexpected way: the log of truecaller_vbc says how")
             return self._failed(self._acquirer.books.fail(bug, shared=False))
+        if self._closed:  # and something swallowed the cancellation that was to end this
+            return _closed_in_mid_mint()
         return self._keep(issued, need)
 
     def _keep(self, issued: Issued, need: Need) -> AccessToken:
@@ -431,6 +436,10 @@ class TokenHolder:
         if (attempt := self._attempt) is not None:
             attempt.cancel()
             await asyncio.wait([attempt])
+
+
+def _closed_in_mid_mint() -> SessionClosedError:
+    return SessionClosedError("the session was closed while a token was being minted")
 
 
 def _told(outcome: Outcome) -> AccessToken | None:

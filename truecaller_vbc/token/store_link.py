@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 from ..errors import StoreError, StoreRefusedError
 from ..stores.protocol import TokenStore, revision_of
+from . import cancellation
 from .document import Document, dump, load
 from .events import StoreRecovered, StoreUnavailable, TokenEvent
 
@@ -76,7 +77,9 @@ class StoreLink:
                 result = await call
         except StoreRefusedError:
             raise
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and cancellation.is_wanted():
+                raise
             # Without a cause: what a store's driver raises may quote the document.
             reason = str(error) if isinstance(error, StoreError) else type(error).__name__
             self._failed(kind, reason)
