@@ -350,6 +350,29 @@ class _Broken(dict[str, Any]):
         raise StopIteration
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a_source_that_fills_one_mapping_anew(asynchronous: bool) -> None:
+    """As readers of files do that save the garbage: each record is what it was when it was yielded."""
+    row: dict[str, Any] = {}
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for position in range(3):
+            row.update(fields(position))
+            yield row
+        row["receiver_number"] = "nobody"
+        yield row
+        row.clear()
+
+    async def rows_later() -> AsyncIterator[dict[str, Any]]:
+        for one in rows():
+            yield one
+
+    async with api_world() as (sandbox, vbc):
+        results = [result async for result in vbc.calls.push_all(rows_later() if asynchronous else rows())]
+        assert [problem.position for problem in results[0].chunk.invalid] == [3]
+        assert sandbox.accepted == Counter(int(receiver(position)) for position in range(3))
+
+
 async def test_a_mapping_that_fails_is_an_invalid_record() -> None:
     """The others of its chunk are sent."""
     given: list[Any] = [*rows(700), _Broken(), *rows(10)]

@@ -243,14 +243,15 @@ class _Reader:
     async def read(self) -> Chunk | None:
         """The next chunk; None at the end."""
         first, now = self._position, self._now()
-        given: deque[object] = deque()
+        given: deque[CallRecord | InvalidRecordError] = deque()
+        look = partial(_looked_at, now=now)
         try:
             if self._one_by_one is not None:
                 # What came before the source failed stays in the deque.
-                given.extend(islice(self._one_by_one, self._most))
+                given.extend(map(look, islice(self._one_by_one, self._most)))
             else:
                 while len(given) < self._most and (one := await anext(self._many, _END)) is not _END:
-                    given.append(one)
+                    given.append(look(one))
             self.ended = self.ended or len(given) < self._most
         except asyncio.CancelledError as error:
             # Of `stop`, or of those who end all this and wait for nothing, or else the source's own.
@@ -259,18 +260,18 @@ class _Reader:
         except Exception as error:
             self.ended, self.error = True, error
         self._position += len(given)
-        return self._chunk(first, given, now) if given else None
+        return self._chunk(first, given) if given else None
 
-    def _chunk(self, first: int, given: Iterable[object], now: float) -> Chunk:
+    def _chunk(self, first: int, given: Iterable[CallRecord | InvalidRecordError]) -> Chunk:
         records: list[CallRecord] = []
         invalid: list[Problem] = []
         left_out: set[int] = set()
         for position, one in enumerate(given, first):
-            try:
-                records.append(_record(one, now))
-            except InvalidRecordError as error:
+            if isinstance(one, InvalidRecordError):
                 left_out.add(position)
-                invalid += [attrs.evolve(problem, position=position) for problem in error.problems]
+                invalid += [attrs.evolve(problem, position=position) for problem in one.problems]
+            else:
+                records.append(one)
         positions = range(first, self._position)
         valid = tuple(position for position in positions if position not in left_out) if left_out else tuple(positions)
         return Chunk(first, len(positions), tuple(records), valid, tuple(invalid))
@@ -285,6 +286,14 @@ class _Reader:
         aclose: Callable[[], Awaitable[None]] | None = getattr(self._many, "aclose", None)
         if aclose is not None:
             await aclose()
+
+
+def _looked_at(given: object, now: float) -> CallRecord | InvalidRecordError:
+    """At once, before the source goes on: it may fill one and the same mapping anew for each record."""
+    try:
+        return _record(given, now)
+    except InvalidRecordError as error:
+        return error
 
 
 def _record(given: object, now: float) -> CallRecord:
