@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 
 import pytest
 from hypothesis import example, given
@@ -113,6 +114,34 @@ def test_a_turn_that_was_granted_and_not_used_is_given_back() -> None:
         return loop.time()
 
     assert run_virtual(main()) == pytest.approx(1.02)
+
+
+def test_a_turn_that_was_granted_and_outlived_its_window_unused() -> None:
+    """The loop stood still in the very moment: another has the place already, and the one who is cancelled is that."""
+
+    async def main() -> None:
+        pace = Pace(1, 0.02)
+        await pace.turn()
+        first = asyncio.create_task(pace.turn())
+        loop = asyncio.get_running_loop()
+        due = loop.create_future()
+
+        async def stand_still() -> None:
+            await due
+            first.cancel()
+            time.sleep(0.05)  # noqa: ASYNC251 - the loop stands still
+            await pace.turn()
+
+        second = asyncio.create_task(stand_still())
+        await asyncio.sleep(0)
+        # Armed before the pace rings, so that it is this one's step that comes before that of the granted turn.
+        loop.call_later(0, due.set_result, None)
+        time.sleep(0.05)  # noqa: ASYNC251 - until both are due
+        await asyncio.wait_for(second, 10)
+        await asyncio.wait({first}, timeout=10)
+        assert first.cancelled()
+
+    asyncio.run(main())
 
 
 def test_hold_is_for_everybody() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from typing import Final
 
@@ -50,7 +51,9 @@ class Pace:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._taken.remove(turn.result())  # granted, and never used
+                # Granted, and never used. Where the loop stood still for a whole window, another has its place already.
+                with contextlib.suppress(ValueError):
+                    self._taken.remove(turn.result())
                 self._arm(loop)
             raise
 
