@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,9 +140,7 @@ def test_api_that_is_not_there(sandbox: Sandbox, tmp_path: Path) -> None:
 def test_results_that_cannot_be_written(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything was sent, so it is no wrong setting; the same command writes them later."""
     path = write_csv(tmp_path / "in.csv", 600)
-    (tmp_path / "r").mkdir()
-    failed = invoke(sandbox, "calls", "push", path, "--results", tmp_path / "r")
-    (tmp_path / "r").rmdir()
+    failed = invoke(sandbox, "calls", "push", path, "--results", tmp_path / ("r" * 250))  # the other name is longer
     again = invoke(sandbox, "calls", "push", path, "--results", tmp_path / "r")
 
     assert (failed.code, again.code) == (3, 0)
@@ -240,7 +239,13 @@ def test_foreign_text_is_no_formula(text: str) -> None:
         (["a.csv", "--results", "a.csv"], "must be different files"),
         (["a.csv", "--results", "a.csv.journal"], "must be different files"),
         (["a.csv", "--journal", "./a.csv"], "must be different files"),
+        (["a.csv", "--results", "d/../a.csv"], "must be different files"),
+        (["a.csv", "--results", "d/../a.csv.journal"], "must be different files"),
+        (["link.csv", "--results", "a.csv"], "must be different files"),
         (["a.csv", "--results", "none/r.csv"], "name another place with --results"),
+        (["a.csv", "--results", "d"], "no file: name another with --results"),
+        (["a.csv", "--results", "pipe"], "no file: name another with --results"),
+        (["pipe"], "is no regular file: give - and pipe it in"),
     ],
 )
 def test_settings_that_are_wrong(
@@ -249,9 +254,30 @@ def test_settings_that_are_wrong(
     """One line, exit code 2."""
     monkeypatch.chdir(tmp_path)
     write_csv(tmp_path / "a.csv", ["x"])
+    (tmp_path / "d").mkdir()
+    (tmp_path / "link.csv").symlink_to("a.csv")
+    os.mkfifo(tmp_path / "pipe")
     code, out, err = _check(*arguments)
 
     assert (code, out) == (2, "")
     assert err.startswith("error: ")
     assert words in err
     assert err.count("\n") == 1
+
+
+def test_what_is_no_file(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A device is not replaced by the results, a pipe is not waited for, and nothing is sent or left behind."""
+    path = write_csv(tmp_path / "in.csv", 3)
+    os.mkfifo(tmp_path / "pipe")
+    before = sorted(tmp_path.iterdir())
+    pipe = invoke(sandbox, "calls", "push", tmp_path / "pipe")
+    results = invoke(sandbox, "calls", "push", path, "--results", tmp_path / "pipe")
+    journal = invoke(sandbox, "calls", "push", path, "--journal", tmp_path / "pipe")
+
+    assert (pipe.code, results.code, journal.code) == (2, 2, 2)
+    assert "give - and pipe it in" in pipe.err
+    assert "--results" in results.err
+    assert "--journal" in journal.err
+    assert (tmp_path / "pipe").is_fifo()
+    assert sorted(tmp_path.iterdir()) == before
+    assert not sandbox.accepted

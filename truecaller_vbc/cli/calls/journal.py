@@ -200,6 +200,8 @@ def open_journal(path: Path) -> Generator[Journal]:
     """
     if not path.parent.is_dir():
         raise ConfigurationError(f"there is no directory for the journal {path}: name another place with --journal")
+    if path.exists() and not path.is_file():
+        raise ConfigurationError(f"the journal {path} is no file: name another place with --journal")
     lock = FileLock(f"{path}.lock", mode=0o600, thread_local=False)
     try:
         lock.acquire(timeout=0)

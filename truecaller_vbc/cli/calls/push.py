@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -26,7 +27,7 @@ from .progress import Bar
 from .pusher import Pusher
 from .report import Report
 from .results import results_of_check, results_of_push, write_results
-from .source import Format, Source, keep, open_source, spooled
+from .source import Format, Source, keep, must_be_regular, open_source, spooled
 
 _STDIN: Final = "-"
 _STDIN_NAME: Final = "calls-push"
@@ -56,7 +57,8 @@ class PushOptions:
         if self.no_label and self.label_id is not None:
             raise ConfigurationError("--label-id and --no-label contradict each other: give one of them")
         input_file = self.spool if self.from_stdin else Path(self.file)
-        paths = [path.absolute() for path in (input_file, self.journal, self.results)]
+        # Where they lead to, however they are spelt: the results would take the place of the input.
+        paths = [os.path.realpath(path) for path in (input_file, self.journal, self.results)]
         if len(set(paths)) < len(paths):
             raise ConfigurationError("FILE, --journal and --results must be different files")
 
@@ -121,6 +123,12 @@ class _Push:
             raise ConfigurationError(
                 f"there is no directory for the results {options.results}: name another place with --results"
             )
+        if options.results.exists() and not options.results.is_file():
+            raise ConfigurationError(
+                f"the results {options.results} would take the place of what is no file: name another with --results"
+            )
+        if not options.from_stdin:
+            must_be_regular(Path(options.file))
         if options.check:
             with self._source(kept=None) as source:
                 return self._only_check(source)

@@ -112,14 +112,31 @@ def open_source(path: Path, given: Format | None = None) -> Generator[Source]:
     Raises:
         ConfigurationError: it cannot be opened, or is no file.
     """
+    must_be_regular(path)
     try:
         file = path.open("rb")
     except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read ({error.strerror})") from None
+        raise _unreadable(path, error) from None
     with file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ConfigurationError(f"{path} is no regular file: give - and pipe it in")
         yield Source(file, path, given)
+
+
+def must_be_regular(path: Path) -> None:
+    """Look before it is opened: to open a pipe waits for whoever writes to it.
+
+    Raises:
+        ConfigurationError: it is no file that can be read several times.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise ConfigurationError(f"{path} is no regular file: give - and pipe it in")
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(f"{path} cannot be read ({error.strerror})")
 
 
 @contextlib.contextmanager
