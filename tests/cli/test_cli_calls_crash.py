@@ -130,6 +130,27 @@ async def test_interrupted_while_it_is_checked(sandbox: Sandbox, tmp_path: Path)
     assert {found.name for found in tmp_path.iterdir()} == {"in.jsonl", "calls-push.journal.lock"}
 
 
+@pytest.mark.parametrize("empty", [False, True])
+async def test_input_that_is_changed_meanwhile(sandbox: Sandbox, tmp_path: Path, empty: bool) -> None:
+    """There are no results that call acknowledged what was never sent; with the input as it was it goes on."""
+    path = write_csv(tmp_path / "in.csv", RECORDS)
+    before = path.read_bytes()
+    sandbox.set_outage("batch", delay=0.3)
+    process = await start(sandbox, "calls", "push", path)
+    await _journal_has(tmp_path / "in.csv.journal", 2, process)
+    path.write_bytes(b"" if empty else b"\n".join([before[: before.index(b"\n")], *before.splitlines()[:0:-1], b""]))
+    first = await end(process)
+    sandbox.end_outage("batch")
+
+    assert first.code == 3
+    assert "was changed while it was being read" in first.err
+    assert not (tmp_path / "in.csv.results.csv").exists()
+    path.write_bytes(before)
+    second = await run(sandbox, "calls", "push", path)
+    assert (second.code, outcomes(tmp_path / "in.csv.results.csv")) == (0, {"acknowledged": RECORDS})
+    accepted_once(read_results(tmp_path / "in.csv.results.csv"), sandbox.accepted)
+
+
 async def test_two_runs_at_once(sandbox: Sandbox, tmp_path: Path) -> None:
     """The second is refused, and sends nothing."""
     path = write_csv(tmp_path / "in.csv", 600)

@@ -187,7 +187,7 @@ class _Push:
         results: Path | None = self._options.results
         try:
             write_results(self._options.results, results_of_push(source, self._judge, journal))
-        except ConfigurationError as error:
+        except VBCError as error:
             results, reason = None, reason or error
         report = Report(
             records=journal.book.records,

@@ -36,7 +36,13 @@ class Result(NamedTuple):
 
 
 def results_of_push(source: Source, judge: Judge, journal: Journal) -> Iterator[Result]:
-    """Every record of the input, by what the journal knows of its chunk."""
+    """Every record of the input, by what the journal knows of its chunk.
+
+    Raises:
+        InputChangedError: its records are not those that were sent any more.
+        UnreadableInputError: it was changed meanwhile, too.
+    """
+    source.must_be_unchanged()
     book = journal.book
     state: ChunkState = "open"
     entry = Entry()
@@ -53,6 +59,7 @@ def results_of_push(source: Source, judge: Judge, journal: Journal) -> Iterator[
         else:
             outcome = "unsent" if state == "open" else state
             yield Result(row.line, receiver(row), outcome, entry.batch_id, entry.error)
+    source.must_be_unchanged()
 
 
 def results_of_check(source: Source, judge: Judge, now: float) -> Iterator[Result]:

@@ -91,7 +91,10 @@ class Source:
             InputChangedError: somebody has.
         """
         if self._current() != self._stamp:
-            raise InputChangedError(f"{self.path} was changed while it was being read: nothing more is sent from it")
+            raise InputChangedError(
+                f"{self.path} was changed while it was being read: nothing more is sent from it, and no results are "
+                "written; give it as it was, and run the same command again"
+            )
 
     def _current(self) -> tuple[int, int]:
         status = os.fstat(self._file.fileno())
