@@ -35,15 +35,17 @@ def environment(sandbox: Sandbox | None) -> dict[str, str]:
     return variables
 
 
-async def start(sandbox: Sandbox | None, *arguments: str | Path, cwd: Path | None = None) -> Process:
-    """Begin a command."""
+async def start(
+    sandbox: Sandbox | None, *arguments: str | Path, cwd: Path | None = None, out: int | None = None
+) -> Process:
+    """Begin a command; `out` takes the place of both of its outputs."""
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "truecaller_vbc", *map(str, arguments)),
         env=environment(sandbox),
         cwd=cwd,
         stdin=PIPE,
-        stdout=PIPE,
-        stderr=PIPE,
+        stdout=PIPE if out is None else out,
+        stderr=PIPE if out is None else out,
     )
 
 
@@ -55,6 +57,7 @@ async def end(process: Process, stdin: bytes = b"") -> Ended:
         if process.returncode is None:
             process.kill()
     assert process.returncode is not None
+    out, err = out or b"", err or b""  # of streams that are the caller's
     assert b"Traceback" not in err, err.decode()
     return Ended(process.returncode, out.decode(), err.decode())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import signal
 from asyncio.subprocess import Process
@@ -85,6 +86,23 @@ async def test_interrupted_once(sandbox: Sandbox, tmp_path: Path, number: signal
     sandbox.end_outage("batch")
     second = await run(sandbox, "calls", "push", path)
     assert (second.code, outcomes(tmp_path / "in.csv.results.csv")) == (0, {"acknowledged": RECORDS})
+    accepted_once(read_results(tmp_path / "in.csv.results.csv"), sandbox.accepted)
+
+
+async def test_interrupted_with_those_who_read_it(sandbox: Sandbox, tmp_path: Path) -> None:
+    """As by Ctrl-C in `calls push FILE 2>&1 | tee log`, which ends tee, too: what has left is waited for as ever."""
+    path = write_csv(tmp_path / "in.csv", RECORDS)
+    sandbox.set_outage("batch", delay=0.3)
+    ours, theirs = os.pipe()
+    process = await start(sandbox, "calls", "push", path, out=theirs)
+    os.close(theirs)
+    await _journal_has(tmp_path / "in.csv.journal", 2, process)
+    os.close(ours)
+    process.send_signal(signal.SIGINT)
+    first = await end(process)
+
+    assert first.code == 130
+    assert set(outcomes(tmp_path / "in.csv.results.csv")) == {"acknowledged", "unsent"}
     accepted_once(read_results(tmp_path / "in.csv.results.csv"), sandbox.accepted)
 
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from cli_process import PATIENCE, environment
+from cli_process import PATIENCE, end, environment, start
 from record_files import write_csv
 
 from truecaller_vbc.sandbox import Sandbox
@@ -76,3 +76,51 @@ async def test_table(sandbox: Sandbox) -> None:
     assert "\x1b" not in plain[1]
     assert "\x1b[" in drawn[1]
     assert "c6d86658-008d-4c08-98fb-2bf2649d59a5" in plain[1]
+
+
+async def _in_a_shell(sandbox: Sandbox, command: str) -> tuple[int, str]:
+    """The exit code of a command whose streams are redirected, and what is left on standard error."""
+    process = await asyncio.create_subprocess_exec(
+        *("/bin/sh", "-c", f"exec {sys.executable} -m truecaller_vbc {command}"),
+        env=environment(sandbox),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        _, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode is not None
+    return process.returncode, err.decode()
+
+
+async def test_what_nobody_can_read(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The exit code of a push says what became of the records, whoever reads the rest."""
+    path = write_csv(tmp_path / "in.csv", 3)
+    ours, theirs = os.pipe()
+    os.close(ours)
+    process = await start(sandbox, "calls", "push", path, out=theirs)
+    os.close(theirs)
+    closed_pipe = await end(process)
+    no_streams = await _in_a_shell(sandbox, f"calls push {path} >&- 2>&-")
+
+    assert closed_pipe.code == 0
+    assert no_streams == (0, "")
+    if not Path("/dev/full").exists():  # as where there is no Linux
+        return
+    full_disk = await _in_a_shell(sandbox, f"calls push {path} > /dev/full")
+    assert full_disk == (0, "error: how it ended cannot be printed (No space left on device)\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [("calls push - --journal {}/j", 2), ("numbers publish x -", 2), ("labels list >&-", 0)],
+)
+async def test_without_standard_streams(sandbox: Sandbox, tmp_path: Path, command: str, code: int) -> None:
+    """As a daemon may start it: no traceback."""
+    ended, err = await _in_a_shell(sandbox, f"{command.format(tmp_path)} <&-")
+
+    assert ended == code
+    assert err == ("error: there is no standard input to read - from: give a FILE\n" if code else "")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from ..api.phone import is_e164, number_problem
 from ..errors import ConfigurationError
+from .exits import standard_input
 from .text import plain
 
 _STDIN: Final = "-"
@@ -22,7 +22,7 @@ def read_numbers(file: str) -> list[str]:
         ConfigurationError: names every line (20 of them) that has no number, or says that there are none.
     """
     if file == _STDIN:
-        return _numbers(sys.stdin.buffer)
+        return _numbers(standard_input())
     try:
         with Path(file).open("rb") as opened:
             return _numbers(opened)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .exits import is_terminal
 from .text import plain
 
 _WIDE: Final = 100_000
@@ -20,7 +21,7 @@ _WIDE: Final = 100_000
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """On standard output; with NO_COLOR, without any escape codes. Foreign text in it is shown, not obeyed."""
-    to_people = sys.stdout.isatty()  # not rich's own judgement, which FORCE_COLOR makes true of a pipe
+    to_people = is_terminal(sys.stdout)  # not rich's own judgement, which FORCE_COLOR makes true of a pipe
     table = Table(*columns, box=box.SIMPLE_HEAD if to_people else None, pad_edge=False)
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from types import TracebackType
 from typing import Final, Self
@@ -10,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from ..exits import is_terminal
 from .book import Totals
 
 _PER_SECOND: Final = 4
@@ -26,7 +28,7 @@ class Bar:
     def __init__(self, what: str, total: int | None) -> None:
         self._progress: Progress | None = None
         self._task: TaskID | None = None
-        if sys.stderr.isatty():  # not rich's own judgement, which FORCE_COLOR makes true of a pipe
+        if is_terminal(sys.stderr):  # not rich's own judgement, which FORCE_COLOR makes true of a pipe
             self._progress = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -61,11 +63,12 @@ class Bar:
         self.at(done, ", ".join(wrong))
 
     def say(self, line: str) -> None:
-        """A line on standard error, above the bar if there is one."""
-        if self._progress is not None:
-            self._progress.console.print(line, markup=False, highlight=False)
-        else:
-            typer.echo(line, err=True)
+        """A line on standard error, above the bar if there is one. That nobody reads it any more ends nothing."""
+        with contextlib.suppress(OSError):
+            if self._progress is not None:
+                self._progress.console.print(line, markup=False, highlight=False)
+            else:
+                typer.echo(line, err=True)
 
     def stop(self) -> None:
         """Take it off the terminal, and bring the cursor back."""

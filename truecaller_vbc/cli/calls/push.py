@@ -16,7 +16,7 @@ from ...api.policy import APIPolicy
 from ...errors import ConfigurationError, VBCError
 from ...session import VBCSession
 from ..connection import Connection
-from ..exits import leave, quiet
+from ..exits import leave, quiet, told
 from ..failures import ANY_FAILURE, INTERRUPTED, exit_code, said
 from .book import Totals
 from .check import Checked, check
@@ -102,7 +102,8 @@ def push(options: PushOptions, *, api_policy: APIPolicy | None = None) -> int:
     try:
         with interruption.watched():
             report = _Push(options, interruption).run(api_policy)
-            report.print(as_json=options.as_json)
+            with told():
+                report.print(as_json=options.as_json)
             return report.exit_code
     except KeyboardInterrupt:
         typer.echo("interrupted: run the same command again", err=True)

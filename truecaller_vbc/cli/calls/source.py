@@ -7,7 +7,6 @@ import hashlib
 import os
 import shutil
 import stat
-import sys
 import tempfile
 from collections.abc import Generator
 from enum import StrEnum
@@ -17,6 +16,7 @@ from typing import BinaryIO, Final, cast
 import attrs
 
 from ...errors import ConfigurationError, VBCError
+from ..exits import standard_input
 from .csv_rows import csv_rows
 from .jsonl_rows import jsonl_rows
 from .rows import Row
@@ -171,10 +171,11 @@ def keep(source: Source, kept: Path) -> None:
 
 def _spool(part: Path | None) -> BinaryIO:
     """All of standard input."""
+    stdin = standard_input()
     try:
         file = _new(part)
         try:
-            shutil.copyfileobj(sys.stdin.buffer, file, _BLOCK)
+            shutil.copyfileobj(stdin, file, _BLOCK)
             file.flush()
             os.fsync(file.fileno())
         except BaseException:
