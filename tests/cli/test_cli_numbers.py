@@ -80,6 +80,7 @@ def test_feature_sets_and_labels(sandbox: Sandbox) -> None:
         (f"{ONE}\n12\n\n{ONE[1:]}", ["line 2: '12' is no phone number", f"line 4: '{ONE[1:]}' is not in E.164"]),
         (" \n", ["there are no numbers"]),
         ("x\n" * 30, ["line 20: 'x' is no phone number", "and 10 more lines"]),
+        (f"{ONE}{' ' * 300}{TWO}", ["line 1: ", "is not in E.164"]),
         ("\x1b[2J", ["line 1: '\\x1b[2J' is no phone number"]),
     ],
 )

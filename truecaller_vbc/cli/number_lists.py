@@ -34,7 +34,8 @@ def _numbers(file: BinaryIO) -> list[str]:
     numbers: list[str] = []
     wrong: list[str] = []
     for line, text in enumerate(file, 1):
-        number = text[:_MOST_CHARACTERS].decode("utf-8-sig", "replace").strip()
+        # Trimmed before it is cut: a number with something far behind it is none.
+        number = text.decode("utf-8-sig", "replace").strip()[:_MOST_CHARACTERS]
         if is_e164(number):
             numbers.append(number)
         elif number:
