@@ -20,7 +20,7 @@ from truecaller_vbc.cli.calls.judge import Judge
 from truecaller_vbc.cli.calls.progress import Bar
 from truecaller_vbc.cli.calls.pusher import Pusher
 from truecaller_vbc.cli.calls.results import results_of_push, write_results
-from truecaller_vbc.cli.calls.source import open_source
+from truecaller_vbc.cli.calls.source import InputChangedError, open_source
 from truecaller_vbc.errors import ConfigurationError, ForbiddenError, TokenError, UnknownOutcomeError
 from truecaller_vbc.sandbox import Sandbox
 
@@ -249,12 +249,13 @@ async def test_too_many_answers_that_are_lost(run: Run) -> None:
 
 
 async def test_input_that_changes_meanwhile(run: Run) -> None:
-    """Nothing more is sent from it."""
+    """Nothing more is sent from it, and there are no results."""
 
     def change(_: Journal) -> None:
         with run.path.open("a") as file:
             file.writelines(line(place) + "\n" for place in range(2000, 4000))
 
-    reason = await run(before=change)
-    assert "was changed while it was being read" in str(reason)
+    with pytest.raises(InputChangedError, match="was changed while it was being read"):
+        await run(before=change)
     assert run.sandbox.accepted.total() == 0
+    assert not run.results_path.exists()
