@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
 import resource
 import stat
@@ -10,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from truecaller_vbc import ConfigurationError, FileStore, StoreError, StoreRefusedError, VBCSession
 from truecaller_vbc.sandbox import Sandbox
@@ -103,6 +106,36 @@ async def test_damaged_file_is_set_aside(tmp_path: Path, damage: str, caplog: py
     assert "damaged" in caplog.text
     assert await FileStore(path).write(KEY, DOCUMENT)
     assert await FileStore(path).read(KEY) == DOCUMENT
+
+
+async def test_a_new_file_is_not_taken_for_the_damaged_one(tmp_path: Path) -> None:
+    """Who finds a damaged file waits for whoever writes a new one, and looks again."""
+    path = tmp_path / "token.json"
+    await FileStore(path).write(KEY, DOCUMENT)
+    whole = path.read_text()
+    path.write_text(whole[:9])
+    with FileLock(f"{path}.lock"):
+        reading = asyncio.create_task(FileStore(path).read(KEY))
+        await asyncio.sleep(0.2)
+        assert not reading.done()
+        path.write_text(whole)
+
+    assert await reading == DOCUMENT
+    assert not Path(f"{path}.corrupt").exists()
+
+
+async def test_a_file_system_that_flushes_no_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is in its place all the same, and it is no outage."""
+    flush = os.fsync
+
+    def files_only(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    assert await FileStore(tmp_path / "token.json").write(KEY, DOCUMENT)
+    assert await FileStore(tmp_path / "token.json").read(KEY) == DOCUMENT
 
 
 @contextmanager

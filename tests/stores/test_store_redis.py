@@ -147,6 +147,22 @@ def _url_of(client: Redis) -> str:
     return f"redis://{options['host']}:{options['port']}/{options.get('db', 0)}"
 
 
+async def test_a_master_that_was_replaced_is_left() -> None:
+    """It goes on answering, and may not be written any more: only a new connection finds the one in its place."""
+    with redis_server() as server:
+        store = RedisStore(server.url)
+        await store.write(KEY, DOCUMENT)
+        before = await store._client.client_id()
+        async with Redis.from_url(server.url) as admin:
+            await admin.execute_command("REPLICAOF", "127.0.0.1", "1")
+            with pytest.raises(StoreError, match="ReadOnly"):
+                await store.write(KEY, json.dumps({"revision": 2}))
+            await admin.execute_command("REPLICAOF", "NO", "ONE")
+        assert await store.write(KEY, json.dumps({"revision": 2}))
+        assert await store._client.client_id() != before
+        await store.close()
+
+
 async def test_password_in_the_url_is_used_and_never_shown() -> None:
     """A wrong one is an outage like any other; the URL is in no error and no repr."""
     with redis_server("--requirepass", "open-sesame") as server:

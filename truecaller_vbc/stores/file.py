@@ -9,7 +9,7 @@ import logging
 import os
 import secrets
 import stat
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, TypeVar
@@ -23,6 +23,10 @@ _T = TypeVar("_T")
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _WRITE_LOCK_PATIENCE: Final = 2.0
+
+
+class _DamagedError(Exception):
+    """What is in the file are no documents."""
 
 
 class FileStore:
@@ -59,7 +63,7 @@ class FileStore:
             StoreRefusedError: the file, or its directory, is open to others.
             StoreError: it cannot be read.
         """
-        documents = await self._off_the_loop(self._load)
+        documents = await self._off_the_loop(self._load_whole)
         return documents.get(key)
 
     async def write(self, key: str, document: str) -> bool:
@@ -119,28 +123,41 @@ class FileStore:
             os.close(descriptor)
             raise
         with os.fdopen(descriptor, encoding="utf-8", errors="replace") as file:
-            return self._parsed(hidden(file.read()))
+            return _parsed(hidden(file.read()))
 
-    def _parsed(self, text: str) -> dict[str, str]:
+    def _load_whole(self) -> dict[str, str]:
+        """The documents; a damaged file is set aside, by one who may write, lest it be a new one that is taken away."""
         try:
-            return {str(key): hidden(str(document)) for key, document in json.loads(text)["documents"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return self._load()
+        except _DamagedError:
+            with self._write_lock():
+                return self._load_or_begin_anew()
+
+    def _load_or_begin_anew(self) -> dict[str, str]:
+        try:
+            return self._load()
+        except _DamagedError:
             aside = f"{self._path}.corrupt"
             self._path.replace(aside)
             _log.warning("%s was damaged and is now %s; a new one is begun", self._path, aside)
             return {}
 
     def _replace(self, key: str, document: str) -> bool:
+        self._check_directory()
+        with self._write_lock():
+            documents = self._load_or_begin_anew()
+            if revision_of(documents.get(key)) >= revision_of(document):
+                return False
+            self._put(hidden(json.dumps({"documents": {**documents, key: document}})))
+            return True
+
+    @contextlib.contextmanager
+    def _write_lock(self) -> Generator[None]:
         from filelock import FileLock, Timeout  # noqa: PLC0415
 
-        self._check_directory()
         try:
             with FileLock(f"{self._path}.lock", timeout=_WRITE_LOCK_PATIENCE, mode=0o600, thread_local=False):
-                documents = self._load()
-                if revision_of(documents.get(key)) >= revision_of(document):
-                    return False
-                self._put(hidden(json.dumps({"documents": {**documents, key: document}})))
-                return True
+                yield
         except Timeout:
             raise StoreError(f"{self._path} is being written by another process for too long") from None
 
@@ -162,11 +179,13 @@ class FileStore:
     def _flush_directory(self) -> None:
         if os.name != "posix":
             return
-        descriptor = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        # The file is in its place by now, whatever a file system says that cannot flush a directory.
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
     # Whom it belongs to
 
@@ -198,3 +217,16 @@ class FileStore:
 
     def __repr__(self) -> str:
         return f"FileStore({str(getattr(self, '_path', ''))!r})"
+
+
+def _parsed(text: str) -> dict[str, str]:
+    """The documents by their keys.
+
+    Raises:
+        _DamagedError: there are none.
+    """
+    try:
+        return {str(key): hidden(str(document)) for key, document in json.loads(text)["documents"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        # Without a cause: it may quote what is in the file.
+        raise _DamagedError from None

@@ -41,7 +41,8 @@ class RedisStore:
 
     Args:
         client: a URL (``redis://``, ``rediss://`` with TLS, with ``user:password@`` if need be), or a
-            ``redis.asyncio.Redis`` of yours, which is never closed here.
+            ``redis.asyncio.Redis`` of yours, which is never closed here. A store that you made yourself from a URL is
+            yours to `close`, on each event loop that used it: its connections belong to that loop.
         prefix: of the keys.
         ttl: how long a document that nobody writes is kept. 2 h: longer than a token lives.
 
@@ -125,9 +126,11 @@ def _connected(url: str) -> Any:
         import redis.asyncio  # noqa: PLC0415 - an extra, and 200 ms
         from redis.asyncio.retry import Retry  # noqa: PLC0415
         from redis.backoff import NoBackoff  # noqa: PLC0415
+        from redis.exceptions import ReadOnlyError  # noqa: PLC0415
     except ImportError:
         raise ConfigurationError("redis:// needs redis-py: pip install 'truecaller_vbc[redis]'") from None
-    client = _known(redis.asyncio.Redis, url, retry=Retry(NoBackoff(), 1))
+    # After a failover the old master goes on answering that it may not be written: its connections are to be left.
+    client = _known(redis.asyncio.Redis, url, retry=Retry(NoBackoff(), 1), retry_on_error=[ReadOnlyError])
     if client is None:
         raise ConfigurationError(
             "the store's URL, or an option in it, is none that redis-py knows: use redis://host:6379/0, or rediss:// "
