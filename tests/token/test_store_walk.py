@@ -29,11 +29,11 @@ from truecaller_vbc.token.ledger import Attempt, Outcome
 class FlakyStore(MemoryStore):
     """A memory store that can be down, slow, deaf for writes, or already leased."""
 
-    __slots__ = ("deaf", "down", "hangs", "keeps_leases", "refuses_writes")
+    __slots__ = ("answers_in_vain", "deaf", "down", "hangs", "keeps_leases", "refuses_writes")
 
     def __init__(self) -> None:
         super().__init__()
-        self.down = self.hangs = self.deaf = self.keeps_leases = False
+        self.down = self.hangs = self.deaf = self.keeps_leases = self.answers_in_vain = False
         self.refuses_writes = 0
 
     async def _pass(self, name: str) -> None:
@@ -51,7 +51,10 @@ class FlakyStore(MemoryStore):
         if self.refuses_writes:
             self.refuses_writes -= 1
             return False
-        return await super().write(key, document)
+        kept = await super().write(key, document)
+        if self.answers_in_vain:
+            raise StoreError("written, and nobody heard of it")
+        return kept
 
     @asynccontextmanager
     async def lease(self, key: str, seconds: float) -> AsyncIterator[bool]:
@@ -354,6 +357,44 @@ def test_refused_write_is_put_on_top_of_the_newer_document() -> None:
             await asyncio.sleep(2)
             await it.holder.token()
             assert it.server.mints == 2
+
+    run_virtual(main())
+
+
+def test_a_write_that_failed_and_arrived_counts_no_attempt() -> None:
+    """A refresh stands aside, since it cannot say that it is about to mint; the store heard it all the same."""
+
+    async def main() -> None:
+        store = FlakyStore()
+        async with world(store=store) as it:
+            await it.holder.token()
+            store.answers_in_vain = True
+            for _ in range(8):
+                it.holder.asked = True
+                it.holder.refresh_at = it.clock.now()
+                await it.holder.refresh()
+                await asyncio.sleep(1)
+            store.answers_in_vain = False
+            await it.holder._acquirer.save_back()
+            assert it.server.mints == 1
+            assert it.holder.status().mints_in_window == 1
+            async with world(store=store, server=it.server) as other:
+                await other.holder.token()
+                assert other.holder.status().mints_in_window == 1
+
+    run_virtual(main())
+
+
+def test_what_was_entered_is_forgotten_with_its_window() -> None:
+    """However long a shared store is down."""
+
+    async def main() -> None:
+        async with world(store=MemoryStore()) as it:
+            books = it.holder._acquirer.books
+            for number in range(1000):
+                books.enter(Attempt(str(number), it.clock.now(), Outcome.UNSENT))
+                await asyncio.sleep(60)
+            assert len(books._entered_at) < 40
 
     run_virtual(main())
 

@@ -147,7 +147,7 @@ async def test_foreign_session_adds_nothing() -> None:
     async with (
         _serving(handler) as server,
         aiohttp.ClientSession(
-            headers={"Authorization": "Basic other"},
+            headers={"Authorization": "Basic other", "Content-Type": "text/plain"},
             middlewares=(forbidden,),
             timeout=aiohttp.ClientTimeout(total=0.001),
             raise_for_status=True,

@@ -54,7 +54,7 @@ async def test_request_is_exactly_the_documented_one(mocked: aioresponses, vbc: 
 
     ((method, url), (call,)) = next(iter(mocked.requests.items()))
     assert (method, url) == ("POST", URL(TOKEN_URL))
-    assert call.kwargs["headers"] == {"X-Public-Access": "allow"}
+    assert call.kwargs["headers"] == {"X-Public-Access": "allow", "Content-Type": "application/json"}
     assert json.loads(call.kwargs["data"]._value) == {"key_id": "key", "api_key": "secret"}
     assert call.kwargs["data"].content_type == "application/json"
     assert call.kwargs["allow_redirects"] is False

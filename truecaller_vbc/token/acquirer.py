@@ -237,12 +237,12 @@ class Acquirer:
 
     async def _mint(self, http: aiohttp.ClientSession | None, credentials: Credentials, need: Need) -> Issued:
         """Enter the attempt, make it, enter what came of it: a kill in between still counts."""
-        before = self.books.ledger
         deadline = self._clock.now() + self._policy.lease.total_seconds()
         attempt = Attempt(secrets.token_hex(8), deadline, by=_me())
         self.books.enter(attempt)
         if not await self._saved(credentials) and need is Need.AHEAD:
-            self.books.ledger = before
+            # Not forgotten: a write that failed may have arrived all the same, and the store be told now what became.
+            self.books.enter(attrs.evolve(attempt, at=self._clock.now(), outcome=Outcome.UNSENT))
             raise StoreDown
         # Before any wait for a connection of http=: the token may be taken to be older than it is, never younger.
         sent = self._clock.now()

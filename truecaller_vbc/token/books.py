@@ -99,7 +99,8 @@ class Books:
     def enter(self, attempt: Attempt) -> None:
         """Enter an attempt before it is made, or what came of it."""
         if self._shared:
-            self._entered_at = {**self._entered_at, **{a.id: a.at for a in self.ledger.attempts}}
+            recent = {id_: at for id_, at in self._entered_at.items() if at + self.ledger.window > self._clock.now()}
+            self._entered_at = {**recent, **{a.id: a.at for a in self.ledger.attempts}}
         self.ledger = self.ledger.pruned(self._clock.now()).put(attempt)
 
     def grant(self, grant: Grant, credentials: Credentials, sent: float) -> Issued | None:

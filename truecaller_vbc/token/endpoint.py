@@ -112,7 +112,8 @@ class TokenEndpoint:
         async with http.post(
             url,
             data=_body(credentials),
-            headers={"X-Public-Access": "allow"},
+            # The type, too: a default of http= would go before that of the payload.
+            headers={"X-Public-Access": "allow", hdrs.CONTENT_TYPE: "application/json"},
             allow_redirects=False,
             raise_for_status=False,
             auto_decompress=True,
