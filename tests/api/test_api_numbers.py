@@ -321,6 +321,17 @@ async def test_the_list_is_read_up_to_the_last_that_is_waited_for() -> None:
         assert posts(sandbox, "numbers") - before == 1
 
 
+async def test_no_time_to_wait_is_one_look() -> None:
+    """Who wants to know whether it has come about by now."""
+    async with api_world() as (sandbox, vbc):
+        await vbc.numbers.publish(FEATURE_SET, SEVERAL)
+        assert set(await vbc.numbers.wait_until_listed(SEVERAL, timeout=0)) == SEVERAL
+        before = posts(sandbox, "numbers")
+        with pytest.raises(StillPendingError):
+            await vbc.numbers.wait_until_listed([receiver(99)], timeout=0)
+        assert posts(sandbox, "numbers") > before
+
+
 async def test_a_timeout_of_somebody_else_is_not_the_end_of_waiting() -> None:
     """It is passed on, and not taken for our own."""
 

@@ -9,12 +9,15 @@ import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import attrs
 import pytest
 
 import truecaller_vbc
+import truecaller_vbc.sandbox
+import truecaller_vbc.stores
 from truecaller_vbc import APIPolicy, CallRecord, TokenPolicy, VBCError, VBCSession
 from truecaller_vbc.sandbox import Sandbox
 from truecaller_vbc.stores.conformance import check_store
@@ -144,6 +147,13 @@ def test_fixtures(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("--asyncio-mode=auto", "-o", "asyncio_default_fixture_loop_scope=function")
 
     result.assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("module", [truecaller_vbc, truecaller_vbc.sandbox, truecaller_vbc.stores])
+def test_every_public_name_is_there(module: ModuleType) -> None:
+    """So that a reader finds it, and its place."""
+    named = set(re.findall(r"\w+", README))
+    assert {name for name in module.__all__ if not name.startswith("__")} <= named
 
 
 def test_policy_table() -> None:

@@ -97,6 +97,18 @@ async def test_which_answers_mean_a_dead_token(
     assert api.mints == (2 if dead else 1)
 
 
+async def test_a_permission_that_is_missing_proves_the_token(vbc: VBCSession, api: Origin) -> None:
+    """Who is told what the token may not do was known by it: it has worked, and the next has the shortest grace."""
+    token = await vbc.token()
+    api.kill_current()
+    api.dead_answer = (403, b"{}", "application/json")
+    async with vbc.get("/x") as response:
+        assert response.status == 403
+    assert vbc._holder.held is not None
+    assert vbc._holder.held.token is token
+    assert vbc._holder.held.accepted
+
+
 def _form(**fields: object) -> Callable[[], aiohttp.FormData]:
     def build() -> aiohttp.FormData:
         form = aiohttp.FormData(default_to_multipart=True)

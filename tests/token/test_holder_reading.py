@@ -46,6 +46,9 @@ def test_thousand_callers_share_one_failure() -> None:
             assert {TokenEndpointError} == {type(error) for error in errors}
             assert len({id(error) for error in errors}) == 1000
             assert len({id(error.__cause__) for error in errors if isinstance(error, Exception)}) == 1
+            looked_at = it.holder.status().last_error, it.holder.status().last_error
+            assert looked_at[0] is not looked_at[1]
+            assert looked_at[0] not in [error.__cause__ for error in errors if isinstance(error, Exception)]
 
     run_virtual(main())
 

@@ -15,7 +15,9 @@ _JITTER: Final = (0.8, 1.2)
 
 
 async def comes_about(look: Callable[[], Awaitable[bool]], policy: APIPolicy, limit: timedelta) -> bool:
-    """Look until it has come about, or for as long as `limit`; whether it has."""
+    """Look until it has come about, or for as long as `limit`, and once for no time at all; whether it has."""
+    if limit <= timedelta(0):
+        return await look()
     deadline = asyncio.timeout(limit.total_seconds())
     try:
         async with deadline:
