@@ -83,7 +83,7 @@ async def _soft_point(redis: RedisServer, sessions: int) -> list[Row]:
                 await vbc.token()
             first = fleet[0].status()
             total = await _commands(client)
-            while fleet[0].status().generation == first.generation or any(v.status().state != "fresh" for v in fleet):
+            while any(vbc.status().generation == first.generation for vbc in fleet):
                 for vbc in fleet:
                     await vbc.token()
                 await asyncio.sleep(0.2)

@@ -154,10 +154,10 @@ async def test_a_master_that_was_replaced_is_left() -> None:
         await store.write(KEY, DOCUMENT)
         before = await store._client.client_id()
         async with Redis.from_url(server.url) as admin:
-            await admin.execute_command("REPLICAOF", "127.0.0.1", "1")
+            await admin.replicaof("127.0.0.1", 1)
             with pytest.raises(StoreError, match="ReadOnly"):
                 await store.write(KEY, json.dumps({"revision": 2}))
-            await admin.execute_command("REPLICAOF", "NO", "ONE")
+            await admin.replicaof("NO", "ONE")
         assert await store.write(KEY, json.dumps({"revision": 2}))
         assert await store._client.client_id() != before
         await store.close()
