@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -41,12 +42,13 @@ async def test_killed_three_times(sandbox: Sandbox, tmp_path: Path) -> None:
     """Each record is acknowledged exactly once or listed as unknown; none is lost, and none is doubled."""
     path = write_csv(tmp_path / "in.csv", RECORDS)
     journal = tmp_path / "in.csv.journal"
-    sandbox.set_outage("batch", delay=0.1)
+    sandbox.set_outage("batch", delay=0.2)
     lines = 1
     for _ in range(3):
         process = await start(sandbox, "calls", "push", path)
         await _journal_has(journal, lines + random.randrange(1, 6), process)
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):  # it was quicker than we on a busy machine: nothing to kill
+            process.kill()
         await end(process)
         lines = journal.read_bytes().count(b"\n")
     await asyncio.sleep(0.3)  # what was under way when it was killed arrives
