@@ -157,12 +157,10 @@ class Acquirer:
                 answer: object = self._source()
                 credentials = await answer if inspect.isawaitable(answer) else answer
         except (Exception, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and cancellation.is_wanted():
-                raise
+            cancellation.let_through(error)
             what = f"the credentials callable failed ({type(error).__name__}): mend it, or its vault"
             raise self.books.fail(TokenError(what), shared=False) from error
-        if cancellation.is_wanted():  # and the callable swallowed it: nothing may be bought any more
-            raise asyncio.CancelledError
+        cancellation.heed()  # the callable may have swallowed it, and nothing may be bought any more
         if not isinstance(credentials, Credentials):
             what = f"the credentials callable returned {type(credentials).__name__}: it must return Credentials"
             raise self.books.fail(TokenError(what), shared=False)

@@ -242,14 +242,12 @@ class TokenHolder:
         except StoreRefusedError as error:
             return self._refused_by_store(error, need)
         except (Exception, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and cancellation.is_wanted():
-                raise
+            cancellation.let_through(error)
             _log.exception("an attempt to get a token failed in a way that it should not")
             bug = TokenEndpointError("an attempt failed in an unexpected way: the log of truecaller_vbc says how")
             return self._failed(self._acquirer.books.fail(bug, shared=False))
-        if self._closed:  # and something swallowed the cancellation that was to end this
-            return _closed_in_mid_mint()
-        return self._keep(issued, need)
+        # Closed, and here all the same: something swallowed the cancellation that was to end this.
+        return _closed_in_mid_mint() if self._closed else self._keep(issued, need)
 
     def _keep(self, issued: Issued, need: Need) -> AccessToken:
         now = self.now()

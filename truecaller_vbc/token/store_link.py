@@ -78,8 +78,7 @@ class StoreLink:
         except StoreRefusedError:
             raise
         except (Exception, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and cancellation.is_wanted():
-                raise
+            cancellation.let_through(error)
             # Without a cause: what a store's driver raises may quote the document.
             reason = str(error) if isinstance(error, StoreError) else type(error).__name__
             self._failed(kind, reason)
