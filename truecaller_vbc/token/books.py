@@ -98,10 +98,11 @@ class Books:
 
     def enter(self, attempt: Attempt) -> None:
         """Enter an attempt before it is made, or what came of it."""
+        now = self._clock.now()
         if self._shared:
-            recent = {id_: at for id_, at in self._entered_at.items() if at + self.ledger.window > self._clock.now()}
+            recent = {id_: at for id_, at in self._entered_at.items() if at + self.ledger.window > now}
             self._entered_at = {**recent, **{a.id: a.at for a in self.ledger.attempts}}
-        self.ledger = self.ledger.pruned(self._clock.now()).put(attempt)
+        self.ledger = self.ledger.pruned(now).put(attempt)
 
     def grant(self, grant: Grant, credentials: Credentials, sent: float) -> Issued | None:
         """Enter a minted token; None where it has already ended by the server's own account."""
@@ -227,11 +228,10 @@ class Books:
 
     def compose(self, credentials: Credentials) -> Document:
         """The document to write: what was read, with what is known now."""
-        now = self._clock.now()
-        shift = self._clock.wall() - now
+        now, wall = self._clock.now(), self._clock.wall()
+        shift = wall - now
         ledger = self.ledger.pruned(now)
         state = attrs.evolve(self._state(credentials), failure=self._failure_to_store(credentials))
-        wall = self._clock.wall()
         lifetime = self._policy.lifetime.total_seconds()
         # Keys that are rotated out of use leave nothing behind: the document would grow over what is read of one.
         others = {name: known for name, known in self._document.keys.items() if _matters(known, wall, lifetime)}
