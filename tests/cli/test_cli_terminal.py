@@ -83,17 +83,12 @@ async def _in_a_shell(sandbox: Sandbox, command: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         *("/bin/sh", "-c", f"exec {sys.executable} -m truecaller_vbc {command}"),
         env=environment(sandbox),
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
-    try:
-        _, err = await asyncio.wait_for(process.communicate(), PATIENCE)
-    finally:
-        if process.returncode is None:
-            process.kill()
-    assert process.returncode is not None
-    return process.returncode, err.decode()
+    ended = await end(process)
+    return ended.code, ended.err
 
 
 async def test_what_nobody_can_read(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import BinaryIO, Final
 
 from ..api.phone import is_e164, number_problem
 from ..errors import ConfigurationError
-from .exits import standard_input
+from .streams import standard_input
 from .text import plain
 
 _STDIN: Final = "-"

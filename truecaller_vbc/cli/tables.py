@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .exits import is_terminal
+from .streams import is_terminal
 from .text import plain
 
 _WIDE: Final = 100_000

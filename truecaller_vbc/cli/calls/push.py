@@ -16,8 +16,9 @@ from ...api.policy import APIPolicy
 from ...errors import ConfigurationError, VBCError
 from ...session import VBCSession
 from ..connection import Connection
-from ..exits import leave, quiet, told
+from ..exits import leave, quiet
 from ..failures import ANY_FAILURE, INTERRUPTED, exit_code, said
+from ..streams import told
 from .book import Totals
 from .check import Checked, check
 from .interruption import Interruption

@@ -16,7 +16,7 @@ from typing import BinaryIO, Final, cast
 import attrs
 
 from ...errors import ConfigurationError, VBCError
-from ..exits import standard_input
+from ..streams import standard_input
 from .csv_rows import csv_rows
 from .jsonl_rows import jsonl_rows
 from .rows import Row
