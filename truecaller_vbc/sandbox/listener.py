@@ -92,5 +92,5 @@ class Listener:
 
     async def close(self) -> None:
         """Give up the port for good, and end the requests that are left."""
-        await self.pause()
+        await self._leave()
         await self._runner.cleanup()
