@@ -1,4 +1,4 @@
-"""All that is measured, in one run of most of an hour: ``python benchmarks`` (extras ``dev`` and ``bench``).
+"""All that is measured, in one run of a quarter of an hour: ``python benchmarks`` (extras ``dev`` and ``bench``).
 
 Writes tables and plots into ``benchmarks/results``. The heavy proofs run by themselves: `million.py`, `fleet_week.py`.
 """

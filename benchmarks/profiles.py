@@ -1,8 +1,8 @@
 """Where the time goes, before and after: ``python benchmarks/profiles.py`` (extra ``dev``; a clone with its history).
 
 Each path runs under cProfile in a process of its own, with the library as it is and as it was at an earlier commit,
-against one server. The count of function calls is the same in every run; the seconds are those of a profiled run, which
-is slower, and serve to compare. Writes ``benchmarks/results/DATE-profiles.md``.
+against one server. The count of function calls hardly differs from run to run; the seconds are those of a profiled run,
+which is slower, and serve to compare. Writes ``benchmarks/results/DATE-profiles.md``.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import sys
 import tarfile
 import tempfile
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import attrs
+from report import RESULTS, keep, today
 from server import Server, call_record, server
 
 HERE: Final = Path(__file__).parent
@@ -76,7 +76,7 @@ def tree(commit: str, into: Path) -> Path:
     return where
 
 
-def profiled(path: str, library: Path, there: Server, operations: int) -> Profile:
+def profiled(path: str, library: Path, there: Server) -> Profile:
     """Run one path with the library in this folder."""
     credentials = there.credentials
     given = {
@@ -85,7 +85,7 @@ def profiled(path: str, library: Path, there: Server, operations: int) -> Profil
         "record": call_record(),
     }
     child = subprocess.run(  # noqa: S603
-        [sys.executable, str(HERE / "profiled.py"), path, str(operations)],
+        [sys.executable, str(HERE / "profiled.py"), path, str(OPERATIONS)],
         input=json.dumps(given),
         env=os.environ | {"PYTHONPATH": str(library)},
         stdout=subprocess.PIPE,
@@ -103,9 +103,9 @@ def profiled(path: str, library: Path, there: Server, operations: int) -> Profil
             seconds[place] += own
         else:
             below += own
-    slowest = [(place, calls[place] / operations, own / operations) for place, own in seconds.most_common(MOST)]
+    slowest = [(place, calls[place] / OPERATIONS, own / OPERATIONS) for place, own in seconds.most_common(MOST)]
     return Profile(
-        whole / operations, calls.total() / operations, seconds.total() / operations, slowest, below / operations
+        whole / OPERATIONS, calls.total() / OPERATIONS, seconds.total() / OPERATIONS, slowest, below / OPERATIONS
     )
 
 
@@ -120,7 +120,7 @@ def page(now: dict[str, Profile], before: dict[str, Profile]) -> str:
     lines = [
         "# Where the time goes",
         "",
-        f"{datetime.now(UTC):%Y-%m-%d}, CPython {sys.version.split()[0]}, `python benchmarks/profiles.py`.",
+        f"{today()}, CPython {sys.version.split()[0]}, `python benchmarks/profiles.py`.",
         f"{OPERATIONS:,} operations, one after the other, under cProfile, with the library of now and with that of the",
         "commit that is named: the same script, the same server. Function calls hardly differ from run to run,",
         f"those of built-in functions included; microseconds are of the fastest of {ROUNDS} profiled runs in turn.",
@@ -151,7 +151,7 @@ def page(now: dict[str, Profile], before: dict[str, Profile]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(out: Path | None) -> str:
+def main(out: Path) -> str:
     """Profile everything, and write the page."""
     with tempfile.TemporaryDirectory() as folder, server(max_mints=1000) as there:
         trees = {commit: tree(commit, Path(folder)) for commit in sorted(set(BEFORE.values()))}
@@ -160,16 +160,14 @@ def main(out: Path | None) -> str:
         for _ in range(ROUNDS):
             for path in TITLES:
                 if path in BEFORE:
-                    keep_faster(before, path, profiled(path, trees[BEFORE[path]], there, OPERATIONS))
-                keep_faster(now, path, profiled(path, HERE.parent, there, OPERATIONS))
+                    keep_faster(before, path, profiled(path, trees[BEFORE[path]], there))
+                keep_faster(now, path, profiled(path, HERE.parent, there))
     text = page(now, before)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / f"{datetime.now(UTC):%Y-%m-%d}-profiles.md").write_text(text)
+    keep("profiles", text, out)
     return text
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=HERE / "results", help="the folder to write into")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="the folder to write into")
     print(main(parser.parse_args().out))

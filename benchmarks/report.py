@@ -6,10 +6,14 @@ import json
 import os
 import platform
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
 
 import aiohttp
 import attrs
 from rounds import Row
+
+RESULTS: Final = Path(__file__).with_name("results")
 
 
 def table(rows: list[Row]) -> str:
@@ -30,10 +34,20 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def today() -> str:
+    """As it is written on pages, and in their names."""
+    return f"{datetime.now(UTC):%Y-%m-%d}"
+
+
+def keep(name: str, page: str, out: Path = RESULTS) -> None:
+    """Write a page of today into a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{today()}-{name}.md").write_text(page)
+
+
 def page(rows: list[Row]) -> str:
     """A page of its own."""
-    today = f"{datetime.now(UTC):%Y-%m-%d}"
-    return f"# Ratios of one run\n\n{today}, {os.cpu_count()} cores, `python benchmarks/run.py`: {table(rows)}\n"
+    return f"# Ratios of one run\n\n{today()}, {os.cpu_count()} cores, `python benchmarks/run.py`: {table(rows)}\n"
 
 
 def as_json(rows: list[Row]) -> str:

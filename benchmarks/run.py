@@ -11,8 +11,6 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from pathlib import Path
 
 import around_refresh
 import authenticated_posts
@@ -23,7 +21,7 @@ import imports
 import memory
 import stores
 import typed_calls
-from report import as_json, page, table
+from report import as_json, keep, page, table
 from rounds import Row
 
 from truecaller_vbc import ConfigurationError
@@ -39,7 +37,6 @@ BENCHMARKS: dict[str, Callable[[int, float], Awaitable[list[Row]]]] = {
     "typed_calls": typed_calls.run,
     "stores": stores.run,
 }
-RESULTS = Path(__file__).with_name("results")
 SLOW = {"stores"}  # they wait for a soft point: --quick leaves them out, unless they are named
 
 
@@ -73,5 +70,4 @@ if __name__ == "__main__":
     results = asyncio.run(main(options.names, quick=options.quick))
     print(as_json(results) if options.json else table(results))
     if not options.names and not options.quick:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{datetime.now(UTC):%Y-%m-%d}-speed.md").write_text(page(results))
+        keep("speed", page(results))
