@@ -12,9 +12,10 @@ from typing import Any
 import aiohttp
 import aioresponses.core
 import pytest
-from two_origins import CREDENTIALS, NO_GRACE, Origin, origin
 
 from truecaller_vbc import VBCSession
+
+from .requests.two_origins import CREDENTIALS, NO_GRACE, Origin, origin
 
 
 class _Response(aiohttp.ClientResponse):

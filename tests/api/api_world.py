@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import aiohttp
-from virtual_time import VirtualLoop
 
 from truecaller_vbc import APIPolicy, CallRecord, VBCSession
 from truecaller_vbc.sandbox import ApiRules, Sandbox, SandboxRules
+
+from ..token.virtual_time import VirtualLoop
 
 LABEL: Final = "c6d86658-008d-4c08-98fb-2bf2649d59a5"
 FEATURE_SET: Final = "069d2e3a-41e6-41f9-a768-157d7e3bd6b9"

@@ -7,8 +7,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-from api_world import FAST, HOUR, api_world, fields, posts, record
-from virtual_time import run_virtual
 
 from truecaller_vbc import (
     APIError,
@@ -30,6 +28,9 @@ from truecaller_vbc import (
     VBCSession,
 )
 from truecaller_vbc.sandbox import Sandbox
+
+from ..token.virtual_time import run_virtual
+from .api_world import FAST, HOUR, api_world, fields, posts, record
 
 
 async def test_push() -> None:

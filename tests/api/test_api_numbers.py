@@ -7,8 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from api_world import FEATURE_SET, LABEL, api_world, posts, receiver
-from virtual_time import run_virtual
 
 from truecaller_vbc import (
     APIPolicy,
@@ -26,6 +24,9 @@ from truecaller_vbc import (
 )
 from truecaller_vbc.api.buckets import is_refusal, merged, read_buckets
 from truecaller_vbc.api.poll import comes_about
+
+from ..token.virtual_time import run_virtual
+from .api_world import FEATURE_SET, LABEL, api_world, posts, receiver
 
 SEVERAL = frozenset(receiver(number) for number in range(3))
 

@@ -12,10 +12,8 @@ from typing import Any, cast
 
 import aiohttp
 import pytest
-from api_world import FAST, FEATURE_SET, api_world, posts, record
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from virtual_time import run_virtual
 
 from truecaller_vbc import (
     APIError,
@@ -32,6 +30,9 @@ from truecaller_vbc import (
 )
 from truecaller_vbc.api.channel import Call, Channel, _failure
 from truecaller_vbc.sandbox import Sandbox
+
+from ..token.virtual_time import run_virtual
+from .api_world import FAST, FEATURE_SET, api_world, posts, record
 
 NUMBERS = ["+911234567890", "+911234567891"]
 CALLS: dict[str, Callable[[VBCSession], Awaitable[Any]]] = {

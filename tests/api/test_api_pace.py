@@ -9,11 +9,12 @@ import time
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from virtual_time import run_virtual
 
 from truecaller_vbc import APIPolicy, SessionClosedError
 from truecaller_vbc.api.pace import Pace
 from truecaller_vbc.api.poll import pauses
+
+from ..token.virtual_time import run_virtual
 
 
 class _Counted(Pace):

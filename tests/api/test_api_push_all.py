@@ -10,10 +10,8 @@ from typing import Any, cast
 import aiohttp
 import attrs
 import pytest
-from api_world import FAST, HOUR, api_world, fields, posts, receiver, record
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from virtual_time import run_virtual
 
 from truecaller_vbc import (
     APIPolicy,
@@ -33,6 +31,9 @@ from truecaller_vbc import (
     VBCSession,
 )
 from truecaller_vbc.sandbox import ApiRules, Sandbox, SandboxRules
+
+from ..token.virtual_time import run_virtual
+from .api_world import FAST, HOUR, api_world, fields, posts, receiver, record
 
 
 def digits(one: CallRecord) -> int:

@@ -9,13 +9,14 @@ from typing import Any
 
 import attrs
 import pytest
-from api_world import HOUR, LABEL, api_world, fields, record
 from hypothesis import given
 from hypothesis import strategies as st
 
 from truecaller_vbc import CallRecord, InvalidRecordError
 from truecaller_vbc.api.calls import _RENDERING
 from truecaller_vbc.api.phone import as_e164, checked_numbers
+
+from .api_world import HOUR, LABEL, api_world, fields, record
 
 NOW = 1_790_000_000_000
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import attrs
 import pytest
-from api_world import api_world
 from hypothesis import given
 from hypothesis import strategies as st
 
 from truecaller_vbc import APIError, Batch, BatchStatus, BusinessNumber, FeatureSet, Label, RecordStatus, Status
 from truecaller_vbc.api.wire import read, read_list
+
+from .api_world import api_world
 
 STATUS: dict[str, Any] = {
     "client_account_id": "91c173bb-28d8-4030-9722-8663ff9589f3",

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cli_process import Ended, environment
 from typer.testing import CliRunner
 
 from truecaller_vbc.cli.app import app
 from truecaller_vbc.sandbox import Sandbox, SandboxRules
+
+from .cli_process import Ended, environment
 
 PATIENCE = 30.0
 

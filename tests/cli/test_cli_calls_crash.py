@@ -13,10 +13,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from cli_process import PATIENCE, end, run, start
-from record_files import accepted_once, outcomes, read_results, write_csv
 
 from truecaller_vbc.sandbox import Sandbox
+
+from .cli_process import PATIENCE, end, run, start
+from .record_files import accepted_once, outcomes, read_results, write_csv
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_process import Ended
-from cli_runner import invoke, sandbox_beside
-from record_files import CALLER, HEADER, accepted_once, line, number, outcomes, read_results, write_csv, write_jsonl
 
 from truecaller_vbc.cli.calls.results import harmless
 from truecaller_vbc.sandbox import Sandbox
+
+from .cli_process import Ended
+from .cli_runner import invoke, sandbox_beside
+from .record_files import CALLER, HEADER, accepted_once, line, number, outcomes, read_results, write_csv, write_jsonl
 
 
 @pytest.fixture

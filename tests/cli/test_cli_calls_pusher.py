@@ -10,7 +10,6 @@ from pathlib import Path
 
 import attrs
 import pytest
-from record_files import HOUR, accepted_once, line, outcomes, read_results, write_csv
 
 from truecaller_vbc import APIPolicy, VBCSession
 from truecaller_vbc.cli.calls.book import Totals
@@ -23,6 +22,8 @@ from truecaller_vbc.cli.calls.results import results_of_push, write_results
 from truecaller_vbc.cli.calls.source import InputChangedError, open_source
 from truecaller_vbc.errors import ConfigurationError, ForbiddenError, TokenError, UnknownOutcomeError
 from truecaller_vbc.sandbox import Sandbox
+
+from .record_files import HOUR, accepted_once, line, outcomes, read_results, write_csv
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from typing import Any, BinaryIO
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from record_files import CALLER, HEADER, LABEL, line, number, write_csv, write_jsonl
 
 from truecaller_vbc.api.record import CallRecord
 from truecaller_vbc.cli.calls.csv_rows import csv_rows
@@ -20,6 +19,8 @@ from truecaller_vbc.cli.calls.jsonl_rows import jsonl_rows
 from truecaller_vbc.cli.calls.judge import Judge
 from truecaller_vbc.cli.calls.rows import MOST_CHARACTERS, Row, UnreadableInputError
 from truecaller_vbc.cli.calls.source import Format, open_source
+
+from .record_files import CALLER, HEADER, LABEL, line, number, write_csv, write_jsonl
 
 FULL = HEADER + ",dynamic_label_name,dynamic_call_reason"
 

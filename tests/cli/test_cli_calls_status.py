@@ -6,12 +6,12 @@ import asyncio
 import json
 import time
 
-from cli_runner import invoke, sandbox_beside
-from record_files import number
-
 from truecaller_vbc import CallRecord, VBCSession
 from truecaller_vbc.sandbox import Sandbox, SandboxRules
 from truecaller_vbc.sandbox.api_rules import ApiRules
+
+from .cli_runner import invoke, sandbox_beside
+from .record_files import number
 
 HOUR = 3_600_000
 

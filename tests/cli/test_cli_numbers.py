@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_runner import invoke, sandbox_beside
-from record_files import LABEL
 
 from truecaller_vbc.sandbox import Sandbox
+
+from .cli_runner import invoke, sandbox_beside
+from .record_files import LABEL
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from cli_process import PATIENCE, end, environment, start
-from record_files import write_csv
 
 from truecaller_vbc.sandbox import Sandbox
+
+from .cli_process import PATIENCE, end, environment, start
+from .record_files import write_csv
 
 pty = pytest.importorskip("pty")
 

@@ -12,8 +12,6 @@ from typing import Any, Final, TypeAlias
 import aiohttp
 import attrs
 import pytest
-import virtual_world
-from virtual_world import RulesOfLife
 
 from truecaller_vbc import AccessToken, Credentials, TokenPolicy, VBCSession
 from truecaller_vbc.errors import CredentialsRejectedError
@@ -25,6 +23,9 @@ from truecaller_vbc.token.holder import TokenHolder
 from truecaller_vbc.token.ledger import Ledger
 from truecaller_vbc.token.refresher import Refresher
 from truecaller_vbc.transport import Transport
+
+from . import virtual_world
+from .virtual_world import RulesOfLife
 
 Break: TypeAlias = Callable[[pytest.MonkeyPatch], None]
 

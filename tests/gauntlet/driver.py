@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Final
 
 import attrs
-from faults import heal
-from gauntlet_loop import GauntletLoop
-from invariants import Violation
-from plan import replay_command
-from secrets_watch import SecretsWatch
-from steps import next_step
-from virtual_time import EPOCH
-from virtual_world import World
+
+from ..token.virtual_time import EPOCH
+from .faults import heal
+from .gauntlet_loop import GauntletLoop
+from .invariants import Violation
+from .plan import replay_command
+from .secrets_watch import SecretsWatch
+from .steps import next_step
+from .virtual_world import World
 
 _WARM_WORLDS: Final = 2
 _LONGEST_STEP: Final = 30_000.0

@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from fickle_store import MOODS, FickleStore
-
 from truecaller_vbc import FileStore, MemoryStore
 from truecaller_vbc.sandbox.faults import Endpoint, FaultOptions
 
+from .fickle_store import MOODS, FickleStore
+
 if TYPE_CHECKING:
-    from virtual_world import World
+    from .virtual_world import World
 
 Fault: TypeAlias = "Callable[[World], Awaitable[str] | str]"
 

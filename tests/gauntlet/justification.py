@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import attrs
-from witness import NEVER, Attempt
 
 from truecaller_vbc import TokenError, TokenPolicy
 from truecaller_vbc.errors import CredentialsRejectedError, MintQuotaExhaustedError, TokenEndpointError
 
+from .witness import NEVER, Attempt
+
 if TYPE_CHECKING:
-    from virtual_world import World
+    from .virtual_world import World
 
 POLICY: Final = TokenPolicy()
 WINDOW: Final = POLICY.mint_window.total_seconds()

@@ -11,7 +11,7 @@ from truecaller_vbc.cli.demo.redis_server import RedisServer
 from truecaller_vbc.sandbox.faults import FaultOptions
 
 if TYPE_CHECKING:
-    from real_processes import RealGauntlet
+    from .real_processes import RealGauntlet
 
 RealFault: TypeAlias = "Callable[[RealGauntlet], Awaitable[None]]"
 

@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Final
 
 import attrs
-from gauntlet_worker import CALLERS, SCALE
-from invariants import Violation
-from real_faults import FAULTS, WEIGHTS, Store
-from real_fleet import Fleet, until_all_succeed
-from secrets_watch import SecretsWatch
-from witness import Witness
 
 from truecaller_vbc import TokenPolicy
 from truecaller_vbc.cli.demo.redis_server import RedisServer
 from truecaller_vbc.sandbox import Sandbox, SandboxRules
 from truecaller_vbc.sandbox.tokens import fingerprint
+
+from .gauntlet_worker import CALLERS, SCALE
+from .invariants import Violation
+from .real_faults import FAULTS, WEIGHTS, Store
+from .real_fleet import Fleet, until_all_succeed
+from .secrets_watch import SecretsWatch
+from .witness import Witness
 
 POLICY: Final = TokenPolicy().scaled(SCALE)
 SOFT: Final = (POLICY.lifetime - POLICY.refresh_ahead - POLICY.refresh_jitter).total_seconds()

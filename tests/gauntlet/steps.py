@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from faults import FAULTS, heal, inflict
+from .faults import FAULTS, heal, inflict
 
 if TYPE_CHECKING:
-    from virtual_world import Session, World
+    from .virtual_world import Session, World
 
 Step: TypeAlias = "Callable[[World], Awaitable[str | None]]"
 _KINDS: Final = ("token", "token", "get", "get", "get", "post", "middleware", "hurried")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import faulthandler
 from pathlib import Path
 
-from driver import play_worlds
-from plan import WORLD_STEPS, Plan
+from .driver import play_worlds
+from .plan import WORLD_STEPS, Plan
 
 
 def test_virtual_worlds(tmp_path: Path) -> None:

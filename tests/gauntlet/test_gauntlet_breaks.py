@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from breaks import BREAKS, FIRST_SEEDS, Break, keeps_what_it_saw, leaves_descriptors, undo
-from driver import play_worlds
-from invariants import Violation
+
+from .breaks import BREAKS, FIRST_SEEDS, Break, keeps_what_it_saw, leaves_descriptors, undo
+from .driver import play_worlds
+from .invariants import Violation
 
 LEAKS = (leaves_descriptors, keeps_what_it_saw)  # seen only from one world to the next
 

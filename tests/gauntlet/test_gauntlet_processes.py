@@ -6,9 +6,9 @@ import asyncio
 import faulthandler
 from pathlib import Path
 
-from plan import Plan
-from real_processes import RealGauntlet
-from redis_server import redis_server
+from ..stores.redis_server import redis_server
+from .plan import Plan
+from .real_processes import RealGauntlet
 
 
 async def test_real_processes(tmp_path: Path) -> None:

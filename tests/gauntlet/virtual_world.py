@@ -10,12 +10,6 @@ from typing import Any, Final, TypeVar, cast
 
 import aiohttp
 import attrs
-from fickle_store import Condition, FickleStore
-from gauntlet_loop import GauntletLoop
-from invariants import Judge
-from secrets_watch import SecretsWatch
-from virtual_time import LoopClock
-from witness import Attempt, WatchedEndpoint, Witness
 
 from truecaller_vbc import AccessToken, Credentials, FileStore, MemoryStore, TokenPolicy, VBCError, VBCSession
 from truecaller_vbc.sandbox import Sandbox, SandboxRules
@@ -23,6 +17,13 @@ from truecaller_vbc.secret import Secret
 from truecaller_vbc.stores import TokenStore
 from truecaller_vbc.token.endpoint import Answer
 from truecaller_vbc.token.events import TokenEvent
+
+from ..token.virtual_time import LoopClock
+from .fickle_store import Condition, FickleStore
+from .gauntlet_loop import GauntletLoop
+from .invariants import Judge
+from .secrets_watch import SecretsWatch
+from .witness import Attempt, WatchedEndpoint, Witness
 
 T = TypeVar("T")
 POLICY: Final = TokenPolicy()

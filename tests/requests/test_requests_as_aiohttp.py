@@ -9,10 +9,11 @@ from collections.abc import Mapping
 import aiohttp
 import pytest
 from multidict import CIMultiDict
-from two_origins import CREDENTIALS, Origin
 from yarl import URL
 
 from truecaller_vbc import TokenError, VBCSession
+
+from .two_origins import CREDENTIALS, Origin
 
 
 @pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete"])

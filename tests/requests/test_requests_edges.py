@@ -14,9 +14,10 @@ import pytest
 from aiohttp import web
 from aioresponses import aioresponses
 from blockbuster import blockbuster_ctx
-from two_origins import CREDENTIALS, NO_GRACE, Origin
 
 from truecaller_vbc import ConfigurationError, SessionClosedError, VBCSession
+
+from .two_origins import CREDENTIALS, NO_GRACE, Origin
 
 
 class HandClock:

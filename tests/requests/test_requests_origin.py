@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-from two_origins import CREDENTIALS, Origin
 from yarl import URL
 
 from truecaller_vbc import ConfigurationError, VBCSession
+
+from .two_origins import CREDENTIALS, Origin
 
 REDIRECTS = [301, 302, 303, 307, 308]
 

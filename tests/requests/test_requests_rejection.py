@@ -11,10 +11,11 @@ from typing import Any
 
 import aiohttp
 import pytest
-from two_origins import CREDENTIALS, NO_GRACE, Origin
 
 from truecaller_vbc import TokenEndpointError, VBCSession
 from truecaller_vbc.transport import resendable
+
+from .two_origins import CREDENTIALS, NO_GRACE, Origin
 
 UNPARSABLE = b'{"slug":"internal-server-error","message":"500/50011 - Failed to parse token"}'
 

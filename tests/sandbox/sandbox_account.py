@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sandbox_wire import Answer, Wire, bearer, wire
-
 from truecaller_vbc.sandbox import ApiRules, Sandbox, SandboxRules
+
+from .sandbox_wire import Answer, Wire, bearer, wire
 
 LABEL = "c6d86658-008d-4c08-98fb-2bf2649d59a5"
 FEATURE_SET = "069d2e3a-41e6-41f9-a768-157d7e3bd6b9"

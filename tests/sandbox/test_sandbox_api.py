@@ -9,10 +9,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from sandbox_wire import HandClock, bearer, wire
 
 from truecaller_vbc.sandbox import SandboxRules
 from truecaller_vbc.sandbox.rules import DeadToken
+
+from .sandbox_wire import HandClock, bearer, wire
 
 LOGIN_AGAIN = {"slug": "authorization-error", "message": "please login again"}
 

@@ -7,10 +7,11 @@ import re
 from typing import Any
 
 import pytest
-from sandbox_account import LABEL, account, call_record, plus_record
-from sandbox_wire import HandClock
 
 from truecaller_vbc.sandbox.batches import BatchBook
+
+from .sandbox_account import LABEL, account, call_record, plus_record
+from .sandbox_wire import HandClock
 
 UNKNOWN = "0ca10281-11a0-4f86-bb27-7452da543cb6"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sandbox_account import HOUR, LABEL, account, call_record
-from sandbox_wire import HandClock
+
+from .sandbox_account import HOUR, LABEL, account, call_record
+from .sandbox_wire import HandClock
 
 SUCCESS = {"status": "success", "message": "Record processed successfully"}
 TOO_LONG = "Request body is invalid: ends_at cannot be more than 24 hours after starts_at"

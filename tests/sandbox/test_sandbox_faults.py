@@ -7,10 +7,11 @@ from typing import Any
 
 import aiohttp
 import pytest
-from sandbox_account import Client, account, call_record, plus_record
-from sandbox_wire import PUBLIC, Wire, until, wire
 
 from truecaller_vbc.sandbox import Endpoint, Fault, FaultOptions
+
+from .sandbox_account import Client, account, call_record, plus_record
+from .sandbox_wire import PUBLIC, Wire, until, wire
 
 HANG = float("inf")
 

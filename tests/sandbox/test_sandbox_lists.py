@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sandbox_account import FEATURE_SET, LABEL, Client, account
+
+from .sandbox_account import FEATURE_SET, LABEL, Client, account
 
 NUMBERS = [f"91123456789{digit}" for digit in range(5)]
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sandbox_account import FEATURE_SET, Client, account
-from sandbox_wire import HandClock
 
 from truecaller_vbc.sandbox import ApiRules
 from truecaller_vbc.sandbox.numbers import NumberBook
+
+from .sandbox_account import FEATURE_SET, Client, account
+from .sandbox_wire import HandClock
 
 ONE, TWO, THREE = "911234567891", "911234567892", "911234567893"
 SHARED = {

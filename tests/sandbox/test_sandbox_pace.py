@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sandbox_account import Client, account, call_record, plus_record
-from sandbox_wire import HandClock
 
 from truecaller_vbc.sandbox.pace import Pace
+
+from .sandbox_account import Client, account, call_record, plus_record
+from .sandbox_wire import HandClock
 
 
 async def calls(client: Client, count: int) -> list[int]:

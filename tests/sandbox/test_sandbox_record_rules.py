@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sandbox_account import HOUR, LABEL
 
 from truecaller_vbc.sandbox.record_rules import EITHER, NO_PLUS, WITH_PLUS, RecordRules
+
+from .sandbox_account import HOUR, LABEL
 
 NOW = 1_753_088_751_000
 RULES = RecordRules(NO_PLUS, {LABEL})

@@ -15,13 +15,14 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-from sandbox_wire import HandClock, until, wire
 
 import truecaller_vbc.sandbox
 from truecaller_vbc.credentials import Credentials
 from truecaller_vbc.sandbox import Sandbox
 from truecaller_vbc.sandbox.records import RequestLog
 from truecaller_vbc.sandbox.tokens import fingerprint
+
+from .sandbox_wire import HandClock, until, wire
 
 
 async def settled() -> None:

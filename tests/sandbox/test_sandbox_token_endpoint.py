@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 import pytest
-from sandbox_wire import PUBLIC, Answer, HandClock, Wire, bearer, wire
 
 from truecaller_vbc.sandbox import SandboxRules
 from truecaller_vbc.sandbox.clock import iso
 from truecaller_vbc.sandbox.rules import CreatedAt, OverQuota, RejectedStatus, Window
+
+from .sandbox_wire import PUBLIC, Answer, HandClock, Wire, bearer, wire
 
 
 def date_of(answer: Answer) -> datetime:

@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
 import attrs
-from scenario_judge import Problem, fits, rounded
-from scenario_server import PATH, ScriptedServer
-from scenario_steps import ANYTHING, Ask, AskAPI
-from scenario_values import Number
-from virtual_time import LoopClock
 
 from truecaller_vbc import TokenError, VBCSession
+
+from ..token.virtual_time import LoopClock
+from .scenario_judge import Problem, fits, rounded
+from .scenario_server import PATH, ScriptedServer
+from .scenario_steps import ANYTHING, Ask, AskAPI
+from .scenario_values import Number
 
 ANY_TOKEN: Final = "token"
 WAITING: Final = "waiting"

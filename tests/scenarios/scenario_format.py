@@ -9,9 +9,10 @@ from typing import Any
 import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn
-from scenario_given import Given
-from scenario_steps import STEPS, Step
-from scenario_values import ScenarioError
+
+from .scenario_given import Given
+from .scenario_steps import STEPS, Step
+from .scenario_values import ScenarioError
 
 
 @attrs.frozen(kw_only=True)

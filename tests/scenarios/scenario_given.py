@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import attrs
-from scenario_values import ScenarioError
 
 from truecaller_vbc import TokenPolicy
+
+from .scenario_values import ScenarioError
 
 
 @attrs.frozen(kw_only=True)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
-from scenario_values import ScenarioError
+
+from .scenario_values import ScenarioError
 
 TOLERANCE: Final = 0.001
 

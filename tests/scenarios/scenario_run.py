@@ -10,12 +10,19 @@ from typing import Any, Final
 from unittest import mock
 
 import attrs
-from scenario_callers import Callers
-from scenario_format import Scenario
-from scenario_given import Draws, Process
-from scenario_judge import Problem, judge_look
-from scenario_server import ACCOUNT, BASE_URL, ScriptedServer
-from scenario_steps import (
+
+from truecaller_vbc import Credentials, TokenPolicy, VBCSession
+from truecaller_vbc.token import acquirer, failure, holder
+from truecaller_vbc.token.events import TokenEvent
+from truecaller_vbc.token.model import fingerprint
+
+from ..token.virtual_time import EPOCH, LoopClock, run_virtual
+from .scenario_callers import Callers
+from .scenario_format import Scenario
+from .scenario_given import Draws, Process
+from .scenario_judge import Problem, judge_look
+from .scenario_server import ACCOUNT, BASE_URL, ScriptedServer
+from .scenario_steps import (
     Advance,
     Ask,
     ChangeAPI,
@@ -30,14 +37,8 @@ from scenario_steps import (
     StepWall,
     Suspend,
 )
-from scenario_store import Box, BoxStore
-from scenario_values import ScenarioError
-from virtual_time import EPOCH, LoopClock, run_virtual
-
-from truecaller_vbc import Credentials, TokenPolicy, VBCSession
-from truecaller_vbc.token import acquirer, failure, holder
-from truecaller_vbc.token.events import TokenEvent
-from truecaller_vbc.token.model import fingerprint
+from .scenario_store import Box, BoxStore
+from .scenario_values import ScenarioError
 
 _PATIENCE: Final = 3600.0
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
-from scenario_format import Family
-from scenario_steps import STEPS, Outcome, Step
+
+from .scenario_format import Family
+from .scenario_steps import STEPS, Outcome, Step
 
 FILE: Final = Path(__file__).with_name("scenario.schema.json")
 _NUMBER: Final = {"type": "number"}

@@ -16,9 +16,10 @@ from typing import Any, Final, cast
 import aiohttp
 import attrs
 from aioresponses import CallbackResult, aioresponses
-from scenario_given import Answer, Server
-from scenario_steps import ChangeAPI, ChangeServer, Revoke
-from virtual_time import LoopClock
+
+from ..token.virtual_time import LoopClock
+from .scenario_given import Answer, Server
+from .scenario_steps import ChangeAPI, ChangeServer, Revoke
 
 BASE_URL: Final = "https://vbc.example"
 ACCOUNT: Final = "account"

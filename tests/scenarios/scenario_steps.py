@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar, Final, Literal
 
 import attrs
-from scenario_given import Answer, Contents, Process
-from scenario_values import Number, ScenarioError, check_number
+
+from .scenario_given import Answer, Contents, Process
+from .scenario_values import Number, ScenarioError, check_number
 
 ANYTHING: Final = "any"
 

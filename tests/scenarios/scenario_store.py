@@ -8,15 +8,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
-from scenario_given import Contents
-from scenario_server import ACCOUNT
-from virtual_time import EPOCH
 
 from truecaller_vbc import Credentials, StoreError, StoreRefusedError
 from truecaller_vbc.stores.protocol import revision_of
 from truecaller_vbc.token import document as documents
 from truecaller_vbc.token.clock import aware
 from truecaller_vbc.token.failure import key_hash
+
+from ..token.virtual_time import EPOCH
+from .scenario_given import Contents
+from .scenario_server import ACCOUNT
 
 
 @attrs.define

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scenario_format import Family, Scenario, load, structure
-from scenario_run import play, problems_of
-from scenario_schema import FILE, schema, text
-from scenario_values import ScenarioError
+
+from .scenario_format import Family, Scenario, load, structure
+from .scenario_run import play, problems_of
+from .scenario_schema import FILE, schema, text
+from .scenario_values import ScenarioError
 
 HERE = Path(__file__).parent
 FAMILIES = [load(path) for path in sorted(HERE.glob("*.json")) if path != FILE]

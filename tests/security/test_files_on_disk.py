@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from showing import Hidden
-from two_origins import CREDENTIALS, NO_GRACE, Origin
 
 from truecaller_vbc import FileStore, StoreError, TokenError, VBCSession
 from truecaller_vbc.sandbox import Sandbox
+
+from ..requests.two_origins import CREDENTIALS, NO_GRACE, Origin
+from .showing import Hidden
 
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 

@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
-from redis_server import redis_server
-from two_origins import CREDENTIALS, Origin, origin
 
 from truecaller_vbc import FileStore, MemoryStore, TokenError, TokenStore, VBCSession
 from truecaller_vbc.token import document
 from truecaller_vbc.token.document import Document, short_hash
+
+from ..requests.two_origins import CREDENTIALS, Origin, origin
+from ..stores.redis_server import redis_server
 
 EXAMPLES: Final = int(os.environ.get("TRUECALLER_VBC_EXAMPLES", "40"))
 KEY: Final = short_hash(CREDENTIALS.key_id)

@@ -13,9 +13,6 @@ import aiohttp
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from relay import Relay
-from showing import Hidden, everything_about
-from two_origins import CREDENTIALS, NO_GRACE, Origin
 from yarl import URL
 
 from truecaller_vbc import ConfigurationError, Credentials, FileStore, RedisStore, VBCSession
@@ -24,6 +21,10 @@ from truecaller_vbc.session import checked_base_url
 from truecaller_vbc.stores import open_store
 from truecaller_vbc.token.endpoint import TokenEndpoint
 from truecaller_vbc.token.policy import TokenPolicy
+
+from ..requests.two_origins import CREDENTIALS, NO_GRACE, Origin
+from .relay import Relay
+from .showing import Hidden, everything_about
 
 EXAMPLES: Final = int(os.environ.get("TRUECALLER_VBC_EXAMPLES", "40")) * 3
 EVIL: Final = "x\r\nX-Evil: 1\r\n\r\nGET /evil HTTP/1.1\r\n"

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from relay import Relay
-from showing import everything_about
-from tls_origin import Authority, tls_origin
-from two_origins import Origin
 
 from truecaller_vbc import Credentials, TokenEndpointError, VBCSession
+
+from ..requests.two_origins import Origin
+from .relay import Relay
+from .showing import everything_about
+from .tls_origin import Authority, tls_origin
 
 API_KEY = "the-api-key-0123456789"
 CREDENTIALS = Credentials("account", "key", API_KEY)

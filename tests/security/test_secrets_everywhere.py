@@ -15,9 +15,6 @@ from typing import Any, Final
 
 import attrs
 import pytest
-from api_world import record
-from redis_server import redis_server
-from showing import Hidden, everything_about
 
 import truecaller_vbc
 from truecaller_vbc import (
@@ -33,6 +30,10 @@ from truecaller_vbc import (
 )
 from truecaller_vbc.sandbox import Sandbox, SandboxRules
 from truecaller_vbc.secret import Secret
+
+from ..api.api_world import record
+from ..stores.redis_server import redis_server
+from .showing import Hidden, everything_about
 
 API_KEY: Final = "api-key-0123456789-+/=-0123456789"
 CREDENTIALS: Final = Credentials("account", "the-key-id", API_KEY)

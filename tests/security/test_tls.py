@@ -8,14 +8,15 @@ from typing import Any
 
 import aiohttp
 import pytest
-from redis_server import redis_server
-from relay import Relay
-from tls_origin import Authority, tls_origin
-from two_origins import CREDENTIALS, Origin
 from yarl import URL
 
 from truecaller_vbc import RedisStore, StoreError, TokenEndpointError, VBCSession
 from truecaller_vbc.cli.demo.redis_server import RedisServer
+
+from ..requests.two_origins import CREDENTIALS, Origin
+from ..stores.redis_server import redis_server
+from .relay import Relay
+from .tls_origin import Authority, tls_origin
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import trustme
-from two_origins import Origin
+
+from ..requests.two_origins import Origin
 
 
 class Authority:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
-from redis_server import redis_server, redis_url
 
 from truecaller_vbc import ConfigurationError, RedisStore, StoreError, VBCSession
 from truecaller_vbc.sandbox import Sandbox
+
+from .redis_server import redis_server, redis_url
 
 KEY = "k" * 32
 DOCUMENT = json.dumps({"revision": 1})

@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 import attrs
 import pytest
-from two_origins import CREDENTIALS, Origin
 
 import truecaller_vbc
 from truecaller_vbc import (
@@ -29,6 +28,8 @@ from truecaller_vbc import (
     VBCSession,
 )
 from truecaller_vbc.token.clock import BootClock, SystemClock, system_clock
+
+from ..requests.two_origins import CREDENTIALS, Origin
 
 CONTRACT = set(
     """

@@ -15,7 +15,6 @@ from typing import Any
 import aiohttp
 import attrs
 import pytest
-from two_origins import CREDENTIALS, Origin
 
 import truecaller_vbc
 from truecaller_vbc import (
@@ -29,6 +28,8 @@ from truecaller_vbc import (
     VBCSession,
 )
 from truecaller_vbc.token import document
+
+from ..requests.two_origins import CREDENTIALS, Origin
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 TOKEN_ERRORS = [

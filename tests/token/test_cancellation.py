@@ -7,10 +7,11 @@ import contextlib
 from typing import NoReturn
 
 import pytest
-from virtual_time import run_virtual
-from world import CREDENTIALS, world
 
 from truecaller_vbc import Credentials, MemoryStore, SessionClosedError, TokenError
+
+from .virtual_time import run_virtual
+from .world import CREDENTIALS, world
 
 
 class CancelledStore(MemoryStore):

@@ -8,11 +8,12 @@ from itertools import pairwise
 
 import attrs
 import pytest
-from virtual_time import run_virtual
-from world import World, world
 
 from truecaller_vbc import CredentialsRejectedError, RefreshFailed, TokenError, TokenPolicy
 from truecaller_vbc.token import refresher as refresher_module
+
+from .virtual_time import run_virtual
+from .world import World, world
 
 
 async def _ask_until(it: World, until: float, every: float = 20.0) -> int:

@@ -8,8 +8,6 @@ from datetime import timedelta
 
 import attrs
 import pytest
-from virtual_time import EPOCH, run_virtual
-from world import world
 
 from truecaller_vbc import (
     AccessToken,
@@ -19,6 +17,9 @@ from truecaller_vbc import (
     TokenError,
     TokenPolicy,
 )
+
+from .virtual_time import EPOCH, run_virtual
+from .world import world
 
 
 def test_thousand_callers_share_one_mint() -> None:

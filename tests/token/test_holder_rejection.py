@@ -7,8 +7,6 @@ from datetime import timedelta
 
 import attrs
 import pytest
-from virtual_time import run_virtual
-from world import CREDENTIALS, world
 
 from truecaller_vbc import (
     Credentials,
@@ -20,6 +18,9 @@ from truecaller_vbc import (
     TokenPolicy,
     TokenRejected,
 )
+
+from .virtual_time import run_virtual
+from .world import CREDENTIALS, world
 
 
 def test_older_token_is_replaced_by_the_current_one() -> None:

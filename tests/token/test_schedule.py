@@ -14,13 +14,14 @@ import aiohttp
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from virtual_time import LoopClock, VirtualLoop, run_virtual
-from world import Mood, World, world
 
 from truecaller_vbc import MemoryStore, TokenError, VBCSession
 from truecaller_vbc.credentials import Credentials
 from truecaller_vbc.sandbox import Sandbox
 from truecaller_vbc.token.endpoint import Answer, TokenEndpoint
+
+from .virtual_time import LoopClock, VirtualLoop, run_virtual
+from .world import Mood, World, world
 
 DAYS = 30
 

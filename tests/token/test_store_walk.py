@@ -9,8 +9,6 @@ from contextlib import asynccontextmanager
 
 import attrs
 import pytest
-from virtual_time import EPOCH, run_virtual
-from world import CREDENTIALS, World, world
 from yarl import URL
 
 from truecaller_vbc import (
@@ -24,6 +22,9 @@ from truecaller_vbc import (
     TokenPolicy,
 )
 from truecaller_vbc.token.ledger import Attempt, Outcome
+
+from .virtual_time import EPOCH, run_virtual
+from .world import CREDENTIALS, World, world
 
 
 class FlakyStore(MemoryStore):

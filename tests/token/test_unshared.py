@@ -7,10 +7,11 @@ import subprocess
 import sys
 
 import pytest
-from virtual_time import run_virtual
-from world import world
 
 from truecaller_vbc import Credentials, MemoryStore, TokenAdopted, TokenMinted
+
+from .virtual_time import run_virtual
+from .world import world
 
 BEFORE, BETWEEN = Credentials("account", "key", "secret"), Credentials("account", "other", "rotated")
 

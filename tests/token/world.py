@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
 import attrs
-from virtual_time import LoopClock
 from yarl import URL
 
 from truecaller_vbc import AccessToken, Credentials, TokenPolicy
@@ -22,6 +21,8 @@ from truecaller_vbc.token.endpoint import Answer, Grant
 from truecaller_vbc.token.events import TokenEvent
 from truecaller_vbc.token.holder import TokenHolder
 from truecaller_vbc.token.ledger import Outcome
+
+from .virtual_time import LoopClock
 
 Mood = Literal["ok", "503", "refused", "lost", "hung", "429", "401", "same", "old", "garbage"]
 CREDENTIALS = Credentials("account", "key", "secret")

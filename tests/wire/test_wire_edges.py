@@ -13,7 +13,6 @@ from pathlib import Path
 import aiohttp
 import attrs
 import pytest
-from two_origins import CREDENTIALS
 
 from truecaller_vbc import (
     Credentials,
@@ -25,6 +24,8 @@ from truecaller_vbc import (
 )
 from truecaller_vbc.sandbox import Sandbox
 from truecaller_vbc.token.endpoint import read_answer
+
+from ..requests.two_origins import CREDENTIALS
 
 HASTY = attrs.evolve(TokenPolicy(), mint_timeout=timedelta(seconds=0.3))
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

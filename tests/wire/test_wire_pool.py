@@ -14,12 +14,13 @@ import attrs
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from two_origins import CREDENTIALS
 from yarl import URL
 
 from truecaller_vbc import TokenEndpointError, TokenPolicy, VBCSession
 from truecaller_vbc.sandbox import Sandbox
 from truecaller_vbc.token.pool import crowded
+
+from ..requests.two_origins import CREDENTIALS
 
 HASTY = attrs.evolve(TokenPolicy(), mint_timeout=timedelta(seconds=0.4))
 AIOHTTPS_LIMIT = 100
