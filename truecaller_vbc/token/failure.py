@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
-import random
 from datetime import timedelta
 from typing import Final, TypeVar
 
 import attrs
 
+from ..backoff import backoff as spread_backoff
+from ..backoff import grown
 from ..credentials import Credentials
 from ..errors import TokenError, VBCError
 from .document import short_hash
 
-_MOST_DOUBLINGS: Final = 32
 _SPREAD: Final = (0.8, 1.2)
 _E = TypeVar("_E", bound=VBCError)
 
@@ -54,10 +54,10 @@ def fresh(error: _E) -> _E:
 
 
 def backoff(first: timedelta, count: int, most: timedelta = timedelta.max) -> float:
-    """Seconds to wait after `count` failures in a row: doubled each time, at most `most`, spread by a fifth."""
-    return min(doubled(first, count), most.total_seconds()) * random.uniform(*_SPREAD)
+    """Return the seconds to wait after `count` failures in a row, spread by a fifth in both directions."""
+    return spread_backoff(first.total_seconds(), count, most=most.total_seconds(), spread=_SPREAD)
 
 
 def doubled(first: timedelta, count: int) -> float:
-    """`first` in seconds, doubled for each failure after the first."""
-    return first.total_seconds() * 2.0 ** min(count - 1, _MOST_DOUBLINGS)
+    """Return `first` in seconds, doubled for each failure after the first."""
+    return grown(first.total_seconds(), count)
