@@ -1,4 +1,4 @@
-"""Which errors of aiohttp mean that not a byte of the request has left."""
+"""List the aiohttp errors that are raised before any byte of the request is sent."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Final
 
 import aiohttp
 
-NOTHING_WAS_SENT: Final = (
+NOT_SENT: Final = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
     aiohttp.ClientHttpProxyError,
     aiohttp.ServerFingerprintMismatch,
     aiohttp.InvalidURL,
 )
-"""Raised before a request is written, whatever it is. (A refused certificate is a `ClientConnectorError`, too.)"""
+"""Errors that are raised before a request is written. (A rejected certificate is a `ClientConnectorError`, too.)"""

@@ -26,7 +26,7 @@ from truecaller_vbc import (
     VBCSession,
 )
 from truecaller_vbc.errors import VBCError
-from truecaller_vbc.stamps import read_retry_after
+from truecaller_vbc.timestamps import read_retry_after
 from truecaller_vbc.token.endpoint import read_answer
 
 TOKEN_URL = "https://vbc.example/clients/account/token"

@@ -7,7 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from truecaller_vbc.stamps import read_http_date, read_retry_after, read_timestamp
+from truecaller_vbc.timestamps import read_http_date, read_retry_after, read_timestamp
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -26,7 +26,7 @@ from ..errors import (
     ServerError,
     UnauthorizedError,
 )
-from ..stamps import read_retry_after
+from ..timestamps import read_retry_after
 from .status import FailureReason
 
 JSON: TypeAlias = Any

@@ -12,7 +12,7 @@ import attrs
 from aiohttp import hdrs
 
 from ..errors import APIError, RateLimitedError, ServerError, SessionClosedError, UnknownOutcomeError
-from ..unsent import NOTHING_WAS_SENT
+from ..transport_errors import NOT_SENT
 from .answers import JSON, read_answer, undocumented, without_token
 from .pace import Pace
 from .policy import APIPolicy
@@ -185,7 +185,7 @@ class Channel:
             return False
         if isinstance(error, APIError):
             return error.status in _MAY_PASS and (call.records is None or _was_not_done(error))
-        return isinstance(error, NOTHING_WAS_SENT if call.records is not None else _LOST)
+        return isinstance(error, NOT_SENT if call.records is not None else _LOST)
 
 
 def _pace(rate: int | None, seconds: float) -> Pace | None:
@@ -196,7 +196,7 @@ def _failure(call: Call, error: Exception, status: int | None) -> Exception:
     """What an attempt ends with: its error, or one that says what it means for what must not be sent twice."""
     if isinstance(error, RuntimeError) and str(error) == _CLOSED:
         return SessionClosedError("the aiohttp session given as http= was closed: the call was not sent")
-    if isinstance(error, NOTHING_WAS_SENT):
+    if isinstance(error, NOT_SENT):
         return error
     if isinstance(error, aiohttp.ClientResponseError):
         failure = undocumented(error.status, "the answer is no HTTP")

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar, cast, get_args
 import attrs
 from cattrs import Converter
 
-from ..stamps import read_timestamp
+from ..timestamps import read_timestamp
 from .phone import as_e164
 from .status import OpenEnum
 

@@ -17,8 +17,8 @@ from yarl import URL
 from ..credentials import Credentials
 from ..errors import CredentialsRejectedError, MintQuotaExhaustedError, TokenEndpointError, TokenError
 from ..secret import Secret
-from ..stamps import read_http_date, read_retry_after, read_timestamp
-from ..unsent import NOTHING_WAS_SENT
+from ..timestamps import read_http_date, read_retry_after, read_timestamp
+from ..transport_errors import NOT_SENT
 from .ledger import Outcome
 from .model import HEADER_SAFE
 from .policy import TokenPolicy
@@ -101,7 +101,7 @@ class TokenEndpoint:
             if (connector := await crowded(http, url)) is not None:
                 return _failed(Outcome.UNSENT, _crowded_out(connector), error)
             return _failed(Outcome.UNSENT, f"could not be reached ({_reason(error)})", error)
-        except NOTHING_WAS_SENT as error:
+        except NOT_SENT as error:
             return _failed(Outcome.UNSENT, f"could not be reached ({_reason(error)})", error)
         except TimeoutError as error:
             return _failed(Outcome.UNKNOWN, f"did not answer within {self._timeout:g} s", error)
