@@ -226,7 +226,7 @@ class VBCSession:
             StoreRefusedError: the store must not be used as it is, such as a file that others can read.
             SessionClosedError: the session is not open on this event loop, or was closed meanwhile.
         """
-        token = self._holder.hot
+        token = self._holder.fast_token
         if token is not None and self._home._thread_id == get_ident():  # noqa: SLF001
             return token
         self._check_usable()
@@ -240,13 +240,14 @@ class VBCSession:
         does not wake a background that has gone dormant: `token` does.
         """
         holder = self._holder
-        if (hot := holder.hot) is not None:
+        if (hot := holder.fast_token) is not None:
             return hot
-        # Written out here: a method of the holder's would cost as much as the clock.
-        if (held := holder.held) is None or holder.now() >= held.hard:
+        # Written out here: calling a method of the holder would cost as much as reading the clock.
+        state = holder.state
+        if (current := state.current) is None or holder.now() >= current.unusable_after:
             return None
-        holder.asked = True
-        return held.token
+        state.used = True
+        return current.token
 
     async def warm_up(self) -> AccessToken:
         """Have a token before the first request needs it, so that a server fails at boot and not at its first call.
@@ -268,7 +269,7 @@ class VBCSession:
     @property
     def client_account_id(self) -> str | None:
         """The account's ID, for paths. None until a credentials callable was first asked."""
-        return self._holder.account
+        return self._holder.account_id
 
     @property
     def base_url(self) -> URL:

@@ -121,7 +121,7 @@ class Transport:
         if (headers is not None and hdrs.AUTHORIZATION in headers) or kwargs.get("auth") is not None:
             response = await http.request(method, url, **kwargs)
         else:
-            token = self._holder.hot or await _within(http, kwargs, self._holder.token)
+            token = self._holder.fast_token or await _within(http, kwargs, self._holder.token)
             kwargs["headers"] = _with_token(headers, token)
             data = kwargs.get("data")
             if isinstance(data, aiohttp.FormData):
@@ -160,7 +160,7 @@ class Transport:
         self._usable()
         if request.url.origin() != self._origin or hdrs.AUTHORIZATION in request.headers:
             return await handler(request)
-        token = self._holder.hot or await self._holder.token()
+        token = self._holder.fast_token or await self._holder.token()
         request.headers[hdrs.AUTHORIZATION] = token.authorization
         response = await handler(request)
         if not await self._to_be_replayed(response, token, request.body):

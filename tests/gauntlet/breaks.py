@@ -14,14 +14,16 @@ import attrs
 import pytest
 
 from truecaller_vbc import AccessToken, Credentials, TokenPolicy, VBCSession
+from truecaller_vbc import backoff as grow
 from truecaller_vbc.errors import CredentialsRejectedError
-from truecaller_vbc.token import books, failure
-from truecaller_vbc.token.acquirer import Acquirer, Need
-from truecaller_vbc.token.books import Books
+from truecaller_vbc.token import state
 from truecaller_vbc.token.endpoint import Answer, TokenEndpoint
+from truecaller_vbc.token.exchange import Exchange
 from truecaller_vbc.token.holder import TokenHolder
 from truecaller_vbc.token.ledger import Ledger
+from truecaller_vbc.token.minter import Minter
 from truecaller_vbc.token.refresher import Refresher
+from truecaller_vbc.token.state import AccountState, RefreshMode
 from truecaller_vbc.transport import Transport
 
 from . import virtual_world
@@ -48,8 +50,8 @@ def server_grants_less(patch: pytest.MonkeyPatch) -> None:
 
 def waits_too_long(patch: pytest.MonkeyPatch) -> None:
     """A failure is remembered ten times as long as it should be."""
-    backoff = failure.backoff
-    patch.setattr(books, "backoff", lambda *args: 10 * backoff(*args))
+    backoff = grow.backoff
+    patch.setattr(state, "backoff", lambda *args, **options: 10 * backoff(*args, **options))
 
 
 def forgets_a_stale_token(patch: pytest.MonkeyPatch) -> None:
@@ -58,7 +60,8 @@ def forgets_a_stale_token(patch: pytest.MonkeyPatch) -> None:
 
     def fresh_only(self: TokenHolder) -> AccessToken | None:
         token = usable(self)
-        return None if self.held is not None and self.now() >= self.held.soft else token
+        current = self.state.current
+        return None if current is not None and self.now() >= current.refresh_after else token
 
     patch.setattr(TokenHolder, "_usable", fresh_only)
 
@@ -74,26 +77,26 @@ def never_told(patch: pytest.MonkeyPatch) -> None:
 
 def adopts_nothing(patch: pytest.MonkeyPatch) -> None:
     """A token that another session put into the store is left there."""
-    patch.setattr(Books, "adopt", lambda *_: None)
+    patch.setattr(AccountState, "_max_age", lambda *_: 0.0)
 
 
 def refreshes_in_a_loop(patch: pytest.MonkeyPatch) -> None:
     """A failed refresh is tried again a second later."""
 
-    def soon(self: TokenHolder, _: float) -> None:
-        self.refresh_at = self.now() + 1.0
+    def soon(self: AccountState, now: float) -> None:
+        self.postpone_refresh(now + 1.0)
 
-    patch.setattr(TokenHolder, "_refresh_later", soon)
+    patch.setattr(AccountState, "refresh_failed", soon)
 
 
 def each_caller_mints(patch: pytest.MonkeyPatch) -> None:
     """No single flight: whoever finds no token makes an attempt."""
 
     def attempted(self: TokenHolder) -> asyncio.Future[Any]:
-        return self._loop.create_task(self._run(Need.NOTHING_LEFT))
+        return self._loop.create_task(self._run(RefreshMode.MANDATORY))
 
     patch.setattr(TokenHolder, "_attempted", attempted)
-    patch.setattr(Acquirer, "_known", lambda *_: None)
+    patch.setattr(Minter, "_adopt", lambda *_: None)
 
 
 def logs_the_key(patch: pytest.MonkeyPatch) -> None:
@@ -147,13 +150,13 @@ def leaves_descriptors(patch: pytest.MonkeyPatch) -> None:
 
 def keeps_what_it_saw(patch: pytest.MonkeyPatch) -> None:
     """Memory that nobody frees."""
-    absorb = Books.absorb
+    merge = Exchange.merge_document
 
-    def hoards(self: Books, *args: Any) -> None:
+    def hoards(self: Exchange, *args: Any) -> None:
         _HOARD.extend(object() for _ in range(2_000))
-        absorb(self, *args)
+        merge(self, *args)
 
-    patch.setattr(Books, "absorb", hoards)
+    patch.setattr(Exchange, "merge_document", hoards)
 
 
 def raises_what_comes(patch: pytest.MonkeyPatch) -> None:
@@ -175,7 +178,7 @@ def stumbles(patch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> None:
         raise ZeroDivisionError
 
-    patch.setattr(Books, "fail", broken)
+    patch.setattr(AccountState, "fail", broken)
 
 
 def replaces_no_dead_token(patch: pytest.MonkeyPatch) -> None:
@@ -190,15 +193,15 @@ def believes_too_long(patch: pytest.MonkeyPatch) -> None:
 
 def survives_no_outage(patch: pytest.MonkeyPatch) -> None:
     """Once its credentials were refused, it never asks again."""
-    blocked = Acquirer.blocked
+    blocked = AccountState.blocking_error
 
-    def for_ever(self: Acquirer) -> Any:
-        last = self.books.failure
+    def for_ever(self: AccountState, now: float) -> Any:
+        last = self.failure
         if last is not None and type(last.error) is CredentialsRejectedError:
             return last.error
-        return blocked(self)
+        return blocked(self, now)
 
-    patch.setattr(Acquirer, "blocked", for_ever)
+    patch.setattr(AccountState, "blocking_error", for_ever)
 
 
 _OPENED: Final[list[int]] = []

@@ -179,7 +179,7 @@ class Judge:
         holder = session.vbc._holder
         if holder._waiters and holder._attempt is None:
             self._finds("nothing grows", f"session {session.number} keeps {len(holder._waiters)} waiters")
-        size = len(repr(holder._acquirer.books.ledger))
+        size = len(repr(holder.state.ledger))
         if size > MOST_DOCUMENT:
             self._finds("nothing grows", f"the ledger of session {session.number} takes {size} characters")
 

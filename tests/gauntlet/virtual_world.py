@@ -67,8 +67,8 @@ class Session:
             clock=world.clock,
             on_event=self._heard,
         )
-        acquirer = self.vbc._holder._acquirer
-        acquirer._endpoint = cast(Any, WatchedEndpoint(acquirer._endpoint, self))
+        minter = self.vbc._holder._minter
+        minter._endpoint = cast(Any, WatchedEndpoint(minter._endpoint, self))
 
     def _heard(self, event: TokenEvent) -> None:
         self.world.watch.read(repr(event), "the repr of an event")
@@ -76,8 +76,8 @@ class Session:
 
     def usable(self) -> AccessToken | None:
         """The token that it may hand out now, looked up without asking for it."""
-        held = self.vbc._holder.held
-        return held.token if held is not None and self.world.now() < held.hard else None
+        current = self.vbc._holder.state.usable(self.world.now())
+        return current.token if current is not None else None
 
     # The wire
 
@@ -89,8 +89,8 @@ class Session:
 
     def hears(self, attempt: Attempt, answer: Answer) -> None:
         attempt.ended, attempt.answer = self.world.now(), answer
-        if answer.grant:
-            self.world.watch.known.add(str(answer.grant.value))
+        if answer.result:
+            self.world.watch.known.add(str(answer.result.value))
         self.world.judge.has_minted(attempt)
 
 

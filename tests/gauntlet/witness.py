@@ -51,7 +51,7 @@ class Attempt:
 
     @property
     def value(self) -> str | None:
-        return self.answer.grant.value if self.answer and self.answer.grant else None
+        return self.answer.result.value if self.answer and self.answer.result else None
 
 
 @attrs.frozen

@@ -105,9 +105,9 @@ async def test_a_permission_that_is_missing_proves_the_token(vbc: VBCSession, ap
     api.dead_answer = (403, b"{}", "application/json")
     async with vbc.get("/x") as response:
         assert response.status == 403
-    assert vbc._holder.held is not None
-    assert vbc._holder.held.token is token
-    assert vbc._holder.held.accepted
+    assert vbc._holder.state.current is not None
+    assert vbc._holder.state.current.token is token
+    assert vbc._holder.state.current.accepted
 
 
 def _form(**fields: object) -> Callable[[], aiohttp.FormData]:

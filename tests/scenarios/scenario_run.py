@@ -12,7 +12,7 @@ from unittest import mock
 import attrs
 
 from truecaller_vbc import Credentials, TokenPolicy, VBCSession, backoff
-from truecaller_vbc.token import acquirer, holder
+from truecaller_vbc.token import minter, state
 from truecaller_vbc.token.events import TokenEvent
 from truecaller_vbc.token.model import fingerprint
 
@@ -73,7 +73,7 @@ class _Uniform:
 @contextmanager
 def _drawing(draws: Draws) -> Iterator[None]:
     with ExitStack() as stack:
-        for module, numbers in ((holder, draws.refresh), (backoff, draws.backoff), (acquirer, draws.poll)):
+        for module, numbers in ((state, draws.refresh), (backoff, draws.backoff), (minter, draws.poll)):
             stack.enter_context(mock.patch.object(module, "random", _Uniform(numbers)))
         yield
 

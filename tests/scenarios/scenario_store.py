@@ -12,8 +12,8 @@ import attrs
 from truecaller_vbc import Credentials, StoreError, StoreRefusedError
 from truecaller_vbc.stores.protocol import revision_of
 from truecaller_vbc.token import document as documents
-from truecaller_vbc.token.clock import aware
-from truecaller_vbc.token.failure import key_hash
+from truecaller_vbc.token.clock import as_datetime
+from truecaller_vbc.token.state import key_hash
 
 from ..token.virtual_time import EPOCH
 from .scenario_given import Contents
@@ -106,7 +106,7 @@ def _document(contents: Contents, revision: int) -> str:
         return contents.raw
     token = failure = None
     if stored := contents.token:
-        stamp = aware(EPOCH + stored.starts_at).isoformat()
+        stamp = as_datetime(EPOCH + stored.starts_at).isoformat()
         token = documents.StoredToken(stored.value, stamp, EPOCH + stored.starts_at)
     if told := contents.failure:
         refused = told.api_key and key_hash(Credentials(ACCOUNT, contents.key_id, told.api_key))

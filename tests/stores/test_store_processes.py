@@ -150,7 +150,7 @@ async def test_redis_down_and_back(mortal_redis: RedisServer) -> None:
 
         mortal_redis.start()
         store = RedisStore(mortal_redis.url)
-        key = vbc._holder._acquirer._key(sandbox.credentials)
+        key = vbc._holder._minter._key
         async with asyncio.timeout(20):
             while str((await vbc.token()).value) not in (await store.read(key) or ""):
                 await call()

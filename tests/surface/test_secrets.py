@@ -129,12 +129,12 @@ async def test_reprs_show_nothing(sandbox: Sandbox, hidden: Secrets, tmp_path: P
         token = await vbc.token()
         hidden.add(token.value)
         holder = vbc._holder
-        books = holder._acquirer.books
+        state, now = holder.state, holder.now()
         things = [
             *(sandbox, sandbox.credentials, token, vbc, vbc.status(), vbc.ledger(), events, store, holder),
-            *(holder.held, books._states, books._starts, books.ledger, attrs.asdict(token)),
+            *(state.current, state._keys, state.times, state.ledger, attrs.asdict(token)),
             *(
-                document.load(document.dump(books.compose(sandbox.credentials))),
+                document.load(document.dump(holder._minter._exchange.to_document(now, now))),
                 {"api_key": sandbox.credentials.api_key},
             ),
         ]

@@ -104,7 +104,7 @@ async def test_hot_token_is_not_given_to_another_loop(api: Origin) -> None:
     async with VBCSession(CREDENTIALS, base_url=api.url) as vbc:
         await vbc.token()
         await vbc.token()
-        assert vbc._holder.hot is not None
+        assert vbc._holder.fast_token is not None
 
         with pytest.raises(SessionClosedError, match="another event loop"):
             await asyncio.to_thread(lambda: asyncio.run(vbc.token()))
@@ -259,11 +259,11 @@ async def test_reading_the_current_token_is_demand(api: Origin) -> None:
     """Who only ever looks at it uses it, so the background keeps it fresh."""
     async with VBCSession(CREDENTIALS, base_url=api.url) as vbc:
         token = await vbc.token()
-        vbc._holder._cool()
-        vbc._holder.asked = False
+        vbc._holder._clear_fast_token()
+        vbc._holder.state.used = False
 
         assert vbc.current_token is token
-        assert vbc._holder.asked
+        assert vbc._holder.state.used
 
 
 async def test_store_of_a_url_is_closed_with_the_session(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import attrs
 
 from truecaller_vbc import Credentials, TokenPolicy
-from truecaller_vbc.token.books import Books
 from truecaller_vbc.token.document import dump, load
-from truecaller_vbc.token.endpoint import Grant
+from truecaller_vbc.token.endpoint import Answer, MintResult
+from truecaller_vbc.token.exchange import Exchange
+from truecaller_vbc.token.ledger import Attempt, Outcome
+from truecaller_vbc.token.state import AccountState
 
 _DAY = 86_400.0
 
@@ -24,11 +26,14 @@ class _Calendar:
 
 
 def _minted_by(key_id: str, text: str | None, clock: _Calendar) -> str:
-    credentials = Credentials("account", key_id, "secret")
-    books = Books(TokenPolicy(), clock, shared=True)
-    books.absorb(load(text), credentials)
-    books.grant(Grant("t" * 1200, None, 0.0), credentials, clock.now())
-    return dump(books.compose(credentials))
+    policy, now = TokenPolicy(), clock.now()
+    state = AccountState(policy)
+    state.credentials = Credentials("account", key_id, "secret")
+    exchange = Exchange(state, policy)
+    exchange.merge_document(load(text), now, clock.wall())
+    answer = Answer(Outcome.MINTED, MintResult("t" * 1200, None, 0.0))
+    state.answered(Attempt(key_id, now), answer, now, now, clock.wall() - now)
+    return dump(exchange.to_document(now, clock.wall()))
 
 
 def test_keys_that_were_rotated_out_fill_no_document() -> None:

@@ -108,7 +108,7 @@ def test_closed_in_spite_of_a_callable_that_swallows_it(shared: bool) -> None:
             await it.holder.close()
             with pytest.raises(SessionClosedError):
                 await caller
-            assert (it.holder.held, it.server.calls) == (None, 0)
+            assert (it.holder.state.current, it.server.calls) == (None, 0)
             assert len(asyncio.all_tasks()) == 1
 
     run_virtual(main())
@@ -132,7 +132,7 @@ def test_closed_in_spite_of_a_store_that_swallows_it() -> None:
             await it.holder.close()
             with pytest.raises(SessionClosedError):
                 await caller
-            assert it.holder.held is None
+            assert it.holder.state.current is None
             assert len(asyncio.all_tasks()) == 1
 
     run_virtual(main())

@@ -53,7 +53,7 @@ def test_callers_do_not_wait_for_a_refresh() -> None:
         async with world() as it:
             first = await it.holder.token()
             it.server.latency = 14.0
-            await asyncio.sleep(it.holder.refresh_at - it.clock.now() + 1)
+            await asyncio.sleep(it.holder.refresh_at() - it.clock.now() + 1)
             assert it.server.calls == 2
             before = it.clock.now()
             assert first == await it.holder.token()
@@ -87,7 +87,7 @@ def test_dormant_background_is_woken_by_a_stale_read() -> None:
         async with world() as it:
             await it.holder.token()
             await asyncio.sleep(2800)  # refreshed once, for the first caller
-            held = it.holder.held
+            held = it.holder.state.current
             assert held is not None
             await asyncio.sleep(2750)  # dormant at the second soft point, the token is still good
             assert it.server.mints == 2
@@ -323,13 +323,13 @@ def test_refresh_stands_aside_for_a_failure_that_is_remembered() -> None:
         async with world() as it:
             await it.holder.token()
             it.server.mood, it.server.retry_after = "503", 300.0
-            await asyncio.sleep(it.holder.refresh_at - it.clock.now() + 1)
+            await asyncio.sleep(it.holder.refresh_at() - it.clock.now() + 1)
             assert it.server.calls == 2
-            failure = it.holder._acquirer.books.failure
+            failure = it.holder.state.failure
             assert failure is not None
-            it.holder.refresh_at = it.clock.now()
+            it.holder.state.postpone_refresh(it.clock.now())
             await it.holder.refresh()
-            assert (it.server.calls, it.holder.refresh_at) == (2, failure.until)
+            assert (it.server.calls, it.holder.refresh_at()) == (2, failure.until)
 
     run_virtual(main())
 
@@ -355,13 +355,13 @@ def test_readers_who_are_busy_at_a_refresh_go_on_with_the_new_token() -> None:
                 await it.holder.token()
                 await asyncio.sleep(0.2)
             await asyncio.sleep(0.05)  # nobody asks since the refresh
-            held = it.holder.held
+            held = it.holder.state.current
             assert held is not None
-            assert held.token is it.holder.hot
-            assert it.holder.asked
+            assert held.token is it.holder.fast_token
+            assert it.holder.state.used
 
             await asyncio.sleep(1.1)
-            assert it.holder.hot is None
+            assert it.holder.fast_token is None
 
     run_virtual(main())
 
@@ -377,7 +377,7 @@ def test_new_token_that_is_stale_already_is_not_taken_as_fresh() -> None:
                 await asyncio.sleep(0.2)
                 await it.holder.token()
             await asyncio.sleep(0.05)
-            assert it.holder.hot is None
+            assert it.holder.fast_token is None
             assert it.current() == await it.holder.token()
 
     run_virtual(main())

@@ -265,7 +265,7 @@ def test_suspended_machine_wakes_up_to_an_expired_token() -> None:
             assert it.current() is None
             await asyncio.sleep(1.01)  # the longest that a fresh token is believed without a look at the clock
 
-            assert it.holder.hot is None
+            assert it.holder.fast_token is None
             assert first != await it.holder.token()
             assert it.server.mints == 2
 
@@ -399,12 +399,12 @@ def test_fast_path_ends_long_before_the_token(margin: timedelta, most: float) ->
     async def main() -> None:
         async with world(policy=attrs.evolve(TokenPolicy(), expiry_margin=margin)) as it:
             await it.holder.token()
-            held = it.holder.held
+            held = it.holder.state.current
             assert held is not None
-            it.clock.suspend(held.soft - it.clock.now() - most / 2)
+            it.clock.suspend(held.refresh_after - it.clock.now() - most / 2)
             await it.holder.token()
-            assert it.holder.hot is held.token
+            assert it.holder.fast_token is held.token
             await asyncio.sleep(most)
-            assert it.holder.hot is None
+            assert it.holder.fast_token is None
 
     run_virtual(main())

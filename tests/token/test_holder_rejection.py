@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import attrs
 import pytest
 
 from truecaller_vbc import (
+    AccessToken,
     Credentials,
     CredentialsRejectedError,
     MemoryStore,
@@ -144,7 +145,7 @@ def test_token_is_kept_while_a_failure_is_remembered() -> None:
         async with world() as it:
             token = await it.holder.token()
             it.server.mood, it.server.retry_after = "503", 300.0
-            await asyncio.sleep(it.holder.refresh_at - it.clock.now() + 1)
+            await asyncio.sleep(it.holder.refresh_at() - it.clock.now() + 1)
             for _ in range(3):
                 assert it.holder.rejected(token)
                 with pytest.raises(TokenEndpointError):
@@ -199,7 +200,7 @@ def test_refresh_in_flight_is_joined_by_a_rejection() -> None:
         async with world() as it:
             token = await it.holder.token()
             it.server.latency = 10.0
-            await asyncio.sleep(it.holder.refresh_at - it.clock.now() + 1)
+            await asyncio.sleep(it.holder.refresh_at() - it.clock.now() + 1)
             assert it.holder.rejected(token)
             await it.holder.replacement(token)
             assert it.server.mints == 2
@@ -237,9 +238,9 @@ def test_callable_is_asked_once_more_when_refused() -> None:
             return given[min(len(asked), 2) - 1]
 
         async with world(source=vault) as it:
-            assert it.holder.account is None
+            assert it.holder.account_id is None
             await it.holder.token()
-            assert it.holder.account == "account"
+            assert it.holder.account_id == "account"
             assert len(asked) == 1
 
             it.server.accepts = "rotated"
@@ -256,7 +257,7 @@ def test_callable_is_asked_once_more_when_refused() -> None:
                     await it.holder.token()
             assert len(asked) == 3
             assert it.server.calls == 2 + 1 + 1
-            assert it.holder.account == "account"
+            assert it.holder.account_id == "account"
 
             await asyncio.sleep(61)
             it.server.accepts = "rotated"
@@ -377,8 +378,8 @@ def test_only_the_latest_refusals_are_remembered() -> None:
     async def main() -> None:
         async with world() as it:
             for number in range(1000):
-                it.holder._acquirer.books.reject(f"token-{number}")
-            assert list(it.holder._acquirer.books._rejected)[-1] == "token-999"
-            assert len(it.holder._acquirer.books._rejected) == 32
+                it.holder.rejected(AccessToken(f"token-{number}", datetime.now(UTC), datetime.now(UTC)))
+            assert list(it.holder.state._rejected)[-1] == "token-999"
+            assert len(it.holder.state._rejected) == 32
 
     run_virtual(main())

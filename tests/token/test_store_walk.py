@@ -371,12 +371,12 @@ def test_a_write_that_failed_and_arrived_counts_no_attempt() -> None:
             await it.holder.token()
             store.answers_in_vain = True
             for _ in range(8):
-                it.holder.asked = True
-                it.holder.refresh_at = it.clock.now()
+                it.holder.state.used = True
+                it.holder.state.postpone_refresh(it.clock.now())
                 await it.holder.refresh()
                 await asyncio.sleep(1)
             store.answers_in_vain = False
-            await it.holder._acquirer.save_back()
+            await it.holder._minter.save_back()
             assert it.server.mints == 1
             assert it.holder.status().mints_in_window == 1
             async with world(store=store, server=it.server) as other:
@@ -391,11 +391,11 @@ def test_what_was_entered_is_forgotten_with_its_window() -> None:
 
     async def main() -> None:
         async with world(store=MemoryStore()) as it:
-            books = it.holder._acquirer.books
+            state = it.holder.state
             for number in range(1000):
-                books.enter(Attempt(str(number), it.clock.now(), Outcome.UNSENT))
+                state.enter(Attempt(str(number), it.clock.now(), Outcome.UNSENT), it.clock.now())
                 await asyncio.sleep(60)
-            assert len(books._entered_at) < 40
+            assert len(state.ledger.attempts) < 40
 
     run_virtual(main())
 
@@ -408,9 +408,9 @@ def test_an_outage_of_a_fleet_fills_no_document() -> None:
         async with world(store=store) as one:
             for number in range(5000):
                 attempt = Attempt(
-                    f"{number:016x}", one.clock.now(), Outcome.UNSENT, by="a-host-in-a-fleet.example:12345"
+                    f"{number:016x}", one.clock.now(), Outcome.UNSENT, minted_by="a-host-in-a-fleet.example:12345"
                 )
-                one.holder._acquirer.books.enter(attempt)
+                one.holder.state.enter(attempt, one.clock.now())
             token = await one.holder.token()
             async with world(store=store, server=one.server) as two:
                 assert token == await two.holder.token()
@@ -425,7 +425,7 @@ def test_lease_that_never_ends_is_a_typed_error() -> None:
     async def main() -> None:
         store = MemoryStore()
         async with world(store=store) as it:
-            key = it.holder._acquirer._key(CREDENTIALS)
+            key = it.holder._minter._key
             async with store.lease(key, 1e9):
                 with pytest.raises(TokenEndpointError, match="lease"):
                     await it.holder.token()
@@ -479,7 +479,7 @@ def test_document_that_is_none_is_replaced(caplog: pytest.LogCaptureFixture) -> 
         for text in ("", "[]", "{", newer, '{"attempts": 7}', '{"keys": {"x": {"generation": "?"}}}'):
             store = MemoryStore()
             async with world(store=store) as it:
-                key = it.holder._acquirer._key(CREDENTIALS)
+                key = it.holder._minter._key
                 store._documents[key] = text
                 await it.holder.token()
                 assert '"version":1' in (await store.read(key) or "")
@@ -639,7 +639,7 @@ def test_lease_of_another_is_respected_when_bringing_back() -> None:
             store.deaf = True
             await it.holder.token()
             store.deaf = False
-            key = it.holder._acquirer._key(CREDENTIALS)
+            key = it.holder._minter._key
             async with MemoryStore.lease(store, key, 60) as granted:
                 assert granted
                 await asyncio.sleep(65)

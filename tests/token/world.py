@@ -17,7 +17,7 @@ from truecaller_vbc import AccessToken, Credentials, TokenPolicy
 from truecaller_vbc.credentials import CredentialsSource
 from truecaller_vbc.errors import CredentialsRejectedError, MintQuotaExhaustedError, TokenEndpointError
 from truecaller_vbc.stores import TokenStore
-from truecaller_vbc.token.endpoint import Answer, Grant
+from truecaller_vbc.token.endpoint import Answer, MintResult
 from truecaller_vbc.token.events import TokenEvent
 from truecaller_vbc.token.holder import TokenHolder
 from truecaller_vbc.token.ledger import Outcome
@@ -97,7 +97,7 @@ class Server:
 
     def _grant(self, minted: Minted) -> Answer:
         created_at = datetime.fromtimestamp(minted.at, UTC)
-        return Answer(Outcome.MINTED, Grant(minted.value, created_at, self.clock.now() - minted.at))
+        return Answer(Outcome.MINTED, MintResult(minted.value, created_at, self.clock.now() - minted.at))
 
     def spent(self, now: float) -> int:
         return sum(at > now - self.policy.mint_window.total_seconds() for at in self.arrivals)
@@ -145,8 +145,8 @@ class World:
 
     def current(self) -> AccessToken | None:
         """The token at hand, if it may still be handed out."""
-        held = self.holder.held
-        return held.token if held is not None and self.clock.now() < held.hard else None
+        current = self.holder.state.usable(self.clock.now())
+        return current.token if current is not None else None
 
     def kinds(self) -> list[str]:
         return [type(event).__name__ for event in self.events]

@@ -23,7 +23,7 @@ from truecaller_vbc import (
     VBCSession,
 )
 from truecaller_vbc.sandbox import Sandbox
-from truecaller_vbc.token.endpoint import read_answer
+from truecaller_vbc.token.endpoint import classify_answer
 
 from ..requests.two_origins import CREDENTIALS
 
@@ -171,7 +171,7 @@ def test_stamp_without_a_zone_is_utc(stamp: str) -> None:
     """created_at is the server's; this machine's own zone plays no part in it, nor in the age that comes of it."""
     body = json.dumps({"token": "a" * 64, "created_at": stamp}).encode()
     for date in ("Tue, 24 Nov 2026 09:00:00 GMT", "Tue, 24 Nov 2026 09:00:00"):
-        grant = read_answer(200, {"Date": date}, body).grant
+        grant = classify_answer(200, {"Date": date}, body).result
 
         assert grant is not None
         assert grant.created_at == datetime(2026, 11, 24, 8, 59, 58, 720_000, tzinfo=UTC)
@@ -182,7 +182,7 @@ def test_stamp_without_a_zone_is_utc(stamp: str) -> None:
 def test_age_is_never_negative() -> None:
     """A stamp from the future makes no token younger."""
     body = json.dumps({"token": "a" * 64, "created_at": "2026-11-24T09:10:00Z"}).encode()
-    grant = read_answer(200, {"Date": "Tue, 24 Nov 2026 09:00:00 GMT"}, body).grant
+    grant = classify_answer(200, {"Date": "Tue, 24 Nov 2026 09:00:00 GMT"}, body).result
 
     assert grant is not None
     assert grant.age == 0
@@ -191,6 +191,6 @@ def test_age_is_never_negative() -> None:
 @pytest.mark.parametrize("payload", [{"field": "limit", "message": "no"}, {"limit": "quota"}, "quota", ["limit"]])
 def test_only_slug_and_message_speak_of_a_limit(payload: object) -> None:
     """A limit that is named elsewhere in a refusal says nothing of the quota."""
-    answer = read_answer(403, {}, json.dumps(payload).encode())
+    answer = classify_answer(403, {}, json.dumps(payload).encode())
 
     assert type(answer.error) is CredentialsRejectedError

@@ -18,7 +18,7 @@ from yarl import URL
 
 from truecaller_vbc import TokenEndpointError, TokenPolicy, VBCSession
 from truecaller_vbc.sandbox import Sandbox
-from truecaller_vbc.token.pool import crowded
+from truecaller_vbc.token.endpoint import pool_is_full
 
 from ..requests.two_origins import CREDENTIALS
 
@@ -65,7 +65,7 @@ async def test_mint_waits_for_no_api_call(sandbox: Sandbox) -> None:
             with pytest.raises(aiohttp.ConnectionTimeoutError):
                 await vbc.get("/one-too-many", timeout=aiohttp.ClientTimeout(connect=0.05))
             clock.ahead = 3600.0
-            vbc._holder._cool()
+            vbc._holder._clear_fast_token()
 
             assert (await vbc.token()).value != first.value
         assert vbc.status().mints_in_window == 1
@@ -134,14 +134,14 @@ async def test_asking_the_pool_leaves_no_trace(sandbox: Sandbox) -> None:
     """Nothing is sent, waited for, opened or kept, whether a connection rests, may be opened, or is not to be had."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http:
         url = URL(sandbox.base_url)
-        assert await crowded(http, url) is None
+        assert await pool_is_full(http, url) is None
         async with http.get(f"{sandbox.base_url}/rests"):
             pass
-        assert await crowded(http, url) is None
+        assert await pool_is_full(http, url) is None
         async with _hanging(sandbox, http, 1):
-            assert await crowded(http, url) is http.connector
+            assert await pool_is_full(http, url) is http.connector
         async with http.get(f"{sandbox.base_url}/still-works"):
             pass
         assert not http.closed
-    assert await crowded(http, url) is None
+    assert await pool_is_full(http, url) is None
     assert {record.method for record in sandbox.log} == {"GET"}

@@ -27,7 +27,7 @@ from truecaller_vbc import (
 )
 from truecaller_vbc.errors import VBCError
 from truecaller_vbc.timestamps import read_retry_after
-from truecaller_vbc.token.endpoint import read_answer
+from truecaller_vbc.token.endpoint import classify_answer
 
 TOKEN_URL = "https://vbc.example/clients/account/token"
 CREDENTIALS = Credentials("account", "key", "secret")
@@ -262,14 +262,14 @@ _envelopes = st.dictionaries(
 @given(st.integers(100, 999), _headers, st.none() | st.binary() | _envelopes)
 def test_any_answer_is_a_token_or_a_typed_error(status: int, headers: CIMultiDict[str], body: bytes | None) -> None:
     """Whatever comes back, it is one of two things."""
-    answer = read_answer(status, headers, body)
+    answer = classify_answer(status, headers, body)
 
-    assert (answer.grant is None) != (answer.error is None)
+    assert (answer.result is None) != (answer.error is None)
     assert answer.error is None or isinstance(answer.error, VBCError)
-    if answer.grant is not None:
-        AccessToken(answer.grant.value, datetime.now(UTC), datetime.now(UTC))
-        assert answer.grant.value.isascii()
-        assert 0 <= answer.grant.age < float("inf")
+    if answer.result is not None:
+        AccessToken(answer.result.value, datetime.now(UTC), datetime.now(UTC))
+        assert answer.result.value.isascii()
+        assert 0 <= answer.result.age < float("inf")
 
 
 @given(st.text() | st.floats().map(str) | st.datetimes().map(format_datetime))

@@ -1,31 +1,35 @@
-"""Two clocks: one that decides, one that strangers share."""
+"""Tell the time: one clock for decisions, one that other machines understand, and what foreign time stamps mean."""
 
 from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Hashable
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
+
+_MOST_REMEMBERED: Final = 160
+"""More than the entries of one ledger, so that reading a document twice forgets none of its stamps in between."""
 
 
 class Clock(Protocol):
-    """What the holder knows of time; tests inject their own."""
+    """The time as the token code sees it; tests inject their own."""
 
     def now(self) -> float:
-        """Seconds since an arbitrary start: never steps back, and counts the time that a machine sleeps."""
+        """Return seconds since an arbitrary start. Never steps back, and counts the time that a machine sleeps."""
         ...
 
     def wall(self) -> float:
-        """Seconds since 1970 (UTC), which another process understands and which may be stepped."""
+        """Return seconds since 1970 (UTC): comparable between machines, but an administrator can change it."""
         ...
 
 
 class SystemClock:
-    """The machine's own clocks.
+    """Clocks of a machine that lacks ``CLOCK_BOOTTIME``.
 
-    asyncio's clock (``CLOCK_MONOTONIC``) stands still while a laptop or a virtual machine sleeps, and a token
-    ages all the same. ``CLOCK_BOOTTIME`` counts on; where there is none, whichever of the wall clock and the
-    monotonic clock has gone further decides, so that a token is never believed to be younger than it is.
+    asyncio's clock (``CLOCK_MONOTONIC``) stops while a laptop or a virtual machine sleeps, but tokens age meanwhile.
+    So `now` advances by whichever of the wall clock and the monotonic clock has advanced further: a token is never
+    believed to be younger than it is.
     """
 
     __slots__ = ("_mono", "_now", "_wall")
@@ -36,33 +40,33 @@ class SystemClock:
         self._now = self._mono
 
     def now(self) -> float:
-        """Seconds since an arbitrary start."""
+        """Return seconds since an arbitrary start."""
         mono, wall = time.monotonic(), time.time()
         self._now += max(mono - self._mono, wall - self._wall)
         self._mono, self._wall = mono, wall
         return self._now
 
     def wall(self) -> float:
-        """Seconds since 1970."""
+        """Return seconds since 1970."""
         return time.time()
 
 
 class BootClock:
-    """Linux: the kernel's clock that nobody can set and that counts suspend."""
+    """Linux's ``CLOCK_BOOTTIME``, which cannot be set and counts suspend."""
 
     __slots__ = ("now",)
 
     def __init__(self) -> None:
-        # Without a frame of Python's in between, since a reader of the token waits for nothing else.
+        # A partial of a C function: it costs readers of the token no Python frame.
         self.now = functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
     def wall(self) -> float:
-        """Seconds since 1970."""
+        """Return seconds since 1970."""
         return time.time()
 
 
 def system_clock() -> Clock:
-    """The best clock that this machine has."""
+    """Return the best clock of this machine."""
     return _boot_clock() if hasattr(time, "CLOCK_BOOTTIME") else SystemClock()
 
 
@@ -71,6 +75,40 @@ def _boot_clock() -> BootClock:
     return BootClock()
 
 
-def aware(wall: float) -> datetime:
-    """Seconds since 1970 as an aware datetime."""
+def as_datetime(wall: float) -> datetime:
+    """Convert seconds since 1970 to an aware datetime."""
     return datetime.fromtimestamp(wall, UTC)
+
+
+class RemoteTimes:
+    """Remember the local time that each foreign time stamp means, fixed when the stamp is first read.
+
+    Converting a stamp again after a change of the wall clock would move deadlines, again with each change. Several
+    stamps are kept, not only the newest: a write may fail, and then an old stamp is read once more.
+    """
+
+    __slots__ = ("_times",)
+
+    def __init__(self) -> None:
+        self._times: dict[Hashable, tuple[float, float | None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def local(self, key: Hashable, at: float, stamp: float | None = None) -> float:
+        """Return the local time first computed for `key`, or remember `at` (and the original stamp) for it."""
+        known = self._times.get(key, (at, stamp))
+        self.fix(key, *known)
+        return known[0]
+
+    def fix(self, key: Hashable, at: float, stamp: float | None = None) -> None:
+        """Remember that `key` means the local time `at`, whatever was known before."""
+        self._times.pop(key, None)
+        self._times[key] = (at, stamp)
+        if len(self._times) > _MOST_REMEMBERED:
+            del self._times[next(iter(self._times))]
+
+    def stamp(self, key: Hashable, otherwise: float) -> float:
+        """Return the original stamp that was remembered with `key`, or `otherwise`."""
+        stamp = self._times.get(key, (0.0, None))[1]
+        return otherwise if stamp is None else stamp

@@ -1,13 +1,14 @@
-"""The one POST that buys a token, and what each answer means."""
+"""Request a token from the token endpoint, once, and classify the answer."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, cast
 
 import aiohttp
 import attrs
@@ -22,22 +23,22 @@ from ..transport_errors import NOT_SENT
 from .ledger import Outcome
 from .model import HEADER_SAFE
 from .policy import TokenPolicy
-from .pool import crowded
 
-_MOST_BYTES: Final = 64 * 1024
-_SPEAKS_OF_A_LIMIT: Final = re.compile(r"(?<!de)limit|quota|maximum|exceed|throttl|too[ _-]?many", re.IGNORECASE)
-_REFUSES_CREDENTIALS: Final = frozenset({400, 401, 403, 404})
+_MAX_BYTES: Final = 64 * 1024
+_MENTIONS_A_LIMIT: Final = re.compile(r"(?<!de)limit|quota|maximum|exceed|throttl|too[ _-]?many", re.IGNORECASE)
+_CREDENTIALS_REJECTED: Final = frozenset({400, 401, 403, 404})
 _CONNECT_SHARE: Final = 2 / 3
+_MAX_POOL_CHECK: Final = 1.0
 
 
 @attrs.frozen
-class Grant:
-    """A token as the server gave it.
+class MintResult:
+    """A token as the server returned it.
 
     Args:
         value: the token.
-        created_at: the server's stamp, or None where it gave none that parses.
-        age: seconds that it had already lived, by the server's own account.
+        created_at: the server's time stamp, or None if it is missing or does not parse.
+        age: the age in seconds that the server itself admits (``Date`` minus ``created_at``).
     """
 
     value: str
@@ -47,10 +48,10 @@ class Grant:
 
 @attrs.frozen
 class Answer:
-    """What one token call came to: a grant, or the error for the callers, and whether it counts."""
+    """The answer to one token request: a token or the error for the callers, and whether it counts as a mint."""
 
     outcome: Outcome
-    grant: Grant | None = None
+    result: MintResult | None = None
     error: TokenError | None = None
     retry_after: float | None = None
 
@@ -59,8 +60,8 @@ class TokenEndpoint:
     """``POST {base}/clients/{clientAccountId}/token`` (API reference, "Generate Access Token").
 
     Args:
-        base_url: where the API is.
-        policy: for the deadline.
+        base_url: the origin of the API.
+        policy: sets the deadline.
     """
 
     __slots__ = ("_base_url", "_policy")
@@ -71,7 +72,7 @@ class TokenEndpoint:
 
     @property
     def base_url(self) -> URL:
-        """Where the API is."""
+        """The origin of the API."""
         return self._base_url
 
     @property
@@ -79,14 +80,14 @@ class TokenEndpoint:
         return self._policy.mint_timeout.total_seconds()
 
     async def mint(self, http: aiohttp.ClientSession | None, credentials: Credentials) -> Answer:
-        """Make the call once. Never raises (but for cancellation): a failure is an answer, too.
+        """Send one token request. Failures are returned as an `Answer`; only a cancellation is raised.
 
         Args:
-            http: the user's own session, or None for a connection that only this mint has.
-            credentials: what buys the token.
+            http: the user's session, or None to open a connection for this request only.
+            credentials: the API key to send.
         """
         if http is None:
-            async with _for_one_mint() as own:
+            async with _own_session() as own:
                 return await self._mint(own, credentials)
         if http.closed:
             return _failed(Outcome.UNSENT, "the aiohttp session is closed: keep it open as long as VBCSession")
@@ -98,52 +99,52 @@ class TokenEndpoint:
             async with asyncio.timeout(self._timeout):
                 return await self._post(http, url, credentials)
         except aiohttp.ConnectionTimeoutError as error:
-            if (connector := await crowded(http, url)) is not None:
-                return _failed(Outcome.UNSENT, _crowded_out(connector), error)
+            if (connector := await pool_is_full(http, url)) is not None:
+                return _failed(Outcome.UNSENT, _no_free_connection(connector), error)
             return _failed(Outcome.UNSENT, f"could not be reached ({_reason(error)})", error)
         except NOT_SENT as error:
             return _failed(Outcome.UNSENT, f"could not be reached ({_reason(error)})", error)
         except TimeoutError as error:
             return _failed(Outcome.UNKNOWN, f"did not answer within {self._timeout:g} s", error)
         except Exception as error:
-            return _failed(Outcome.UNKNOWN, f"was lost in mid-request ({_reason(error)})", error)
+            return _failed(Outcome.UNKNOWN, f"lost the connection during the request ({_reason(error)})", error)
 
     async def _post(self, http: aiohttp.ClientSession, url: URL, credentials: Credentials) -> Answer:
         async with http.post(
             url,
             data=_body(credentials),
-            # The type, too: a default of http= would go before that of the payload.
+            # Set explicitly: a default header of http= would take precedence over the type of the payload.
             headers={"X-Public-Access": "allow", hdrs.CONTENT_TYPE: "application/json"},
             allow_redirects=False,
             raise_for_status=False,
             auto_decompress=True,
-            middlewares=_bare(http),
-            # Shorter than the deadline, so that a connection that never came about is told from a lost answer.
+            middlewares=_middlewares(http),
+            # Shorter than the deadline: a failed connection (not counted) must differ from a lost answer (counted).
             timeout=aiohttp.ClientTimeout(total=None, connect=self._timeout * _CONNECT_SHARE),
         ) as response:
             body = await _read(response)
-            return read_answer(response.status, response.headers, body)
+            return classify_answer(response.status, response.headers, body)
 
 
-def read_answer(status: int, headers: Mapping[str, str], body: bytes | None) -> Answer:
-    """What an answer to the token call means. Pure.
+def classify_answer(status: int, headers: Mapping[str, str], body: bytes | None) -> Answer:
+    """Classify an answer to the token request. Pure.
 
     Args:
         status: the HTTP status.
-        headers: of the answer; ``Date`` and ``Retry-After`` are read.
-        body: of the answer, or None where it was too long or broke off.
+        headers: of the answer; ``Date`` and ``Retry-After`` are used.
+        body: of the answer, or None if it was too long or incomplete.
     """
     payload = _json_object(body)
     if 200 <= status < 300:  # noqa: PLR2004
-        return _read_success(status, headers, payload)
+        return _classify_success(status, headers, payload)
     retry_after = read_retry_after(headers)
     words = _words(payload)
-    if status == 429 or (400 <= status < 500 and _SPEAKS_OF_A_LIMIT.search(words)):  # noqa: PLR2004
+    if status == 429 or (400 <= status < 500 and _MENTIONS_A_LIMIT.search(words)):  # noqa: PLR2004
         error: TokenError = MintQuotaExhaustedError(
             f"the server grants no more tokens for now (HTTP {status}): wait until retry_at, "
             "and share one token between processes"
         )
-    elif status in _REFUSES_CREDENTIALS:
+    elif status in _CREDENTIALS_REJECTED:
         error = CredentialsRejectedError(
             f"the token endpoint refused the credentials (HTTP {status}): check client_account_id, key_id and "
             "api_key in the console under Manage API Keys"
@@ -153,35 +154,70 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes | None) -> 
     return Answer(Outcome.REFUSED, error=error, retry_after=retry_after)
 
 
-def _read_success(status: int, headers: Mapping[str, str], payload: dict[str, Any]) -> Answer:
+def _classify_success(status: int, headers: Mapping[str, str], payload: dict[str, Any]) -> Answer:
     value = payload.get("token")
     if not isinstance(value, str) or not HEADER_SAFE.fullmatch(value):
         return _failed(Outcome.UNKNOWN, f"answered HTTP {status} without a token")
     created_at = read_timestamp(payload.get("created_at"))
     date = read_http_date(headers.get(hdrs.DATE, ""))
     age = (date - created_at).total_seconds() if date and created_at else 0.0
-    return Answer(Outcome.MINTED, Grant(Secret(value), created_at, max(age, 0.0)))
+    return Answer(Outcome.MINTED, MintResult(Secret(value), created_at, max(age, 0.0)))
 
 
-def _for_one_mint() -> aiohttp.ClientSession:
-    """A session for one mint, which so waits for no API call to give its connection back.
+def _own_session() -> aiohttp.ClientSession:
+    """Return a session for one mint, so that the mint does not wait for API calls to release a connection.
 
-    Nor does it find a connection that has rested long enough for the server to close it just now, which would lose
-    the answer and count. Mints are too rare for anything to be gained by keeping it.
+    A new connection also avoids one that has been idle and that the server closes just now, which would lose the
+    answer of a counted request. Mints are so rare that keeping the connection would gain nothing.
     """
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
 
 
-def _crowded_out(pool: aiohttp.BaseConnector) -> str:
+async def pool_is_full(http: aiohttp.ClientSession, url: URL) -> aiohttp.BaseConnector | None:
+    """Return the session's connector if a request to `url` would have to wait for a free connection; else None.
+
+    aiohttp raises the same error for a full pool and for an unreachable host. A connector does not tell how many
+    connections are in use, so a second session that shares it starts a request, and a trace aborts that request at the
+    first step that shows the answer, before anything is opened or sent.
+    """
+    connector = http.connector
+    if connector is None or connector.closed:
+        return None
+    waits = False
+
+    async def queued(*_: object) -> NoReturn:
+        nonlocal waits
+        waits = True
+        raise _CheckDone
+
+    async def served(*_: object) -> NoReturn:
+        raise _CheckDone
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_queued_start.append(queued)
+    trace.on_connection_create_start.append(served)
+    trace.on_connection_reuseconn.append(served)
+    async with aiohttp.ClientSession(connector=connector, connector_owner=False, trace_configs=[trace]) as probe:
+        # A connector that does not support traces may raise anything; then the pool is not reported as full.
+        with contextlib.suppress(Exception):
+            await probe.head(url, timeout=aiohttp.ClientTimeout(total=_MAX_POOL_CHECK))
+    return connector if waits else None
+
+
+class _CheckDone(Exception):  # noqa: N818 - ends the check, and is not an error
+    """Raised in `pool_is_full` as soon as the answer is known."""
+
+
+def _no_free_connection(pool: aiohttp.BaseConnector) -> str:
     return (
-        f"was not asked, since http= had no connection free in its pool (limit={pool.limit}, "
+        f"was not asked, because http= had no connection free in its pool (limit={pool.limit}, "
         f"limit_per_host={pool.limit_per_host}; raise it in its aiohttp.TCPConnector, or leave http= out, so that "
-        "mints have a connection of their own)"
+        "mints open a connection of their own)"
     )
 
 
-def _bare(http: aiohttp.ClientSession) -> tuple[aiohttp.ClientMiddlewareType, ...]:
-    """No middleware of a foreign session; where that could add an Authorization by itself, one that removes it."""
+def _middlewares(http: aiohttp.ClientSession) -> tuple[aiohttp.ClientMiddlewareType, ...]:
+    """Replace the session's own middlewares; if the session could add an Authorization header, remove that."""
     if hdrs.AUTHORIZATION in http.headers or http.trust_env:
         return (_without_authorization,)
     return ()
@@ -195,18 +231,18 @@ async def _without_authorization(
 
 
 def _body(credentials: Credentials) -> aiohttp.BytesPayload:
-    # A payload instead of bytes: its repr says nothing, in whichever frame of aiohttp a traceback captures it.
+    # A payload, not bytes: its repr hides the key in tracebacks that show the local variables of aiohttp.
     text = json.dumps({"key_id": credentials.key_id, "api_key": credentials.api_key})
     return aiohttp.BytesPayload(text.encode(), content_type="application/json")
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes | None:
-    """The body, or None where it is too long. Of a failure the status says enough if the body breaks off."""
+    """Return the body, or None if it is too long, or if it is incomplete and the status is an error."""
     chunks = bytearray()
     try:
         async for chunk in response.content.iter_any():
             chunks += chunk
-            if len(chunks) > _MOST_BYTES:
+            if len(chunks) > _MAX_BYTES:
                 response.close()
                 return None
     except (aiohttp.ClientError, TimeoutError):
@@ -228,21 +264,21 @@ def _as_object(value: object) -> dict[str, Any]:
 
 
 def _words(payload: dict[str, Any]) -> str:
-    """What an error envelope says, in any of the five shapes (API reference, "Error envelopes seen")."""
+    """Return slug and message of an error envelope in its five shapes (API reference, "Error envelopes seen")."""
     places = [payload, _as_object(payload.get("status_info") or payload.get("statusInfo"))]
     return " ".join(str(place.get(name) or "") for place in places for name in ("slug", "message"))
 
 
 def _failed(outcome: Outcome, what: str, cause: Exception | None = None) -> Answer:
     error = _endpoint_error(what)
-    # The repr of a response's error shows the request's headers: of a proxy's refusal the user's password for it.
+    # The repr of a ClientResponseError shows the request's headers, which may contain a proxy password.
     if isinstance(cause, aiohttp.ClientError | OSError) and not isinstance(cause, aiohttp.ClientResponseError):
-        error.__cause__ = _bounded(cause)
+        error.__cause__ = _without_frames(cause)
     return Answer(outcome, error=error)
 
 
-def _bounded(cause: BaseException) -> BaseException:
-    """The cause without its frames: a failure is remembered, and would keep a whole request alive."""
+def _without_frames(cause: BaseException) -> BaseException:
+    """Drop the tracebacks of a chain of errors: a remembered failure would keep the whole request in memory."""
     link: BaseException | None = cause
     while link is not None:
         link.__traceback__ = None
@@ -251,9 +287,9 @@ def _bounded(cause: BaseException) -> BaseException:
 
 
 def _endpoint_error(what: str) -> TokenEndpointError:
-    return TokenEndpointError(f"the token endpoint {what}: it will be tried again by itself after retry_at")
+    return TokenEndpointError(f"the token endpoint {what}: it will be tried again automatically after retry_at")
 
 
 def _reason(error: BaseException) -> str:
-    """The kind of a foreign error; its text may quote what was sent."""
+    """Return the class name of a foreign error. Its text may quote what was sent."""
     return type(error).__name__

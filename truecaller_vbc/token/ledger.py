@@ -38,13 +38,13 @@ class Attempt:
         at: the latest moment at which the server can have counted it: its answer, or until that comes, its
             deadline.
         outcome: see `Outcome`.
-        by: the process that made it, for people who read the ledger.
+        minted_by: host and process, for people who read the ledger.
     """
 
     id: str
     at: float
     outcome: Outcome = Outcome.UNKNOWN
-    by: str = ""
+    minted_by: str = ""
 
 
 @attrs.frozen(weakref_slot=False)

@@ -1,4 +1,4 @@
-"""The background task: it keeps a token that is in use from ever getting old."""
+"""Refresh the token in the background, before callers have to wait for a new one."""
 
 from __future__ import annotations
 
@@ -13,35 +13,37 @@ from .clock import Clock
 _log = logging.getLogger("truecaller_vbc")
 _SLICE: Final = 30.0
 _NEVER: Final = float("inf")
-_AFTER_A_BUG: Final = 60.0
+_PAUSE_AFTER_A_BUG: Final = 60.0
 
 
 class Refreshable(Protocol):
-    """What the background knows of the holder."""
+    """The part of the holder that the background task uses."""
 
-    refresh_at: float
+    def refresh_at(self) -> float:
+        """Return when to refresh, on `Clock.now`; infinity if there is no reason to."""
+        ...
 
     async def refresh(self) -> None:
-        """Refresh now, and set `refresh_at` anew."""
+        """Refresh now."""
         ...
 
     async def save_back(self) -> None:
-        """Bring the store what it missed."""
+        """Write to the store what it missed."""
         ...
 
 
 class Refresher:
-    """A plain loop that cannot die. It starts with the first token, and sleeps in slices.
+    """The background task: a loop that no exception ends. It starts with the first token.
 
-    In slices because asyncio's clock stands still while the machine sleeps: after a resume it takes one slice, not
-    the rest of the token's life, until the loop sees what time it is.
+    It sleeps at most 30 seconds at a time, because asyncio's clock stops while the machine sleeps: after a resume the
+    loop then notices the time within 30 seconds.
 
     Args:
-        holder: whom to ask when, and to call then.
+        holder: says when to refresh, and does it.
         clock: the holder's.
     """
 
-    __slots__ = ("_alarm", "_clock", "_context", "_holder", "_loop", "_task", "_timer")
+    __slots__ = ("_alarm", "_clock", "_context", "_holder", "_loop", "_task", "_timer", "dormant")
 
     def __init__(self, holder: Refreshable, clock: Clock) -> None:
         self._holder = holder
@@ -51,19 +53,21 @@ class Refresher:
         self._task: asyncio.Task[None] | None = None
         self._alarm: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self.dormant = False
 
     def wake(self) -> None:
-        """Look at `refresh_at` again, and start with the first call."""
+        """Compute the time of the next refresh again; start the task on the first call."""
+        self.dormant = False
         if self._task is None or self._task.done():
             self._task = self._loop.create_task(self._run(), name="truecaller_vbc refresher", context=self._context)
-            # A loop that is closed with the session still open has its reasons; this task is not one to warn of.
+            # Suppress asyncio's "Task was destroyed" warning when the loop closes first.
             with contextlib.suppress(AttributeError):
                 self._task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
         elif self._alarm is not None and not self._alarm.done():
             self._alarm.set_result(None)
 
     async def stop(self) -> None:
-        """Cancel the loop and wait until it is gone."""
+        """Cancel the task and wait for its end."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -74,29 +78,31 @@ class Refresher:
         broken = False
         while True:
             try:
-                if self._holder.refresh_at > self._clock.now():
-                    await self._armed()
+                delay = self._holder.refresh_at() - self._clock.now()
+                if delay > 0:
+                    await self._armed(delay)
                     self._disarm()
                     await self._holder.save_back()
                 else:
                     await self._holder.refresh()
                 broken = False
             except Exception:
-                # Once per change of state, and never in a hot loop: callers mint for themselves meanwhile.
+                # Logged once per change of state, and never in a busy loop. Callers mint for themselves meanwhile.
                 if not broken:
-                    _log.exception("the token's background refresh failed in a way that it should not")
+                    _log.exception("the background refresh of the token failed unexpectedly (a bug)")
                 broken = True
-                await asyncio.sleep(_AFTER_A_BUG)
+                await asyncio.sleep(_PAUSE_AFTER_A_BUG)
 
-    def _armed(self) -> asyncio.Future[None]:
-        """An alarm that rings when it is time, after a slice at the latest, or when somebody wakes us."""
+    def _armed(self, delay: float) -> asyncio.Future[None]:
+        """Return a future that is done after `delay`, after 30 seconds, or on `wake`, whichever is first."""
         self._alarm = alarm = self._loop.create_future()
-        delay = self._holder.refresh_at - self._clock.now()
         if delay < _NEVER:
             self._timer = self._loop.call_later(min(delay, _SLICE), _ring, alarm, context=self._context)
+        self.dormant = self._timer is None
         return alarm
 
     def _disarm(self) -> None:
+        self.dormant = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,0 +1,142 @@
+"""Call the code of others (stores, credentials callables) with a deadline, and report its failures as ours.
+
+A ``CancelledError`` out of foreign code need not be meant for us: it may only say that something which that code waited
+for was cancelled. Foreign code may also swallow a cancellation that was meant for us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final, TypeVar
+
+from ..credentials import Credentials
+from ..errors import StoreError, StoreRefusedError, TokenError
+from ..stores.protocol import TokenStore, revision_of
+from .document import Document, dump, load
+from .events import StoreRecovered, StoreUnavailable, TokenEvent
+
+_log = logging.getLogger("truecaller_vbc")
+_T = TypeVar("_T")
+_NONE: Final[frozenset[str]] = frozenset()
+
+
+def raise_if_cancelled() -> None:
+    """Raise CancelledError if this task was cancelled but the awaited code swallowed it."""
+    if _is_cancelled():
+        raise asyncio.CancelledError
+
+
+def reraise_if_cancelled(error: BaseException) -> None:
+    """Re-raise `error` if it is a cancellation of this task itself."""
+    if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+        raise error
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def ask_for_credentials(source: Callable[[], Awaitable[Credentials]], deadline: float) -> Credentials:
+    """Call the user's credentials callable; it may be a plain function, too.
+
+    Raises:
+        TokenError: the callable raised, took too long or returned something else.
+    """
+    try:
+        async with asyncio.timeout(deadline):
+            answer: object = source()
+            credentials = await answer if inspect.isawaitable(answer) else answer
+    except (Exception, asyncio.CancelledError) as error:
+        reraise_if_cancelled(error)
+        what = f"the credentials callable failed ({type(error).__name__}): repair it, or what it asks"
+        raise TokenError(what) from error
+    raise_if_cancelled()  # nothing may be minted any more
+    if not isinstance(credentials, Credentials):
+        what = f"the credentials callable returned {type(credentials).__name__}: it must return Credentials"
+        raise TokenError(what)
+    return credentials
+
+
+class StoreDown(Exception):  # noqa: N818 - a state, which never reaches callers
+    """A store call failed or took too long."""
+
+
+class GuardedStore:
+    """A store whose failures are raised as `StoreDown`, except for `StoreRefusedError`, which users must repair.
+
+    Args:
+        store: any store.
+        deadline: seconds for one call.
+        announce: called when the store fails and when it works again.
+    """
+
+    __slots__ = ("_announce", "_deadline", "_failing", "_store")
+
+    def __init__(self, store: TokenStore, deadline: float, announce: Callable[[TokenEvent], None]) -> None:
+        self._store = store
+        self._deadline = deadline
+        self._announce = announce
+        self._failing = _NONE
+
+    @property
+    def down(self) -> bool:
+        """Whether the last read or the last request for a lease failed."""
+        return bool(self._failing - {"write", "release"})
+
+    async def read(self, key: str) -> Document:
+        """Return the document at `key`; an empty one if it is missing or unreadable."""
+        text = await self._call("read", self._store.read(key))
+        try:
+            return load(text)
+        except ValueError as error:
+            _log.warning("the token store has %s; the next mint replaces it", error)
+            return Document(revision=max(0, revision_of(text)))
+
+    async def write(self, key: str, document: Document) -> bool:
+        """Write the document. Return False if the store has a newer one."""
+        return await self._call("write", self._store.write(key, dump(document))) is not False
+
+    @asynccontextmanager
+    async def lease(self, key: str, seconds: float) -> AsyncGenerator[bool]:
+        """Take the store's lease. A failure to release it is ignored: the lease ends after its seconds."""
+        lease = self._store.lease(key, seconds)
+        granted = await self._call("lease", lease.__aenter__())
+        try:
+            yield granted
+        finally:
+            try:
+                await self._call("release", lease.__aexit__(None, None, None))
+            except (StoreDown, StoreRefusedError):
+                _log.debug("a lease could not be released; it ends after its seconds")
+
+    async def _call(self, kind: str, call: Awaitable[_T]) -> _T:
+        try:
+            async with asyncio.timeout(self._deadline):
+                result = await call
+        except StoreRefusedError:
+            raise
+        except (Exception, asyncio.CancelledError) as error:
+            reraise_if_cancelled(error)
+            # Without a cause: the error of a store's driver may quote the document.
+            reason = str(error) if isinstance(error, StoreError) else type(error).__name__
+            self._failed(kind, reason)
+            raise StoreDown(reason) from None
+        self._worked(kind)
+        return result
+
+    def _failed(self, kind: str, reason: str) -> None:
+        if not self._failing:
+            self._announce(StoreUnavailable(reason))
+        self._failing |= {kind}
+
+    def _worked(self, kind: str) -> None:
+        # Only a call of the same kind shows that it works again: a full disk can still be read.
+        if kind in self._failing:
+            self._failing -= {kind}
+            if not self._failing:
+                self._announce(StoreRecovered())

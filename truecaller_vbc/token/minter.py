@@ -1,0 +1,257 @@
+"""Get a token: reuse the one in the store, or mint one while holding the store's lease."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import random
+import secrets
+import socket
+from collections.abc import Callable
+from typing import Final
+
+import aiohttp
+import attrs
+
+from ..credentials import Credentials, CredentialsSource
+from ..errors import CredentialsRejectedError, StoreRefusedError, TokenEndpointError, TokenError
+from ..stores.protocol import TokenStore
+from .clock import Clock
+from .document import short_hash
+from .endpoint import TokenEndpoint
+from .events import TokenEvent
+from .exchange import Exchange
+from .guards import GuardedStore, StoreDown, ask_for_credentials
+from .ledger import Attempt, Outcome
+from .policy import TokenPolicy
+from .state import AccountState, CurrentToken, RefreshMode, Wait
+
+_POLL: Final = (0.1, 0.25)
+_MAX_WRITES: Final = 3
+_NO_LOCK: Final = contextlib.nullcontext()
+
+
+class RefreshDeferred(Exception):  # noqa: N818 - not an error: callers have a token, and never see this
+    """Raised when an advisory refresh must wait until `until`; None while the store is down."""
+
+    def __init__(self, until: float | None) -> None:
+        super().__init__(until)
+        self.until = until
+
+
+class Minter:
+    """Does the I/O for a new token (credentials callable, store, token endpoint) as the state decides.
+
+    Args:
+        state: of the account.
+        endpoint: where tokens are minted.
+        source: credentials, or an async callable that fetches them.
+        store: the shared store; None if nothing is shared.
+        policy: the numbers.
+        clock: the only source of time.
+        announce: called when the store fails and when it works again.
+    """
+
+    __slots__ = (
+        "_ask_again",
+        "_clock",
+        "_endpoint",
+        "_exchange",
+        "_policy",
+        "_source",
+        "_state",
+        "_store",
+        "_store_lock",
+        "unsaved",
+    )
+
+    def __init__(
+        self,
+        *,
+        state: AccountState,
+        endpoint: TokenEndpoint,
+        source: CredentialsSource,
+        store: TokenStore | None,
+        policy: TokenPolicy,
+        clock: Clock,
+        announce: Callable[[TokenEvent], None],
+    ) -> None:
+        self._state = state
+        self._endpoint = endpoint
+        self._source = source
+        self._policy = policy
+        self._clock = clock
+        self._store = None if store is None else GuardedStore(store, self._timeout / 3, announce)
+        self._exchange = Exchange(state, policy)
+        state.credentials = source if isinstance(source, Credentials) else None
+        self._ask_again = state.credentials is None
+        self.unsaved = False
+        # Minting and `save_back` both read and write the document, so they take turns.
+        self._store_lock = _NO_LOCK if store is None else asyncio.Lock()
+
+    @property
+    def _timeout(self) -> float:
+        return self._policy.mint_timeout.total_seconds()
+
+    @property
+    def _lease(self) -> float:
+        return self._policy.lease.total_seconds()
+
+    async def obtain(self, http: aiohttp.ClientSession | None, mode: RefreshMode) -> CurrentToken:
+        """Return a new token, adopted or minted.
+
+        Raises:
+            TokenError: there is none; the state remembers the error.
+            StoreRefusedError: the store must be repaired first.
+            RefreshDeferred: `mode` is ADVISORY, and the refresh must wait.
+        """
+        async with self._store_lock:
+            try:
+                credentials = await self._load_credentials()
+                try:
+                    return await self._adopt_or_mint(http, mode)
+                except CredentialsRejectedError:
+                    if isinstance(self._source, Credentials):
+                        raise
+                    self._ask_again = True
+                    if await self._load_credentials() == credentials:
+                        self._ask_again = True
+                        raise
+                return await self._adopt_or_mint(http, mode)
+            finally:
+                self._exchange.forget_document()
+
+    async def _load_credentials(self) -> Credentials:
+        """Return the credentials. Those that the user's callable returned are kept until the server rejects them."""
+        state = self._state
+        if state.credentials is None or self._ask_again:
+            assert not isinstance(self._source, Credentials)  # noqa: S101 - only a callable is asked
+            try:
+                state.credentials = await ask_for_credentials(self._source, self._timeout)
+            except TokenError as error:
+                now = self._clock.now()
+                state.fail(error, now, self._clock.wall() - now, shared=False)
+                raise
+            self._ask_again = False
+        return state.credentials
+
+    async def _adopt_or_mint(self, http: aiohttp.ClientSession | None, mode: RefreshMode) -> CurrentToken:
+        """Loop: adopt the stored token, or raise the stored failure, or mint if we get the lease, else poll."""
+        if (store := self._store) is None:
+            return self._adopt(mode) or await self._mint(http, mode)
+        try:
+            for _ in range(_max_polls(self._lease)):
+                await self._read(store)
+                if (token := self._adopt(mode)) is not None:
+                    return token
+                async with store.lease(self._key, self._lease) as granted:
+                    if granted:
+                        # Again: the last owner may have written after our first read.
+                        await self._read(store)
+                        return self._adopt(mode) or await self._mint(http, mode)
+                await asyncio.sleep(random.uniform(*_POLL))
+        except StoreDown:
+            if mode is RefreshMode.ADVISORY:
+                raise RefreshDeferred(None) from None
+            return self._adopt(mode) or await self._mint(http, mode)
+        error = TokenEndpointError(
+            "another process has held the store's lease for longer than a mint can take: it is tried again "
+            "after retry_at; if this recurs, check the store"
+        )
+        now = self._clock.now()
+        raise self._state.fail(error, now, self._clock.wall() - now, shared=False)
+
+    def _adopt(self, mode: RefreshMode) -> CurrentToken | None:
+        """Return a token to adopt, or None if one may be minted now; else raise why not."""
+        now = self._clock.now()
+        step = self._state.next_step(now, self._clock.wall() - now, mode)
+        if isinstance(step, Wait):
+            raise RefreshDeferred(step.until) if mode is RefreshMode.ADVISORY else step.error
+        return step if isinstance(step, CurrentToken) else None
+
+    async def _mint(self, http: aiohttp.ClientSession | None, mode: RefreshMode) -> CurrentToken:
+        """Enter the attempt, send the request, enter the outcome: so an attempt counts if the process is killed."""
+        state, clock = self._state, self._clock
+        now = clock.now()
+        attempt = Attempt(secrets.token_hex(8), now + self._lease, minted_by=_minted_by(os.getpid()))
+        state.enter(attempt, now)
+        if not await self._save() and mode is RefreshMode.ADVISORY:
+            # Entered as unsent, not removed: the failed write may have reached the store, which is told so later.
+            now = clock.now()
+            state.enter(attrs.evolve(attempt, at=now, outcome=Outcome.UNSENT), now)
+            raise RefreshDeferred(None)
+        # Before the wait for a connection of http=: the token may be believed to be older than it is, never younger.
+        sent = clock.now()
+        answer = await self._endpoint.mint(http, self._credentials)
+        now = clock.now()
+        # The wall clock as it is now: it may have been set since the request was sent.
+        token = state.answered(attempt, answer, sent, now, clock.wall() - now)
+        await self._save()
+        if isinstance(token, TokenError):
+            raise token
+        return token
+
+    # The store
+
+    async def _save(self) -> bool:
+        """Save the document. Return False if the store is down; `save_back` tries again later."""
+        if self._store is None:
+            return True
+        self.unsaved = True
+        if self._store.down:
+            return False
+        try:
+            await self._write(self._store)
+        except (StoreDown, StoreRefusedError):
+            return False
+        return True
+
+    async def save_back(self) -> None:
+        """Write what the store missed while it was down. Newer things in the store are kept."""
+        store = self._store
+        if not self.unsaved or store is None or self._state.credentials is None:
+            return
+        async with self._store_lock:
+            with contextlib.suppress(StoreDown, StoreRefusedError):
+                async with store.lease(self._key, self._lease) as granted:
+                    if granted:
+                        await self._read(store)
+                        await self._write(store)
+            self._exchange.forget_document()
+
+    async def _read(self, store: GuardedStore) -> None:
+        document = await store.read(self._key)
+        self._exchange.merge_document(document, self._clock.now(), self._clock.wall())
+
+    async def _write(self, store: GuardedStore) -> None:
+        """Write the document; if another process has written a newer one, merge that and try again."""
+        for _ in range(_MAX_WRITES):
+            document = self._exchange.to_document(self._clock.now(), self._clock.wall())
+            if await store.write(self._key, document):
+                self._exchange.document_saved(document)
+                self.unsaved = False
+                return
+            await self._read(store)
+        raise StoreDown("every write was refused as outdated")
+
+    @property
+    def _credentials(self) -> Credentials:
+        assert self._state.credentials is not None  # noqa: S101 - loaded before any attempt
+        return self._state.credentials
+
+    @property
+    def _key(self) -> str:
+        return short_hash(str(self._endpoint.base_url), self._credentials.client_account_id)
+
+
+def _max_polls(lease: float) -> int:
+    """Return how many polls, at the shortest pause, outlast two leases."""
+    return int(2 * lease / _POLL[0])
+
+
+@functools.lru_cache(maxsize=1)
+def _minted_by(pid: int) -> str:
+    # Cached by process ID: one string for all attempts, and another after a fork.
+    return f"{socket.gethostname()}:{pid}"

@@ -1,0 +1,477 @@
+"""Hold all that is known of one account, and decide what follows: serve a token, wait, or mint.
+
+Pure: methods take the time as `now` (on `Clock.now`) and do no I/O. `shift` is the wall clock minus `now`: it makes
+datetimes for callers and logs, and decides nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from datetime import datetime
+from enum import Enum
+from typing import Final, TypeAlias, TypeVar
+
+import attrs
+
+from ..backoff import backoff, grown
+from ..credentials import Credentials
+from ..errors import CredentialsRejectedError, MintQuotaExhaustedError, TokenEndpointError, TokenError, VBCError
+from .clock import RemoteTimes, as_datetime
+from .document import short_hash
+from .endpoint import Answer, MintResult
+from .events import LedgerEntry, State, TokenStatus
+from .ledger import Attempt, Ledger, Outcome
+from .model import AccessToken, fingerprint
+from .policy import TokenPolicy
+
+NEVER: Final = float("inf")
+_SPREAD: Final = (0.8, 1.2)
+_MAX_REMEMBERED: Final = 32
+_E = TypeVar("_E", bound=VBCError)
+
+
+class RefreshMode(Enum):
+    """How urgently a token is needed, which decides what may be spent on it."""
+
+    MANDATORY = "mandatory"
+    """Callers have no usable token: the whole quota may be spent."""
+    ADVISORY = "advisory"
+    """The current token is still usable: the reserve must stay, and a store that is down defers the refresh."""
+
+
+class Rejection(Enum):
+    """What a rejected token means."""
+
+    OUTDATED = "outdated"
+    """It is no longer the current token: send the request again with the current one."""
+    TOO_NEW = "too new"
+    """It was obtained within the grace period, so the token is not the problem: give the answer to the caller."""
+    KEPT = "kept"
+    """It cannot be replaced now; other endpoints may still accept it."""
+    DROPPED = "dropped"
+    """It is to be replaced."""
+
+
+@attrs.define(weakref_slot=False)
+class CurrentToken:
+    """A token and what this process decided about it.
+
+    Args:
+        token: for the callers.
+        generation: grows with every new token.
+        refresh_after: when it becomes stale; drawn once.
+        unusable_after: when it is no longer handed out.
+        obtained_at: start of `TokenPolicy.rejection_grace`.
+        adopted: found in the store instead of minted.
+        repeated: minted, but the server returned the same token again.
+        accepted: whether the API has accepted it.
+    """
+
+    token: AccessToken
+    generation: int
+    refresh_after: float
+    unusable_after: float
+    obtained_at: float = 0.0
+    adopted: bool = False
+    repeated: bool = False
+    accepted: bool = False
+
+
+@attrs.frozen(weakref_slot=False)
+class KeyTokens:
+    """The newest known token of one API key.
+
+    Args:
+        generation: of the key's newest token; it grows with each.
+        token: the token; None if none is known.
+        starts_at: when its life began, on `Clock.now`.
+    """
+
+    generation: int = 0
+    token: AccessToken | None = None
+    starts_at: float = 0.0
+
+
+@attrs.frozen
+class Failure:
+    """The last failed attempt.
+
+    Args:
+        error: never raised itself: each caller gets a copy, with this one as its cause.
+        until: on `Clock.now`; no new attempt is made before.
+        count: failures in a row.
+        api_key: a short hash of the API key, if the server rejected that.
+        shared: whether other processes would have failed, too.
+    """
+
+    error: TokenError
+    until: float
+    count: int
+    api_key: str | None = None
+    shared: bool = True
+
+    def applies_to(self, credentials: Credentials | None) -> bool:
+        """Return whether it concerns these credentials: a rejected key says nothing about a corrected one."""
+        return self.api_key is None or credentials is None or self.api_key == key_hash(credentials)
+
+
+@attrs.frozen
+class Wait:
+    """No mint may be made before `until`; `error` is what callers without a token get meanwhile."""
+
+    until: float
+    error: TokenError
+
+
+@attrs.frozen
+class Mint:
+    """A mint may be made now."""
+
+
+Step: TypeAlias = CurrentToken | Wait | Mint
+"""What to do next: serve this token, wait, or mint."""
+_MINT: Final = Mint()
+_UNKNOWN_KEY: Final = KeyTokens()
+
+
+class AccountState:
+    """All that is known of one account.
+
+    Args:
+        policy: the numbers.
+    """
+
+    __slots__ = (
+        "_keys",
+        "_newest_value",
+        "_policy",
+        "_postponed_to",
+        "_refresh_failures",
+        "_rejected",
+        "_unproven",
+        "credentials",
+        "current",
+        "failure",
+        "generation",
+        "ledger",
+        "times",
+        "used",
+    )
+
+    def __init__(self, policy: TokenPolicy) -> None:
+        self._policy = policy
+        self.ledger = Ledger(policy.mint_window.total_seconds(), policy.max_mints)
+        self.credentials: Credentials | None = None
+        self.current: CurrentToken | None = None
+        self.used = False
+        self.failure: Failure | None = None
+        self.generation = 0
+        self.times = RemoteTimes()
+        # Tuples: there is usually one entry, and an idle session should need little memory.
+        self._keys: tuple[tuple[str, KeyTokens], ...] = ()
+        self._rejected: tuple[str, ...] = ()
+        self._newest_value: str | None = None
+        self._refresh_failures = 0
+        self._postponed_to: float | None = None
+        self._unproven = 0
+
+    # Deciding
+
+    def next_step(self, now: float, shift: float, mode: RefreshMode) -> Step:
+        """Decide: serve a known token that is not the current one, wait, or mint.
+
+        A wait for the quota is remembered as a failure, so that callers do not look into the store each time.
+        """
+        known = self.key_tokens
+        if (
+            known.token is not None
+            and now < known.starts_at + self._max_age(mode)
+            and known.token.value not in self._rejected
+        ):
+            return self._obtained(known.token, known.starts_at, known.generation, adopted=True)
+        advisory = mode is RefreshMode.ADVISORY
+        if (failure := self._active_failure(now)) is not None:
+            return Wait(failure.until, failure.error)
+        free_at = self.ledger.free_at(now, reserve=self._policy.reserve_mints if advisory else 0)
+        if free_at <= now:
+            return _MINT
+        error = MintQuotaExhaustedError(
+            f"all {self._policy.max_mints} tokens of one window ({self._policy.mint_window}) are spent: no request "
+            "is sent before retry_at; if this recurs, share one token between processes (store=)"
+        )
+        if not advisory:
+            self._fail_for_quota(error, free_at, now, shift)
+        return Wait(free_at, error)
+
+    def refresh_at(self, now: float) -> float:
+        """Return when the background should refresh; `NEVER` while there is no reason to.
+
+        There is none without a usable token, after the credentials were rejected, and for a stale token that was not
+        used: an idle process spends no mints.
+        """
+        current = self.usable(now)
+        if current is None or (self.failure and isinstance(self.failure.error, CredentialsRejectedError)):
+            return NEVER
+        at = current.refresh_after if self._postponed_to is None else self._postponed_to
+        return at if self.used or now < at else NEVER
+
+    def usable(self, now: float) -> CurrentToken | None:
+        """Return the current token if it may still be handed out."""
+        current = self.current
+        return current if current is not None and now < current.unusable_after else None
+
+    def blocking_error(self, now: float) -> TokenError | None:
+        """Return a copy of the error that callers without a token get without a new attempt; or None."""
+        failure = self._active_failure(now)
+        return fresh_copy(failure.error) if failure else None
+
+    def mints_left(self, now: float) -> int:
+        """Return how many mints may still be made now."""
+        return max(0, self._policy.max_mints - self.ledger.spent(now))
+
+    def _active_failure(self, now: float) -> Failure | None:
+        failure = self.failure
+        return failure if failure and now < failure.until and failure.applies_to(self.credentials) else None
+
+    def _max_age(self, mode: RefreshMode) -> float:
+        """Return how old an adopted token may be: usable if callers have none, fresh if they have one."""
+        policy = self._policy
+        fresh_for = policy.lifetime - policy.refresh_ahead - policy.refresh_jitter
+        return (policy.usable_for if mode is RefreshMode.MANDATORY else fresh_for).total_seconds()
+
+    # Attempts
+
+    def enter(self, attempt: Attempt, now: float) -> None:
+        """Enter an attempt before it is made, or its outcome."""
+        self.ledger = self.ledger.pruned(now).put(attempt)
+
+    def answered(
+        self, attempt: Attempt, answer: Answer, sent: float, now: float, shift: float
+    ) -> CurrentToken | TokenError:
+        """Enter the answer to an attempt, however late it comes. Return the token, or the error for the callers."""
+        self.enter(attrs.evolve(attempt, at=now, outcome=answer.outcome), now)
+        if answer.result is not None:
+            return self._minted(answer.result, sent, now, shift) or self.fail(
+                TokenEndpointError(
+                    "the token endpoint returned a token that has already ended by the server's own time stamps: "
+                    "it will be tried again after retry_at"
+                ),
+                now,
+                shift,
+            )
+        assert answer.error is not None  # noqa: S101 - an answer has a result or an error
+        if isinstance(answer.error, MintQuotaExhaustedError):
+            self.ledger = self.ledger.full(now, answer.retry_after)
+            return self._fail_for_quota(answer.error, self.ledger.full_until, now, shift)
+        shared = answer.outcome is not Outcome.UNSENT
+        return self.fail(answer.error, now, shift, retry_after=answer.retry_after, shared=shared)
+
+    def _minted(self, result: MintResult, sent: float, now: float, shift: float) -> CurrentToken | None:
+        """Enter a minted token; None if it has already ended by the server's own time stamps."""
+        starts_at, name = sent - result.age, fingerprint(result.value)
+        # The same value again is the same token: returning it again does not make it younger.
+        if (known := self.times.local(name, starts_at, starts_at + shift)) > starts_at:
+            self.times.fix(name, starts_at, starts_at + shift)
+        starts_at = min(known, starts_at)
+        if now >= starts_at + self._policy.usable_for.total_seconds():
+            return None
+        ends_at = as_datetime(starts_at + shift + self._policy.lifetime.total_seconds())
+        token = AccessToken(result.value, result.created_at or as_datetime(sent + shift), ends_at)
+        repeated = token.value == self._newest_value
+        if not repeated:
+            self.generation += 1
+        self._put_key_tokens(KeyTokens(self.generation, token, starts_at))
+        return self._obtained(token, starts_at, self.generation, repeated=repeated)
+
+    def fail(
+        self, error: TokenError, now: float, shift: float, *, retry_after: float | None = None, shared: bool = True
+    ) -> TokenError:
+        """Remember a failure for all callers until its time. Return the error with its `retry_at` set."""
+        policy, last = self._policy, self.failure
+        count = last.count + 1 if last and type(last.error) is type(error) else 1
+        rejected = isinstance(error, CredentialsRejectedError)
+        if rejected:
+            wait = grown(policy.error_memory.total_seconds(), count)
+        elif retry_after is not None:
+            wait = retry_after
+        else:
+            most = policy.retry_most.total_seconds()
+            wait = backoff(policy.retry_first.total_seconds(), count, most=most, spread=_SPREAD)
+        until = now + min(wait, self.ledger.window)
+        error.retry_at = as_datetime(until + shift)
+        self.failure = Failure(error, until, count, key_hash(self.credentials) if rejected else None, shared)
+        return error
+
+    def _fail_for_quota(self, error: TokenError, free_at: float, now: float, shift: float) -> TokenError:
+        """Remember that the quota is spent, but look again soon: another process may store a token meanwhile."""
+        until = min(free_at, now + self._policy.retry_most.total_seconds())
+        error.retry_at = as_datetime(free_at + shift)
+        self.failure = Failure(error, until, self.failure.count if self.failure else 0, shared=False)
+        return error
+
+    # The current token
+
+    def _obtained(
+        self, token: AccessToken, starts_at: float, generation: int, *, adopted: bool = False, repeated: bool = False
+    ) -> CurrentToken:
+        """Return a token that ends the last failure. The holder makes it the current one."""
+        self.failure = None
+        self._newest_value = token.value
+        policy = self._policy
+        jitter = random.uniform(0, policy.refresh_jitter.total_seconds())
+        return CurrentToken(
+            token,
+            generation,
+            refresh_after=starts_at + (policy.lifetime - policy.refresh_ahead).total_seconds() - jitter,
+            unusable_after=starts_at + policy.usable_for.total_seconds(),
+            adopted=adopted,
+            repeated=repeated,
+        )
+
+    def keep(self, token: CurrentToken, now: float, *, used: bool) -> None:
+        """Make it the current token. `used` says whether callers are using it already."""
+        token.obtained_at = now
+        self.current, self.used = token, used
+        if (token.repeated or now >= token.refresh_after) and not token.adopted:
+            self.refresh_failed(now)
+        else:
+            self._refresh_failures = 0
+            self._postponed_to = None
+
+    def drop(self) -> None:
+        """Give up the current token."""
+        self.current = None
+
+    def refresh_failed(self, now: float) -> None:
+        """Postpone the next refresh: by a backoff of its own, and at least as long as the failure is remembered."""
+        self._refresh_failures += 1
+        until = now + self._refresh_backoff(self._refresh_failures)
+        self.postpone_refresh(max(until, self.failure.until) if self.failure else until)
+
+    def refresh_unavailable(self, now: float) -> None:
+        """Postpone the next refresh while the store is down or must be repaired."""
+        self.postpone_refresh(now + self._refresh_backoff(1))
+
+    def postpone_refresh(self, until: float) -> None:
+        """Refresh at `until` instead of when the token becomes stale."""
+        self._postponed_to = until
+
+    def _refresh_backoff(self, count: int) -> float:
+        return backoff(self._policy.refresh_retry.total_seconds(), count, spread=_SPREAD)
+
+    # Rejection
+
+    def accept(self, token: AccessToken) -> None:
+        """Note that the API accepted this token, which ends the growth of the rejection grace."""
+        current = self.current
+        if current is not None and not current.accepted and current.token is token:
+            current.accepted = True
+            self._unproven = 0
+
+    def reject(self, token: AccessToken, now: float) -> Rejection:
+        """Judge a token that the API rejected, and drop it if it can be replaced. It is never adopted again."""
+        current = self.current
+        if current is None or current.token.value != token.value:
+            self._remember_rejected(token.value)
+            return Rejection.OUTDATED
+        if now - current.obtained_at < self._grace():
+            return Rejection.TOO_NEW
+        self._remember_rejected(token.value)
+        if self._active_failure(now) is not None or not self.mints_left(now):
+            return Rejection.KEPT
+        self._unproven = 0 if current.accepted else self._unproven + 1
+        self.drop()
+        return Rejection.DROPPED
+
+    def _remember_rejected(self, value: str) -> None:
+        self._rejected = (*(other for other in self._rejected if other != value), value)[-_MAX_REMEMBERED:]
+
+    def _grace(self) -> float:
+        """Return the grace period; it doubles with each token in a row that the API never accepted."""
+        longest = self._policy.mint_window.total_seconds()
+        return grown(self._policy.rejection_grace.total_seconds(), self._unproven + 1, most=longest)
+
+    # Sharing with other processes
+
+    @property
+    def key_tokens(self) -> KeyTokens:
+        """The newest known token of the current API key."""
+        return dict(self._keys).get(self.credentials.key_id, _UNKNOWN_KEY) if self.credentials else _UNKNOWN_KEY
+
+    def _put_key_tokens(self, tokens: KeyTokens) -> None:
+        assert self.credentials is not None  # noqa: S101 - tokens belong to a key
+        key_id = self.credentials.key_id
+        others = (pair for pair in self._keys if pair[0] != key_id)
+        self._keys = (*others, (key_id, tokens))[-_MAX_REMEMBERED:]
+
+    def merge_ledger(self, attempts: tuple[Attempt, ...], full_until: float, now: float) -> None:
+        """Add the attempts that other processes know."""
+        theirs = attrs.evolve(self.ledger, attempts=attempts, full_until=full_until)
+        self.ledger = self.ledger.merged(theirs).pruned(now)
+
+    def merge_tokens(self, theirs: KeyTokens) -> None:
+        """Keep the newer one of the known token and that of other processes.
+
+        A lower generation means that the store missed our token, or lost it. After a loss other processes count from
+        one again, so that a token of a lower generation that began later is newer, too.
+        """
+        ours = self.key_tokens
+        later = theirs.token is not None and ours.token is not None and theirs.starts_at > ours.starts_at
+        if theirs.generation >= ours.generation or later:
+            self._put_key_tokens(attrs.evolve(theirs, generation=max(theirs.generation, ours.generation)))
+        self.generation = max(self.generation, theirs.generation)
+
+    def merge_failure(self, failure: Failure) -> None:
+        """Share the failure of another process, if it concerns our key and lasts longer than our own."""
+        if failure.applies_to(self.credentials) and (self.failure is None or self.failure.until < failure.until):
+            self.failure = failure
+
+    # Reporting
+
+    def status(self, now: float, shift: float, refresh_at: float) -> TokenStatus:
+        """Return a snapshot."""
+        current, failure = self.current, self.failure
+        blocked = self._active_failure(now)
+        return TokenStatus(
+            state=self._state(now),
+            fingerprint=current.token.fingerprint if current else None,
+            generation=self.generation,
+            expires_at=current.token.expires_at if current else None,
+            next_refresh_at=next_refresh(refresh_at, shift),
+            mints_in_window=self.ledger.spent(now),
+            mints_left=self.mints_left(now),
+            retry_at=blocked.error.retry_at if blocked else None,
+            last_error=fresh_copy(failure.error) if failure else None,
+        )
+
+    def _state(self, now: float) -> State:
+        if self.current is None:
+            return "empty"
+        if self.usable(now) is None:
+            return "expired"
+        return "fresh" if now < self.current.refresh_after else "stale"
+
+    def entries(self, now: float, shift: float) -> tuple[LedgerEntry, ...]:
+        """Return the attempts of the last window."""
+        attempts = self.ledger.pruned(now).attempts
+        return tuple(LedgerEntry(as_datetime(a.at + shift), a.outcome.value, a.minted_by) for a in attempts)
+
+
+def next_refresh(at: float, shift: float) -> datetime | None:
+    """Return the time of the next refresh for people; None for `NEVER`."""
+    return None if at == NEVER else as_datetime(at + shift)
+
+
+def key_hash(credentials: Credentials | None) -> str | None:
+    """Return a short hash of the API key, which tells a corrected typo from the typo."""
+    if credentials is None:
+        return None
+    return short_hash(credentials.client_account_id, credentials.key_id, credentials.api_key)[:16]
+
+
+def fresh_copy(error: _E) -> _E:
+    """Return a new exception like `error` and caused by it, so that no two callers raise the same object."""
+    twin = copy.copy(error)
+    twin.__cause__ = error
+    return twin
