@@ -21,7 +21,7 @@ from .stores import TokenStore, open_store
 from .token.clock import Clock, system_clock
 from .token.endpoint import TokenEndpoint
 from .token.events import LedgerEntry, TokenEvent, TokenStatus
-from .token.holder import TokenHolder
+from .token.holder import create_holder
 from .token.model import AccessToken
 from .token.policy import TokenPolicy
 from .transport import RequestContext, Transport, is_loopback
@@ -106,8 +106,8 @@ class VBCSession:
         self._api_policy = api_policy
         self._clock = clock or system_clock()
         self._our_store: Any = opened if isinstance(store, str) else None
-        self._holder = TokenHolder(
-            endpoint=TokenEndpoint(self._base_url, policy),
+        self._holder = create_holder(
+            endpoint=TokenEndpoint(self._base_url, policy.mint_timeout.total_seconds()),
             source=credentials,
             store=opened,
             policy=policy,

@@ -134,7 +134,7 @@ async def test_reprs_show_nothing(sandbox: Sandbox, hidden: Secrets, tmp_path: P
             *(sandbox, sandbox.credentials, token, vbc, vbc.status(), vbc.ledger(), events, store, holder),
             *(state.current, state._keys, state.times, state.ledger, attrs.asdict(token)),
             *(
-                document.load(document.dump(holder._minter._exchange.to_document(now, now))),
+                document.load(document.dump(holder._minter._exchange.to_document(now, 0.0))),
                 {"api_key": sandbox.credentials.api_key},
             ),
         ]

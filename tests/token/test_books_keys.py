@@ -30,10 +30,10 @@ def _minted_by(key_id: str, text: str | None, clock: _Calendar) -> str:
     state = AccountState(policy)
     state.credentials = Credentials("account", key_id, "secret")
     exchange = Exchange(state, policy)
-    exchange.merge_document(load(text), now, clock.wall())
+    exchange.merge_document(load(text), now, clock.wall() - now)
     answer = Answer(Outcome.MINTED, MintResult("t" * 1200, None, 0.0))
     state.answered(Attempt(key_id, now), answer, now, now, clock.wall() - now)
-    return dump(exchange.to_document(now, clock.wall()))
+    return dump(exchange.to_document(now, clock.wall() - now))
 
 
 def test_keys_that_were_rotated_out_fill_no_document() -> None:

@@ -19,7 +19,7 @@ from truecaller_vbc.errors import CredentialsRejectedError, MintQuotaExhaustedEr
 from truecaller_vbc.stores import TokenStore
 from truecaller_vbc.token.endpoint import Answer, MintResult
 from truecaller_vbc.token.events import TokenEvent
-from truecaller_vbc.token.holder import TokenHolder
+from truecaller_vbc.token.holder import create_holder
 from truecaller_vbc.token.ledger import Outcome
 
 from .virtual_time import LoopClock
@@ -134,7 +134,7 @@ class World:
         self.clock = server.clock if server else LoopClock(asyncio.get_running_loop().time)
         self.server = server or Server(self.clock, self.policy)
         self.events: list[TokenEvent] = []
-        self.holder = TokenHolder(
+        self.holder = create_holder(
             endpoint=cast(Any, self.server),
             source=source,
             store=store,

@@ -22,7 +22,6 @@ from ..timestamps import read_http_date, read_retry_after, read_timestamp
 from ..transport_errors import NOT_SENT
 from .ledger import Outcome
 from .model import HEADER_SAFE
-from .policy import TokenPolicy
 
 _MAX_BYTES: Final = 64 * 1024
 _MENTIONS_A_LIMIT: Final = re.compile(r"(?<!de)limit|quota|maximum|exceed|throttl|too[ _-]?many", re.IGNORECASE)
@@ -56,28 +55,17 @@ class Answer:
     retry_after: float | None = None
 
 
+@attrs.frozen(eq=False, repr=False, weakref_slot=False)
 class TokenEndpoint:
     """``POST {base}/clients/{clientAccountId}/token`` (API reference, "Generate Access Token").
 
     Args:
         base_url: the origin of the API.
-        policy: sets the deadline.
+        timeout: deadline of one request, in seconds.
     """
 
-    __slots__ = ("_base_url", "_policy")
-
-    def __init__(self, base_url: URL, policy: TokenPolicy) -> None:
-        self._base_url = base_url
-        self._policy = policy
-
-    @property
-    def base_url(self) -> URL:
-        """The origin of the API."""
-        return self._base_url
-
-    @property
-    def _timeout(self) -> float:
-        return self._policy.mint_timeout.total_seconds()
+    base_url: URL
+    _timeout: float
 
     async def mint(self, http: aiohttp.ClientSession | None, credentials: Credentials) -> Answer:
         """Send one token request. Failures are returned as an `Answer`; only a cancellation is raised.
@@ -94,7 +82,7 @@ class TokenEndpoint:
         return await self._mint(http, credentials)
 
     async def _mint(self, http: aiohttp.ClientSession, credentials: Credentials) -> Answer:
-        url = self._base_url / "clients" / credentials.client_account_id / "token"
+        url = self.base_url / "clients" / credentials.client_account_id / "token"
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._post(http, url, credentials)

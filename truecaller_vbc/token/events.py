@@ -127,17 +127,15 @@ class LedgerEntry:
     by: str
 
 
+@attrs.define(eq=False, repr=False, weakref_slot=False)
 class Announcer:
     """Tells the user's callback and the log. A callback that raises is logged and changes nothing.
 
     The log gets an event of the same kind and cause once, until another kind comes between.
     """
 
-    __slots__ = ("_last", "_on_event")
-
-    def __init__(self, on_event: Callable[[TokenEvent], object] | None) -> None:
-        self._on_event = on_event
-        self._last: object = None
+    _on_event: Callable[[TokenEvent], object] | None
+    _last: object = attrs.field(init=False, default=None)
 
     def __call__(self, event: TokenEvent) -> None:
         """Announce `event`."""

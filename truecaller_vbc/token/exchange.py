@@ -24,6 +24,7 @@ _NOTHING_STORED: Final = KeyState()
 _SHARED_ERRORS: Final = {kind.__name__: kind for kind in (CredentialsRejectedError, TokenEndpointError)}
 
 
+@attrs.define(eq=False, repr=False, weakref_slot=False)
 class Exchange:
     """Merges documents into a state, and makes documents of it.
 
@@ -32,17 +33,13 @@ class Exchange:
         policy: limits how far ahead a foreign time stamp is believed.
     """
 
-    __slots__ = ("_document", "_policy", "_state")
+    _state: AccountState
+    _policy: TokenPolicy
+    _document: Document = attrs.field(init=False, default=_NO_DOCUMENT)
 
-    def __init__(self, state: AccountState, policy: TokenPolicy) -> None:
-        self._state = state
-        self._policy = policy
-        self._document = _NO_DOCUMENT
-
-    def merge_document(self, document: Document, now: float, wall: float) -> None:
+    def merge_document(self, document: Document, now: float, shift: float) -> None:
         """Add to the state what other processes wrote. Of two tokens the newer one is kept."""
         self._document = document
-        shift = wall - now
         self._merge_ledger(document, now, shift)
         stored = document.keys.get(self._key, _NOTHING_STORED)
         self._state.merge_tokens(self._known_tokens(stored, now, shift))
@@ -82,14 +79,13 @@ class Exchange:
         error = _SHARED_ERRORS[stored.kind](stored.message, retry_at=as_datetime(until + shift))
         self._state.merge_failure(Failure(error, until, stored.count, stored.api_key))
 
-    def to_document(self, now: float, wall: float) -> Document:
+    def to_document(self, now: float, shift: float) -> Document:
         """Return the document to write: what was read last, with what is known now."""
-        shift = wall - now
         ledger, times = self._state.ledger.pruned(now), self._state.times
         ours = self._stored_key(shift)
         # A document with every key that ever was would grow beyond what can be read.
-        lifetime = self._policy.lifetime.total_seconds()
-        others = {name: stored for name, stored in self._document.keys.items() if _is_needed(stored, wall - lifetime)}
+        since = now + shift - self._policy.lifetime.total_seconds()
+        others = {name: stored for name, stored in self._document.keys.items() if _is_needed(stored, since)}
         for attempt in ledger.attempts:
             times.fix(attempt.id, attempt.at)
         full_until = ledger.full_until + shift if ledger.full_until > now else None

@@ -13,6 +13,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
+import attrs
+
 from ..credentials import Credentials
 from ..errors import StoreError, StoreRefusedError, TokenError
 from ..stores.protocol import TokenStore, revision_of
@@ -66,6 +68,7 @@ class StoreDown(Exception):  # noqa: N818 - a state, which never reaches callers
     """A store call failed or took too long."""
 
 
+@attrs.define(eq=False, repr=False, weakref_slot=False)
 class GuardedStore:
     """A store whose failures are raised as `StoreDown`, except for `StoreRefusedError`, which users must repair.
 
@@ -75,13 +78,10 @@ class GuardedStore:
         announce: called when the store fails and when it works again.
     """
 
-    __slots__ = ("_announce", "_deadline", "_failing", "_store")
-
-    def __init__(self, store: TokenStore, deadline: float, announce: Callable[[TokenEvent], None]) -> None:
-        self._store = store
-        self._deadline = deadline
-        self._announce = announce
-        self._failing = _NONE
+    _store: TokenStore
+    _deadline: float
+    _announce: Callable[[TokenEvent], None]
+    _failing: frozenset[str] = attrs.field(init=False, default=_NONE)
 
     @property
     def down(self) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import aiohttp
+import attrs
 
 from ..credentials import CredentialsSource
 from ..errors import (
@@ -33,7 +34,7 @@ from .events import (
     TokenRejected,
     TokenStatus,
 )
-from .guards import reraise_if_cancelled
+from .guards import GuardedStore, reraise_if_cancelled
 from .minter import Minter, RefreshDeferred
 from .model import AccessToken
 from .policy import TokenPolicy
@@ -46,12 +47,16 @@ AttemptResult: TypeAlias = AccessToken | TokenError | StoreRefusedError | Sessio
 """Result of an attempt to get a token; None if the refresh was deferred."""
 
 
-class TokenHolder:
-    """Gives one token to any number of callers, and makes one attempt serve them all.
-
-    The attempt takes the place of a lock: it is a task of the holder, which no caller can cancel. Each caller waits for
-    its result on a future of its own, so that a cancelled caller does not affect the others. A failure is a result
-    like a token, and is shared like one.
+def create_holder(
+    *,
+    endpoint: TokenEndpoint,
+    source: CredentialsSource,
+    store: TokenStore | None,
+    policy: TokenPolicy,
+    clock: Clock,
+    on_event: Callable[[TokenEvent], object] | None = None,
+) -> TokenHolder:
+    """Return a holder with its state and its minter.
 
     Args:
         endpoint: where tokens are minted.
@@ -61,62 +66,55 @@ class TokenHolder:
         clock: the only source of time.
         on_event: called with everything that happens to the token.
     """
+    announce = Announcer(on_event)
+    state = AccountState(policy)
+    guarded = None if store is None else GuardedStore(store, policy.mint_timeout.total_seconds() / 3, announce)
+    minter = Minter(state, endpoint, source, guarded, policy, clock)
+    return TokenHolder(state, minter, policy, clock, announce)
 
-    __slots__ = (
-        "_announce",
-        "_attempt",
-        "_clock",
-        "_closed",
-        "_fast_token_timer",
-        "_http",
-        "_loop",
-        "_minter",
-        "_policy",
-        "_refresher",
-        "_waiters",
-        "fast_token",
-        "loop_time",
-        "now",
-        "state",
-    )
 
-    def __init__(
-        self,
-        *,
-        endpoint: TokenEndpoint,
-        source: CredentialsSource,
-        store: TokenStore | None,
-        policy: TokenPolicy,
-        clock: Clock,
-        on_event: Callable[[TokenEvent], object] | None = None,
-    ) -> None:
-        self._announce = Announcer(on_event)
-        self.state = AccountState(policy)
-        self._minter = Minter(
-            state=self.state,
-            endpoint=endpoint,
-            source=source,
-            store=store,
-            policy=policy,
-            clock=clock,
-            announce=self._announce,
-        )
-        self._policy = policy
-        self._clock = clock
-        self.now = clock.now
-        self._attempt: asyncio.Task[AttemptResult] | None = None
-        self._waiters: list[asyncio.Future[AttemptResult]] | None = None
-        self._closed = False
-        # A token that was fresh a moment ago: readers return it without looking at the clock.
-        self.fast_token: AccessToken | None = None
-        self._fast_token_timer: asyncio.TimerHandle | None = None
+@attrs.define(eq=False, repr=False, weakref_slot=False)
+class TokenHolder:
+    """Gives one token to any number of callers, and makes one attempt serve them all.
+
+    The attempt takes the place of a lock: it is a task of the holder, which no caller can cancel. Each caller waits for
+    its result on a future of its own, so that a cancelled caller does not affect the others. A failure is a result
+    like a token, and is shared like one.
+
+    Args:
+        state: of the account.
+        minter: gets new tokens.
+        policy: the numbers.
+        clock: the only source of time.
+        announce: called with everything that happens to the token.
+    """
+
+    state: AccountState
+    _minter: Minter
+    _policy: TokenPolicy
+    _clock: Clock
+    _announce: Announcer
+    now: Callable[[], float] = attrs.field(init=False)
+    # A token that was fresh a moment ago: readers return it without looking at the clock.
+    fast_token: AccessToken | None = attrs.field(init=False, default=None)
+    _fast_token_timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
+    _attempt: asyncio.Task[AttemptResult] | None = attrs.field(init=False, default=None)
+    _waiters: list[asyncio.Future[AttemptResult]] | None = attrs.field(init=False, default=None)
+    _closed: bool = attrs.field(init=False, default=False)
+    _loop: asyncio.AbstractEventLoop = attrs.field(init=False)
+    _http: aiohttp.ClientSession | None = attrs.field(init=False)
+    _refresher: Refresher = attrs.field(init=False)
+    loop_time: Callable[[], float] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.now = self._clock.now
 
     def open(self, http: aiohttp.ClientSession | None) -> None:
         """Start on the running loop. Mints use `http`, or a connection of their own if that is None."""
         self._loop = asyncio.get_running_loop()
         self.loop_time = self._loop.time
         self._http = http
-        self._refresher = Refresher(self, self._clock)
+        self._refresher = Refresher(self.refresh_at, self.refresh, self._minter.save_back, self._clock)
 
     # Reading
 
@@ -198,15 +196,13 @@ class TokenHolder:
         try:
             token = await self._minter.obtain(self._http, mode)
         except RefreshDeferred as deferred:
-            if deferred.until is None:
-                self.state.refresh_unavailable(self.now())
-            else:
-                self.state.postpone_refresh(deferred.until)
+            self.state.postpone_refresh(deferred.until)
             return None
         except TokenError as error:
             return self._failed(error)
         except StoreRefusedError as error:
-            return self._refused_by_store(error, mode)
+            error.__traceback__ = None
+            return error
         except (Exception, asyncio.CancelledError) as error:
             reraise_if_cancelled(error)
             _log.exception("an attempt to get a token failed unexpectedly (a bug)")
@@ -247,14 +243,6 @@ class TokenHolder:
         self._announce(RefreshFailed(error, next_refresh(self._next_refresh_at(now), self._clock.wall() - now)))
         return error
 
-    def _refused_by_store(self, error: StoreRefusedError, mode: RefreshMode) -> AttemptResult:
-        """Give the error to callers without a token, each time: reading the store again costs no network request."""
-        error.__traceback__ = None
-        if mode is RefreshMode.ADVISORY:
-            self.state.refresh_unavailable(self.now())
-            return None
-        return error
-
     # Refreshing, called by the background task
 
     def refresh_at(self) -> float:
@@ -265,10 +253,6 @@ class TokenHolder:
         """Refresh now, or join the running attempt."""
         # Do not register as a waiter: waiters count as use and would keep an idle session refreshing.
         await asyncio.wait([self._attempt or self._start(RefreshMode.ADVISORY)])
-
-    async def save_back(self) -> None:
-        """Write to the store what it missed while it was down."""
-        await self._minter.save_back()
 
     # Rejection, called by the transport
 

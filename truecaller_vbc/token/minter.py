@@ -9,19 +9,17 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import Callable
-from typing import Final
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
 
 import aiohttp
 import attrs
 
 from ..credentials import Credentials, CredentialsSource
 from ..errors import CredentialsRejectedError, StoreRefusedError, TokenEndpointError, TokenError
-from ..stores.protocol import TokenStore
 from .clock import Clock
 from .document import short_hash
 from .endpoint import TokenEndpoint
-from .events import TokenEvent
 from .exchange import Exchange
 from .guards import GuardedStore, StoreDown, ask_for_credentials
 from .ledger import Attempt, Outcome
@@ -34,13 +32,14 @@ _NO_LOCK: Final = contextlib.nullcontext()
 
 
 class RefreshDeferred(Exception):  # noqa: N818 - not an error: callers have a token, and never see this
-    """Raised when an advisory refresh must wait until `until`; None while the store is down."""
+    """Raised when an advisory refresh must wait until `until`."""
 
-    def __init__(self, until: float | None) -> None:
+    def __init__(self, until: float) -> None:
         super().__init__(until)
         self.until = until
 
 
+@attrs.define(eq=False, repr=False, weakref_slot=False)
 class Minter:
     """Does the I/O for a new token (credentials callable, store, token endpoint) as the state decides.
 
@@ -51,45 +50,25 @@ class Minter:
         store: the shared store; None if nothing is shared.
         policy: the numbers.
         clock: the only source of time.
-        announce: called when the store fails and when it works again.
     """
 
-    __slots__ = (
-        "_ask_again",
-        "_clock",
-        "_endpoint",
-        "_exchange",
-        "_policy",
-        "_source",
-        "_state",
-        "_store",
-        "_store_lock",
-        "unsaved",
-    )
+    _state: AccountState
+    _endpoint: TokenEndpoint
+    _source: CredentialsSource
+    _store: GuardedStore | None
+    _policy: TokenPolicy
+    _clock: Clock
+    _exchange: Exchange = attrs.field(init=False)
+    _ask_again: bool = attrs.field(init=False)
+    _store_lock: AbstractAsyncContextManager[Any] = attrs.field(init=False)
+    unsaved: bool = attrs.field(init=False, default=False)
 
-    def __init__(
-        self,
-        *,
-        state: AccountState,
-        endpoint: TokenEndpoint,
-        source: CredentialsSource,
-        store: TokenStore | None,
-        policy: TokenPolicy,
-        clock: Clock,
-        announce: Callable[[TokenEvent], None],
-    ) -> None:
-        self._state = state
-        self._endpoint = endpoint
-        self._source = source
-        self._policy = policy
-        self._clock = clock
-        self._store = None if store is None else GuardedStore(store, self._timeout / 3, announce)
-        self._exchange = Exchange(state, policy)
-        state.credentials = source if isinstance(source, Credentials) else None
-        self._ask_again = state.credentials is None
-        self.unsaved = False
+    def __attrs_post_init__(self) -> None:
+        self._exchange = Exchange(self._state, self._policy)
+        self._state.credentials = self._source if isinstance(self._source, Credentials) else None
+        self._ask_again = self._state.credentials is None
         # Minting and `save_back` both read and write the document, so they take turns.
-        self._store_lock = _NO_LOCK if store is None else asyncio.Lock()
+        self._store_lock = _NO_LOCK if self._store is None else asyncio.Lock()
 
     @property
     def _timeout(self) -> float:
@@ -120,6 +99,11 @@ class Minter:
                         self._ask_again = True
                         raise
                 return await self._adopt_or_mint(http, mode)
+            except StoreRefusedError:
+                # Not remembered: callers get it each time, since reading the store costs no token request.
+                if mode is RefreshMode.ADVISORY:
+                    raise self._deferred() from None
+                raise
             finally:
                 self._exchange.forget_document()
 
@@ -131,8 +115,7 @@ class Minter:
             try:
                 state.credentials = await ask_for_credentials(self._source, self._timeout)
             except TokenError as error:
-                now = self._clock.now()
-                state.fail(error, now, self._clock.wall() - now, shared=False)
+                state.fail(error, *self._time(), shared=False)
                 raise
             self._ask_again = False
         return state.credentials
@@ -154,19 +137,17 @@ class Minter:
                 await asyncio.sleep(random.uniform(*_POLL))
         except StoreDown:
             if mode is RefreshMode.ADVISORY:
-                raise RefreshDeferred(None) from None
+                raise self._deferred() from None
             return self._adopt(mode) or await self._mint(http, mode)
         error = TokenEndpointError(
             "another process has held the store's lease for longer than a mint can take: it is tried again "
             "after retry_at; if this recurs, check the store"
         )
-        now = self._clock.now()
-        raise self._state.fail(error, now, self._clock.wall() - now, shared=False)
+        raise self._state.fail(error, *self._time(), shared=False)
 
     def _adopt(self, mode: RefreshMode) -> CurrentToken | None:
         """Return a token to adopt, or None if one may be minted now; else raise why not."""
-        now = self._clock.now()
-        step = self._state.next_step(now, self._clock.wall() - now, mode)
+        step = self._state.next_step(*self._time(), mode)
         if isinstance(step, Wait):
             raise RefreshDeferred(step.until) if mode is RefreshMode.ADVISORY else step.error
         return step if isinstance(step, CurrentToken) else None
@@ -181,17 +162,23 @@ class Minter:
             # Entered as unsent, not removed: the failed write may have reached the store, which is told so later.
             now = clock.now()
             state.enter(attrs.evolve(attempt, at=now, outcome=Outcome.UNSENT), now)
-            raise RefreshDeferred(None)
+            raise self._deferred()
         # Before the wait for a connection of http=: the token may be believed to be older than it is, never younger.
         sent = clock.now()
         answer = await self._endpoint.mint(http, self._credentials)
-        now = clock.now()
-        # The wall clock as it is now: it may have been set since the request was sent.
-        token = state.answered(attempt, answer, sent, now, clock.wall() - now)
+        # Both clocks as they are now: the wall clock may have been set since the request was sent.
+        token = state.answered(attempt, answer, sent, *self._time())
         await self._save()
         if isinstance(token, TokenError):
             raise token
         return token
+
+    def _deferred(self) -> RefreshDeferred:
+        return RefreshDeferred(self._state.retry_store_at(self._clock.now()))
+
+    def _time(self) -> tuple[float, float]:
+        now = self._clock.now()
+        return now, self._clock.wall() - now
 
     # The store
 
@@ -223,12 +210,12 @@ class Minter:
 
     async def _read(self, store: GuardedStore) -> None:
         document = await store.read(self._key)
-        self._exchange.merge_document(document, self._clock.now(), self._clock.wall())
+        self._exchange.merge_document(document, *self._time())
 
     async def _write(self, store: GuardedStore) -> None:
         """Write the document; if another process has written a newer one, merge that and try again."""
         for _ in range(_MAX_WRITES):
-            document = self._exchange.to_document(self._clock.now(), self._clock.wall())
+            document = self._exchange.to_document(*self._time())
             if await store.write(self._key, document):
                 self._exchange.document_saved(document)
                 self.unsaved = False

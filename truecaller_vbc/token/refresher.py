@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-from typing import Final, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import attrs
 
 from .clock import Clock
 
@@ -16,22 +19,7 @@ _NEVER: Final = float("inf")
 _PAUSE_AFTER_A_BUG: Final = 60.0
 
 
-class Refreshable(Protocol):
-    """The part of the holder that the background task uses."""
-
-    def refresh_at(self) -> float:
-        """Return when to refresh, on `Clock.now`; infinity if there is no reason to."""
-        ...
-
-    async def refresh(self) -> None:
-        """Refresh now."""
-        ...
-
-    async def save_back(self) -> None:
-        """Write to the store what it missed."""
-        ...
-
-
+@attrs.define(eq=False, repr=False, weakref_slot=False)
 class Refresher:
     """The background task: a loop that no exception ends. It starts with the first token.
 
@@ -39,21 +27,25 @@ class Refresher:
     loop then notices the time within 30 seconds.
 
     Args:
-        holder: says when to refresh, and does it.
+        refresh_at: returns when to refresh, on `Clock.now`; infinity if there is no reason to.
+        refresh: refreshes now.
+        save_back: writes to the store what it missed.
         clock: the holder's.
+
+    Attributes:
+        dormant: whether the task sleeps until it is woken.
     """
 
-    __slots__ = ("_alarm", "_clock", "_context", "_holder", "_loop", "_task", "_timer", "dormant")
-
-    def __init__(self, holder: Refreshable, clock: Clock) -> None:
-        self._holder = holder
-        self._clock = clock
-        self._loop = asyncio.get_running_loop()
-        self._context = contextvars.Context()
-        self._task: asyncio.Task[None] | None = None
-        self._alarm: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self.dormant = False
+    _refresh_at: Callable[[], float]
+    _refresh: Callable[[], Awaitable[None]]
+    _save_back: Callable[[], Awaitable[None]]
+    _clock: Clock
+    _loop: asyncio.AbstractEventLoop = attrs.field(init=False, factory=asyncio.get_running_loop)
+    _context: contextvars.Context = attrs.field(init=False, factory=contextvars.Context)
+    _task: asyncio.Task[None] | None = attrs.field(init=False, default=None)
+    _alarm: asyncio.Future[None] | None = attrs.field(init=False, default=None)
+    _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
+    dormant: bool = attrs.field(init=False, default=False)
 
     def wake(self) -> None:
         """Compute the time of the next refresh again; start the task on the first call."""
@@ -78,13 +70,13 @@ class Refresher:
         broken = False
         while True:
             try:
-                delay = self._holder.refresh_at() - self._clock.now()
+                delay = self._refresh_at() - self._clock.now()
                 if delay > 0:
                     await self._armed(delay)
                     self._disarm()
-                    await self._holder.save_back()
+                    await self._save_back()
                 else:
-                    await self._holder.refresh()
+                    await self._refresh()
                 broken = False
             except Exception:
                 # Logged once per change of state, and never in a busy loop. Callers mint for themselves meanwhile.

@@ -135,46 +135,41 @@ _MINT: Final = Mint()
 _UNKNOWN_KEY: Final = KeyTokens()
 
 
+@attrs.define(eq=False, repr=False, weakref_slot=False)
 class AccountState:
     """All that is known of one account.
 
     Args:
         policy: the numbers.
+
+    Attributes:
+        ledger: the attempts of the last window, by all processes.
+        credentials: the API key in use; None until a credentials callable was called.
+        current: the token for callers, possibly expired.
+        used: whether the current token was used since it was obtained: an unused one is not refreshed.
+        failure: the last failed attempt since the last success.
+        generation: grows with every new token.
+        times: the local times that foreign time stamps mean.
     """
 
-    __slots__ = (
-        "_keys",
-        "_newest_value",
-        "_policy",
-        "_postponed_to",
-        "_refresh_failures",
-        "_rejected",
-        "_unproven",
-        "credentials",
-        "current",
-        "failure",
-        "generation",
-        "ledger",
-        "times",
-        "used",
-    )
+    _policy: TokenPolicy
+    ledger: Ledger = attrs.field(init=False)
+    credentials: Credentials | None = attrs.field(init=False, default=None)
+    current: CurrentToken | None = attrs.field(init=False, default=None)
+    used: bool = attrs.field(init=False, default=False)
+    failure: Failure | None = attrs.field(init=False, default=None)
+    generation: int = attrs.field(init=False, default=0)
+    times: RemoteTimes = attrs.field(init=False, factory=RemoteTimes)
+    # Tuples: there is usually one entry, and an idle session should need little memory.
+    _keys: tuple[tuple[str, KeyTokens], ...] = attrs.field(init=False, default=())
+    _rejected: tuple[str, ...] = attrs.field(init=False, default=())
+    _newest_value: str | None = attrs.field(init=False, default=None)
+    _postponed_to: float | None = attrs.field(init=False, default=None)
+    _refresh_failures: int = attrs.field(init=False, default=0)
+    _unproven: int = attrs.field(init=False, default=0)
 
-    def __init__(self, policy: TokenPolicy) -> None:
-        self._policy = policy
-        self.ledger = Ledger(policy.mint_window.total_seconds(), policy.max_mints)
-        self.credentials: Credentials | None = None
-        self.current: CurrentToken | None = None
-        self.used = False
-        self.failure: Failure | None = None
-        self.generation = 0
-        self.times = RemoteTimes()
-        # Tuples: there is usually one entry, and an idle session should need little memory.
-        self._keys: tuple[tuple[str, KeyTokens], ...] = ()
-        self._rejected: tuple[str, ...] = ()
-        self._newest_value: str | None = None
-        self._refresh_failures = 0
-        self._postponed_to: float | None = None
-        self._unproven = 0
+    def __attrs_post_init__(self) -> None:
+        self.ledger = Ledger(self._policy.mint_window.total_seconds(), self._policy.max_mints)
 
     # Deciding
 
@@ -349,9 +344,9 @@ class AccountState:
         until = now + self._refresh_backoff(self._refresh_failures)
         self.postpone_refresh(max(until, self.failure.until) if self.failure else until)
 
-    def refresh_unavailable(self, now: float) -> None:
-        """Postpone the next refresh while the store is down or must be repaired."""
-        self.postpone_refresh(now + self._refresh_backoff(1))
+    def retry_store_at(self, now: float) -> float:
+        """Return when to refresh again while the store is down or must be repaired."""
+        return now + self._refresh_backoff(1)
 
     def postpone_refresh(self, until: float) -> None:
         """Refresh at `until` instead of when the token becomes stale."""
