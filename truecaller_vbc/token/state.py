@@ -458,10 +458,9 @@ def next_refresh(at: float, shift: float) -> datetime | None:
     return None if at == NEVER else as_datetime(at + shift)
 
 
-def key_hash(credentials: Credentials | None) -> str | None:
+def key_hash(credentials: Credentials | None) -> str:
     """Return a short hash of the API key, which tells a corrected typo from the typo."""
-    if credentials is None:
-        return None
+    assert credentials is not None  # noqa: S101 - only asked for after an attempt
     return short_hash(credentials.client_account_id, credentials.key_id, credentials.api_key)[:16]
 
 
