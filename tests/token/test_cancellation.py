@@ -1,4 +1,4 @@
-"""A cancellation that nobody meant for us, and one that somebody swallowed."""
+"""Cancellations inside foreign code that are not meant for us, and our own that foreign code swallows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .world import CREDENTIALS, world
 
 
 class CancelledStore(MemoryStore):
-    """Its driver has a task of its own, which somebody cancelled."""
+    """A store whose driver waits for a task that is cancelled."""
 
     __slots__ = ("broken", "reads")
 
@@ -37,8 +37,8 @@ async def _cancelled() -> NoReturn:
     raise AssertionError
 
 
-def test_callable_whose_own_wait_was_cancelled_has_failed() -> None:
-    """It is a failure like any other: typed, remembered, and not asked for by every caller anew."""
+def test_cancelled_error_from_a_callable_is_a_failure() -> None:
+    """A credentials callable that raises CancelledError has failed: the error is typed and remembered."""
     asked = 0
 
     async def vault() -> Credentials:
@@ -56,8 +56,8 @@ def test_callable_whose_own_wait_was_cancelled_has_failed() -> None:
     assert asked == 1
 
 
-def test_store_whose_own_wait_was_cancelled_is_down() -> None:
-    """The background does not look at it again and again without a pause, and the token lives on."""
+def test_cancelled_error_from_a_store_is_an_outage() -> None:
+    """A store call that raises CancelledError has failed: the background pauses, and the token stays valid."""
     store = CancelledStore()
 
     async def main() -> None:
@@ -73,8 +73,8 @@ def test_store_whose_own_wait_was_cancelled_is_down() -> None:
     run_virtual(main())
 
 
-def test_endpoint_whose_own_wait_was_cancelled_has_failed() -> None:
-    """A session of the user's that is closed cancels what resolves its names: ours is not closed by that."""
+def test_cancelled_error_from_the_endpoint_is_a_failure() -> None:
+    """A token request that raises CancelledError has failed; aiohttp raises it when the user's session is closed."""
 
     async def main() -> None:
         async with world() as it:
@@ -93,8 +93,8 @@ def test_endpoint_whose_own_wait_was_cancelled_has_failed() -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_closed_in_spite_of_a_callable_that_swallows_it(shared: bool) -> None:
-    """Nothing is bought after `close`, nobody gets a token of a closed session, and no task is left."""
+def test_close_works_though_a_callable_swallows_cancellation(shared: bool) -> None:
+    """After `close` no token is minted or returned and no task is left, though the callable swallows cancellation."""
 
     async def vault() -> Credentials:
         with contextlib.suppress(asyncio.CancelledError):
@@ -114,8 +114,8 @@ def test_closed_in_spite_of_a_callable_that_swallows_it(shared: bool) -> None:
     run_virtual(main())
 
 
-def test_closed_in_spite_of_a_store_that_swallows_it() -> None:
-    """The token that came nevertheless is in the store, and no background is started for it."""
+def test_close_works_though_a_store_swallows_cancellation() -> None:
+    """After `close` no background task is started, though the store swallows cancellation."""
 
     class Deaf(MemoryStore):
         __slots__ = ()

@@ -1,4 +1,4 @@
-"""The ledger is pure: what counts, and when the next may happen."""
+"""The ledger: which attempts count, and when the next may be made."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def _ledger(*pairs: tuple[float, Outcome]) -> Ledger:
 
 
 def test_only_minted_and_unknown_count() -> None:
-    """What the server refused, or never saw, spends nothing."""
+    """Refused and unsent attempts do not count."""
     ledger = _ledger(*[(float(n), outcome) for n, outcome in enumerate(Outcome)])
 
     assert ledger.spent(10) == 2
 
 
 def test_answer_overwrites_the_attempt() -> None:
-    """An attempt is entered as unknown before it is made; its answer takes its place."""
+    """The outcome replaces the entry that was made before the attempt."""
     ledger = _ledger((1, Outcome.UNKNOWN)).put(Attempt("0", 2, Outcome.REFUSED))
 
     assert (Attempt("0", 2, Outcome.REFUSED),) == ledger.attempts
@@ -40,7 +40,7 @@ def test_answer_overwrites_the_attempt() -> None:
 
 @given(attempts, st.floats(0, 7000), st.integers(0, 9))
 def test_free_at_is_the_first_free_moment(entries: tuple[Attempt, ...], now: float, reserve: int) -> None:
-    """`free_at` agrees with counting: too many just before it, few enough at it."""
+    """`free_at` agrees with counting: the window is full just before it and has room at it."""
     ledger = Ledger(WINDOW, LIMIT, entries)
     free_at = ledger.free_at(now, reserve=reserve)
 
@@ -52,7 +52,7 @@ def test_free_at_is_the_first_free_moment(entries: tuple[Attempt, ...], now: flo
 
 @given(attempts, st.floats(0, 7000))
 def test_pruning_changes_no_answer(entries: tuple[Attempt, ...], now: float) -> None:
-    """What has left the window is of no use to anybody."""
+    """Attempts that left the window change no answer."""
     ledger = Ledger(WINDOW, LIMIT, entries)
 
     assert ledger.spent(now) == ledger.pruned(now).spent(now)
@@ -62,7 +62,7 @@ def test_pruning_changes_no_answer(entries: tuple[Attempt, ...], now: float) -> 
 
 @given(attempts, attempts, st.floats(0, 7000))
 def test_merging_knows_what_either_knew(one: tuple[Attempt, ...], two: tuple[Attempt, ...], now: float) -> None:
-    """No attempt is lost in a merge, and merging the same again changes nothing."""
+    """A merge loses no attempt, and repeating it changes nothing."""
     ledger = Ledger(WINDOW, LIMIT, one).merged(Ledger(WINDOW, LIMIT, two))
 
     assert {a.id for a in (*one, *two)} == {a.id for a in ledger.attempts}
@@ -70,7 +70,7 @@ def test_merging_knows_what_either_knew(one: tuple[Attempt, ...], two: tuple[Att
 
 
 def test_merging_keeps_our_own_time_and_learns_the_answer() -> None:
-    """Another's clock does not move an attempt that we know; another's answer to it is news."""
+    """A merge keeps our time of a known attempt and adds the outcome that the other ledger knows."""
     ours = _ledger((5, Outcome.UNKNOWN))
     theirs = Ledger(WINDOW, LIMIT, (Attempt("0", 900, Outcome.REFUSED),))
 
@@ -79,7 +79,7 @@ def test_merging_keeps_our_own_time_and_learns_the_answer() -> None:
 
 
 def test_merging_keeps_the_answer_that_we_have() -> None:
-    """Our own answer to an attempt is not overwritten by what somebody else takes it for."""
+    """A merge does not overwrite an outcome that we know."""
     ours = _ledger((5, Outcome.REFUSED))
 
     for outcome in Outcome:
@@ -87,14 +87,14 @@ def test_merging_keeps_the_answer_that_we_have() -> None:
 
 
 def test_merging_keeps_the_later_end_of_a_full_window() -> None:
-    """Whichever of the two knows of it."""
+    """A merge keeps the later `full_until`."""
     early, late = _ledger().full(0, 10), _ledger().full(0, 20)
 
     assert early.merged(late).full_until == late.merged(early).full_until == 20
 
 
 def test_attempts_are_in_the_order_of_their_times() -> None:
-    """However they were entered: an attempt's time changes with its answer, and others have clocks of their own."""
+    """Attempts are sorted by time, in whichever order they were entered."""
     ledger = _ledger((30, Outcome.UNKNOWN), (20, Outcome.MINTED), (25, Outcome.MINTED)).put(Attempt("0", 10))
     merged = ledger.merged(Ledger(WINDOW, LIMIT, (Attempt("theirs", 15),)))
 
@@ -103,7 +103,7 @@ def test_attempts_are_in_the_order_of_their_times() -> None:
 
 
 def test_attempt_leaves_one_window_after_its_time() -> None:
-    """At that very moment, and not before."""
+    """An attempt leaves the window exactly one window after its time."""
     ledger = _ledger((10, Outcome.MINTED))
 
     assert len(ledger.pruned(10 + WINDOW - 0.001).attempts) == 1
@@ -111,7 +111,7 @@ def test_attempt_leaves_one_window_after_its_time() -> None:
 
 
 def _runs(*runs: tuple[Outcome, int]) -> Ledger:
-    """So many of each outcome, one a second."""
+    """Return a ledger with so many attempts of each outcome, one per second."""
     outcomes = [outcome for outcome, number in runs for _ in range(number)]
     return _ledger(*((float(at), outcome) for at, outcome in enumerate(outcomes)))
 
@@ -119,7 +119,7 @@ def _runs(*runs: tuple[Outcome, int]) -> Ledger:
 @pytest.mark.parametrize("spending", [Outcome.MINTED, Outcome.UNKNOWN])
 @pytest.mark.parametrize("outage", [Outcome.REFUSED, Outcome.UNSENT])
 def test_outage_hides_nothing_that_was_spent(spending: Outcome, outage: Outcome) -> None:
-    """Of the attempts before it, those that count are kept: the newest, as many as the limit, and no others."""
+    """Of the attempts before an outage the newest that count are kept, as many as the limit."""
     ledger = _runs((outage, 20), (spending, 15), (outage, 300))
 
     assert ledger.spent(400) == LIMIT
@@ -128,7 +128,7 @@ def test_outage_hides_nothing_that_was_spent(spending: Outcome, outage: Outcome)
 
 
 def test_outage_hides_nothing_that_the_server_has_seen() -> None:
-    """Where it then says that the window is full, what it refused decides as well; what it never saw is let go."""
+    """Refused attempts are kept, too, since a later 429 needs them; unsent ones are not."""
     ledger = _runs((Outcome.UNSENT, 20), (Outcome.REFUSED, 15), (Outcome.UNSENT, 300))
 
     assert ledger.full(400, None).full_until == 34 - (LIMIT - 1) + WINDOW
@@ -142,7 +142,7 @@ many_attempts = st.lists(st.tuples(st.floats(0, 5000), outcomes), min_size=101, 
 def test_what_is_left_out_of_many_decides_nothing(
     pairs: list[tuple[float, Outcome]], now: float, reserve: int, limit: int
 ) -> None:
-    """A ledger stays small, however long an outage and however large the fleet, and says the same."""
+    """A ledger stays small during long outages of large fleets, and its answers do not change."""
     entries = tuple(Attempt(str(n), at, outcome) for n, (at, outcome) in enumerate(sorted(pairs)))
     whole = Ledger(WINDOW, limit, entries)
     small = Ledger(WINDOW, limit)
@@ -159,21 +159,21 @@ def test_what_is_left_out_of_many_decides_nothing(
 
 
 def test_full_until_what_the_server_says() -> None:
-    """`Retry-After` closes the window for that long, but for no longer than a window."""
+    """`Retry-After` closes the window for that time, but for one window at most."""
     assert _ledger().full(100, 30).full_until == 100 + 30
     assert _ledger().full(100, 1e9).full_until == 100 + WINDOW
     assert _ledger().full(100, 30).spent(129) == LIMIT
 
 
 def test_full_without_a_time_waits_for_the_oldest_of_all_attempts() -> None:
-    """Refused ones too, since the server counts more than we do; what it never saw does not matter."""
+    """Without `Retry-After` the oldest attempt decides, refused ones included, unsent ones not."""
     ledger = _ledger((10, Outcome.UNSENT), (20, Outcome.REFUSED), (30, Outcome.MINTED))
 
     assert ledger.full(40, None).full_until == 20 + WINDOW
 
 
 def test_full_with_many_attempts_waits_until_fewer_than_the_limit() -> None:
-    """With more attempts than the limit, all counted, it is not the oldest that makes room."""
+    """With more attempts than the limit, the window has room when fewer than the limit are left in it."""
     ledger = _ledger(*[(float(n), Outcome.REFUSED) for n in range(15)])
 
     assert ledger.full(20, None).full_until == 5 + WINDOW

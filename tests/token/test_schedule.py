@@ -1,4 +1,4 @@
-"""The schedule: thirty days of virtual time against the real sandbox, and months of random misery."""
+"""Thirty days of virtual time against the real sandbox, and random sequences of faults."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def _bytes_on_their_way() -> AsyncIterator[None]:
 
 
 def test_thirty_days(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mints come every 40 to 45 minutes and never else, no call lacks a token, and the quota holds by far."""
+    """A token is minted every 40 to 45 minutes, every call has a token, and most of the quota stays free."""
     mint = TokenEndpoint.mint
 
     async def watched(self: TokenEndpoint, http: aiohttp.ClientSession | None, credentials: Credentials) -> Answer:
@@ -90,7 +90,7 @@ _steps: st.SearchStrategy[list[Step]] = st.lists(
 
 
 async def _call(it: World) -> None:
-    """One caller: gets a token that has not ended, uses it, and reports what the API says."""
+    """Run one caller: get a valid token, use it, and report the answer of the API."""
     try:
         token = await it.holder.token()
     except TokenError:
@@ -141,8 +141,8 @@ async def _play(it: World, step: Step) -> None:
 @example(steps=[("mood", "503"), ("burst", 2.0), ("step", -1899.0)], seed=0)
 @example(steps=[("latency", 15.0), ("wait", 904.0), ("step", -1058.0)], seed=0)
 @example(steps=[("mood", "429"), ("burst", 2.0), ("step", -1899.0)], seed=0)
-def test_no_misery_breaks_the_quota_or_the_holder(shared: bool, steps: list[Step], seed: int) -> None:
-    """Whatever happens: never more than 10 mints in any window, never an ended token, and it always recovers."""
+def test_no_fault_breaks_the_quota_or_the_holder(shared: bool, steps: list[Step], seed: int) -> None:
+    """Faults never cause more than 10 mints in a window or an expired token, and the holder always recovers."""
 
     async def main() -> None:
         async with world(seed=seed, store=MemoryStore() if shared else None) as it:

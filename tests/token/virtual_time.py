@@ -1,4 +1,4 @@
-"""A loop whose time jumps to the next timer, and a clock that tests may suspend and step."""
+"""Provide an event loop whose time jumps to the next timer, and a clock that tests can suspend and set."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Nothing to do is no reason to wait: time jumps to the next timer."""
+    """A selector that does not wait: if nothing is ready, time jumps to the next timer."""
 
     def __init__(self) -> None:
         self.virtual = 0.0
@@ -42,7 +42,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class LoopClock:
-    """The holder's clock in virtual time."""
+    """A clock in virtual time."""
 
     def __init__(self, time: Callable[[], float]) -> None:
         self._time = time
@@ -56,15 +56,15 @@ class LoopClock:
         return EPOCH + self.now() + self.stepped
 
     def suspend(self, seconds: float) -> None:
-        """The machine sleeps: the loop's own time stands still."""
+        """Let the machine sleep: the loop's time stands still meanwhile."""
         self.slept += seconds
 
     def step(self, seconds: float) -> None:
-        """Somebody sets the wall clock."""
+        """Set the wall clock forward or back."""
         self.stepped += seconds
 
 
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run` in virtual time."""
+    """Run a coroutine in virtual time, as `asyncio.run` does."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main)

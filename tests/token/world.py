@@ -1,4 +1,4 @@
-"""A holder, and a server that is nothing but the documented rules, in one virtual world."""
+"""A holder and a server with the documented rules, in virtual time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Minted:
 
 
 class Server:
-    """The token endpoint as a value in memory: 60 minutes, 10 per 30 minutes, and a mood."""
+    """A token endpoint in memory: tokens live 60 minutes, 10 are granted in 30, and `mood` selects the answers."""
 
     base_url = URL("https://vbc.example")
 
@@ -144,7 +144,7 @@ class World:
         )
 
     def current(self) -> AccessToken | None:
-        """The token at hand, if it may still be handed out."""
+        """Return the current token if it is usable."""
         current = self.holder.state.usable(self.clock.now())
         return current.token if current is not None else None
 
@@ -154,7 +154,7 @@ class World:
 
 @asynccontextmanager
 async def world(**options: Any) -> AsyncIterator[World]:
-    """An open holder in the running virtual loop, jitter seeded."""
+    """Open a holder in the running virtual loop, with seeded jitter."""
     random.seed(options.pop("seed", 1))
     it = World(**options)
     it.holder.open(None)

@@ -1,4 +1,4 @@
-"""A session without a store: its books are all there is, and nothing is lost for want of a document."""
+"""What the state and the document keep: tokens of earlier keys, and bounded memory."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ import asyncio
 import subprocess
 import sys
 
+import attrs
 import pytest
 
-from truecaller_vbc import Credentials, MemoryStore, TokenAdopted, TokenMinted
+from truecaller_vbc import Credentials, MemoryStore, TokenAdopted, TokenMinted, TokenPolicy
+from truecaller_vbc.token.document import dump, load
+from truecaller_vbc.token.endpoint import Answer, MintResult
+from truecaller_vbc.token.exchange import Exchange
+from truecaller_vbc.token.ledger import Attempt, Outcome
+from truecaller_vbc.token.state import AccountState
 
 from .virtual_time import run_virtual
 from .world import world
@@ -17,8 +23,8 @@ BEFORE, BETWEEN = Credentials("account", "key", "secret"), Credentials("account"
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_token_of_an_earlier_key_is_still_good(shared: bool) -> None:
-    """A vault that goes from one key to another and back finds the first one's token again, and nothing is minted."""
+def test_token_of_an_earlier_key_is_used_again(shared: bool) -> None:
+    """When a vault returns to an earlier key, the token of that key is used again without a mint."""
 
     async def main() -> None:
         given = [BEFORE, BETWEEN, BEFORE]
@@ -48,8 +54,8 @@ def test_token_of_an_earlier_key_is_still_good(shared: bool) -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_books_do_not_grow(shared: bool) -> None:
-    """After a week of mints there is no more in them than after an hour."""
+def test_state_does_not_grow(shared: bool) -> None:
+    """The memory of a session does not grow with its mints."""
 
     async def main() -> None:
         async with world(store=MemoryStore() if shared else None) as it:
@@ -80,7 +86,56 @@ print(asyncio.run(main(None)), asyncio.run(main("memory://")))
 
 
 def test_first_mint_imports_no_converter() -> None:
-    """Where nothing is shared no document is made, and what makes documents is not waited for."""
+    """A session without a store does not import cattrs, which only documents need."""
     done = subprocess.run([sys.executable, "-c", FIRST_MINT], capture_output=True, text=True, timeout=60, check=True)
 
     assert done.stdout.split("\n")[0] == "[] ['cattrs']"
+
+
+_DAY = 86_400.0
+
+
+@attrs.define
+class _Calendar:
+    at: float = 1e6
+
+    def now(self) -> float:
+        return self.at
+
+    def wall(self) -> float:
+        return 1.7e9 + self.at
+
+
+def _minted_by(key_id: str, text: str | None, clock: _Calendar) -> str:
+    policy, now = TokenPolicy(), clock.now()
+    state = AccountState(policy)
+    state.credentials = Credentials("account", key_id, "secret")
+    exchange = Exchange(state, policy)
+    exchange.merge_document(load(text), now, clock.wall() - now)
+    answer = Answer(Outcome.MINTED, MintResult("t" * 1200, None, 0.0))
+    state.answered(Attempt(key_id, now), answer, now, now, clock.wall() - now)
+    return dump(exchange.to_document(now, clock.wall() - now))
+
+
+def test_document_forgets_keys_that_are_out_of_use() -> None:
+    """The document does not grow when a vault makes a new key every day."""
+    clock, text = _Calendar(), None
+    sizes: list[int] = []
+    for day in range(365):
+        text = _minted_by(f"key-{day}", text, clock)
+        sizes.append(len(text))
+        clock.at += _DAY
+    assert max(sizes) < 2 * sizes[0]
+    assert text is not None
+    assert load(text).revision == len(sizes)
+
+
+def test_document_keeps_live_tokens_of_other_keys() -> None:
+    """The token of another key stays in the document until it has ended."""
+    clock = _Calendar()
+    text = _minted_by("one", None, clock)
+    clock.at += 3590
+    text = _minted_by("two", text, clock)
+    assert len(load(text).keys) == 2
+    clock.at += 20
+    assert len(load(_minted_by("two", text, clock)).keys) == 1
