@@ -1,9 +1,10 @@
-"""The document that a store keeps: the account's ledger and, by key ID, the token and the last failure.
+"""Define the document that a store keeps, and read and write it as JSON.
 
-All times in it are wall-clock seconds since 1970, since processes on several machines read it.
+It contains the account's ledger and, by key ID, the token and the last failure. All times are wall-clock seconds since
+1970, because processes on several machines read it.
 
-A store is not trusted: somebody may have written anything there. What could end a header, is no time, or would take
-long to go through is no document.
+A store is not trusted: it may contain anything. A document is rejected if a value could break a header, is not a valid
+time, or if the whole is too long to be read quickly.
 """
 
 from __future__ import annotations
@@ -23,22 +24,22 @@ _VERSION: Final = 1
 _MOST_CHARACTERS: Final = 256 * 1024
 _MOST_SHOWN: Final = 500
 _TIMES: Final = 2.0**35
-"""Seconds on either side of 1970 in which every time is a datetime: the years 882 to 3058."""
+"""Limit of all times, in seconds before and after 1970 (the years 882 to 3058), so that each is a valid datetime."""
 
 
 def _one_line(text: str) -> str:
-    """Foreign text for logs and terminals, where it must neither begin a line of its own nor move the cursor."""
+    """Make foreign text safe for logs and terminals: no line breaks and no control characters."""
     return "".join(c if c.isprintable() else "?" for c in text[:_MOST_SHOWN])
 
 
 def _time(_: object, field: attrs.Attribute[float], value: float | None) -> None:
-    if value is not None and not -_TIMES < value < _TIMES:  # which is so of no NaN, either
-        raise ValueError(f"{field.name} is no time")
+    if value is not None and not -_TIMES < value < _TIMES:  # also False for NaN
+        raise ValueError(f"{field.name} is not a valid time")
 
 
 def _count(_: object, field: attrs.Attribute[int], value: int) -> None:
     if value not in REVISIONS:
-        raise ValueError(f"{field.name} is no count")
+        raise ValueError(f"{field.name} is not a valid count")
 
 
 def _sendable(_: object, field: attrs.Attribute[str], value: str) -> None:
@@ -47,7 +48,7 @@ def _sendable(_: object, field: attrs.Attribute[str], value: str) -> None:
 
 
 def short_hash(*parts: str) -> str:
-    """A name made of things that need not be readable: 32 hex digits."""
+    """Return 32 hex digits of a hash of `parts`."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
@@ -63,7 +64,7 @@ class StoredAttempt:
 
 @attrs.frozen(weakref_slot=False)
 class StoredToken:
-    """A token: its value, the server's stamp (ISO 8601) and the moment from which its life is counted."""
+    """A token with the server's time stamp (ISO 8601) and the time at which its life began."""
 
     value: str = attrs.field(converter=hidden, validator=_sendable)
     created_at: str
@@ -76,10 +77,10 @@ class StoredFailure:
 
     Args:
         kind: the name of the error's class.
-        message: the error's words.
-        retry_at: before this nobody tries again.
+        message: the text of the error.
+        retry_at: no attempt is made before.
         count: failures in a row.
-        api_key: a short hash of the API key, where only that one was refused.
+        api_key: a short hash of the API key, if the server rejected that.
     """
 
     kind: str
@@ -91,7 +92,7 @@ class StoredFailure:
 
 @attrs.frozen(weakref_slot=False)
 class KeyState:
-    """What is known of one API key."""
+    """Token and failure of one API key."""
 
     generation: int = attrs.field(default=0, validator=_count)
     token: StoredToken | None = None
@@ -110,15 +111,15 @@ class Document:
 
 
 def dump(document: Document) -> str:
-    """The document as JSON text."""
+    """Return the document as JSON text."""
     return json.dumps(_converter().unstructure(document), separators=(",", ":"))
 
 
 def load(text: str | None) -> Document:
-    """The document in `text`; an empty one for None.
+    """Return the document in `text`; an empty one for None.
 
     Raises:
-        ValueError: it is no document of this version.
+        ValueError: the text is not a valid document of this version.
     """
     if text is None:
         return Document()
@@ -127,7 +128,7 @@ def load(text: str | None) -> Document:
     try:
         document: Document = _converter().structure(json.loads(text), Document)
     except Exception as error:
-        # Without a cause: cattrs' errors quote the values that do not fit, and one of those is a token.
+        # Without a cause: the errors of cattrs quote invalid values, and one of those may be a token.
         raise ValueError(f"not a token document ({type(error).__name__})") from None
     if document.version != _VERSION:
         raise ValueError(f"a token document of version {document.version}, not {_VERSION}")
@@ -138,7 +139,7 @@ def load(text: str | None) -> Document:
 
 @functools.cache
 def _converter() -> Any:
-    # Imported on first use: a program whose sessions share nothing does not wait for it.
+    # Imported on first use: sessions that share nothing do not need it.
     import cattrs  # noqa: PLC0415
 
     return cattrs.Converter(forbid_extra_keys=False)

@@ -1,4 +1,4 @@
-"""What happens to the token, for logs and metrics; and a snapshot of where it stands."""
+"""Define the events of a token for logs and metrics, and the snapshot that `VBCSession.status` returns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ State: TypeAlias = Literal["empty", "fresh", "stale", "expired"]
 
 @attrs.frozen
 class TokenMinted:
-    """A token was bought. One mint of the quota is spent."""
+    """A token was minted. One mint of the quota is spent."""
 
     fingerprint: str
     generation: int
@@ -28,7 +28,7 @@ class TokenMinted:
 
 @attrs.frozen
 class TokenAdopted:
-    """A token that another session had minted was found in the store. Costs nothing."""
+    """A token that another session had minted was found in the store. No mint is spent."""
 
     fingerprint: str
     generation: int
@@ -37,14 +37,14 @@ class TokenAdopted:
 
 @attrs.frozen
 class MintFailed:
-    """An attempt failed while callers had no token; they get `error` until its ``retry_at``."""
+    """An attempt failed while callers had no usable token. They get `error` until its ``retry_at``."""
 
     error: TokenError
 
 
 @attrs.frozen
 class RefreshFailed:
-    """A refresh ahead of time failed. The token at hand is served on; `next_refresh_at` may be None."""
+    """A refresh failed. The current token stays in use; `next_refresh_at` is None if no refresh is planned."""
 
     error: TokenError
     next_refresh_at: datetime | None
@@ -52,7 +52,7 @@ class RefreshFailed:
 
 @attrs.frozen
 class TokenRejected:
-    """The API refused a token. `replaced` is False where a new one would not help."""
+    """The API rejected a token. `replaced` is False if a new token would not help or cannot be minted now."""
 
     fingerprint: str
     replaced: bool
@@ -60,14 +60,14 @@ class TokenRejected:
 
 @attrs.frozen
 class StoreUnavailable:
-    """The shared store failed; tokens are minted from this process's own ledger until it is back."""
+    """The shared store failed. Until it works again, tokens are minted within the ledger of this process."""
 
     reason: str
 
 
 @attrs.frozen
 class StoreRecovered:
-    """The shared store is back."""
+    """The shared store works again."""
 
 
 TokenEvent: TypeAlias = (
@@ -87,18 +87,18 @@ _LEVELS: dict[type, int] = {
 
 @attrs.frozen(kw_only=True)
 class TokenStatus:
-    """A snapshot of the holder; taking it costs no I/O.
+    """A snapshot of the token's state. Taking it needs no I/O.
 
     Args:
-        state: ``"empty"`` no token yet; ``"fresh"``; ``"stale"`` still good and to be refreshed; ``"expired"``.
-        fingerprint: of the token at hand, or None.
+        state: ``"empty"``: no token; ``"fresh"``; ``"stale"``: usable, to be refreshed; ``"expired"``.
+        fingerprint: of the current token, or None.
         generation: grows with every new token; 0 before the first.
-        expires_at: of the token at hand, aware, or None.
-        next_refresh_at: when the background refreshes; None while it rests.
+        expires_at: of the current token, aware, or None.
+        next_refresh_at: when the background refreshes; None if no refresh is planned.
         mints_in_window: mints spent in the last `TokenPolicy.mint_window`.
         mints_left: mints that may still be made now.
-        retry_at: before this, callers without a token get `last_error` at once; None if they would not.
-        last_error: the last failed attempt's error since the last success, or None.
+        retry_at: until then callers without a token get `last_error` at once; None if a new attempt would be made.
+        last_error: the error of the last failed attempt since the last success, or None.
     """
 
     state: State
@@ -117,9 +117,9 @@ class LedgerEntry:
     """An attempt to mint.
 
     Args:
-        at: when the server answered, or will have given up to; aware.
-        outcome: ``"minted"``; ``"unknown"``, which counts, too; ``"refused"`` or ``"unsent"``, which do not.
-        by: the host and the process that made it.
+        at: aware; when the server answered, or the deadline of the attempt until then.
+        outcome: ``"minted"`` or ``"unknown"``, which count; ``"refused"`` or ``"unsent"``, which do not.
+        by: host and process ID of the session that made it.
     """
 
     at: datetime
@@ -129,9 +129,9 @@ class LedgerEntry:
 
 @attrs.define(eq=False, repr=False, weakref_slot=False)
 class Announcer:
-    """Tells the user's callback and the log. A callback that raises is logged and changes nothing.
+    """Passes events to the user's callback and to the log. An exception of the callback is only logged.
 
-    The log gets an event of the same kind and cause once, until another kind comes between.
+    A warning that repeats the kind and cause of the one before is logged at DEBUG.
     """
 
     _on_event: Callable[[TokenEvent], object] | None

@@ -1,4 +1,4 @@
-"""Which attempts count, and when the next may happen. Pure: no clock and no I/O."""
+"""Keep the attempts of the last window, and compute when the next mint may be made. Pure: no clock and no I/O."""
 
 from __future__ import annotations
 
@@ -12,31 +12,30 @@ _MOST_KEPT: Final = 100
 
 
 class Outcome(StrEnum):
-    """What became of an attempt to mint."""
+    """Outcome of an attempt to mint."""
 
     UNKNOWN = "unknown"
-    """Sent, or about to be, and no readable answer: the token may have been made, so it counts."""
+    """Sent, or about to be, without a readable answer. It counts, because the token may have been made."""
     MINTED = "minted"
-    """A token was made. Counts."""
+    """The server made a token. It counts."""
     REFUSED = "refused"
-    """The server answered that it made none. Does not count, unless the server says that all do."""
+    """The server answered without a token. It does not count, unless the server says that the window is full."""
     UNSENT = "unsent"
-    """The server never saw it. Never counts."""
+    """The request did not reach the server. It never counts."""
 
     @property
     def counts(self) -> bool:
-        """Whether it spends one of the mints that the server grants."""
+        """Return whether the attempt spends one of the mints that the server grants."""
         return self in (Outcome.UNKNOWN, Outcome.MINTED)
 
 
 @attrs.frozen(weakref_slot=False)
 class Attempt:
-    """One attempt: who, when, and what came of it.
+    """One attempt to mint.
 
     Args:
         id: unique among all processes that share a ledger.
-        at: the latest moment at which the server can have counted it: its answer, or until that comes, its
-            deadline.
+        at: the latest time at which the server can have counted it: the time of its answer, or its deadline until then.
         outcome: see `Outcome`.
         minted_by: host and process, for people who read the ledger.
     """
@@ -49,16 +48,16 @@ class Attempt:
 
 @attrs.frozen(weakref_slot=False)
 class Ledger:
-    """The attempts of the last window, with their outcomes.
+    """The attempts of the last window with their outcomes.
 
-    The server counts at arrival and we know only when it answered, so an attempt leaves the window one
-    window after its answer, never earlier than it leaves the server's.
+    The server counts an attempt when it arrives; we only know when it answered. So an attempt leaves our window one
+    window after its answer, never earlier than it leaves the server's window.
 
     Args:
         window: the length of the server's window in seconds.
         limit: the mints that the server grants in one window.
         attempts: oldest first.
-        full_until: the server itself said that nothing is free until then.
+        full_until: the server said that no mint is free before.
     """
 
     window: float
@@ -67,17 +66,17 @@ class Ledger:
     full_until: float = float("-inf")
 
     def put(self, attempt: Attempt) -> Ledger:
-        """The ledger with `attempt` entered, in the place of an earlier entry of the same id."""
+        """Return the ledger with `attempt`, which replaces an earlier entry of the same id."""
         others = [other for other in self.attempts if other.id != attempt.id]
         return attrs.evolve(self, attempts=self._bounded([*others, attempt]))
 
     def pruned(self, now: float) -> Ledger:
-        """The ledger without the attempts that have left the window."""
+        """Return the ledger without the attempts that have left the window."""
         kept = tuple(a for a in self.attempts if a.at + self.window > now)
         return self if len(kept) == len(self.attempts) else attrs.evolve(self, attempts=kept)
 
     def merged(self, other: Ledger) -> Ledger:
-        """Everything that either knows; of an attempt that both know, this ledger's time and any answer."""
+        """Return the union of both ledgers. For attempts in both, keep this ledger's time and any known outcome."""
         mine = {a.id: a for a in self.attempts}
         for theirs in other.attempts:
             known = mine.get(theirs.id)
@@ -92,7 +91,7 @@ class Ledger:
         )
 
     def _bounded(self, attempts: Iterable[Attempt]) -> tuple[Attempt, ...]:
-        """In order, and of the oldest only what decides: a fleet makes thousands in an outage of half an hour."""
+        """Sort the attempts and drop old ones that change no answer; a fleet makes thousands during an outage."""
         ordered = tuple(sorted(attempts, key=_at))
         if len(ordered) <= _MOST_KEPT:
             return ordered
@@ -103,21 +102,21 @@ class Ledger:
         return (*(a for a in oldest if a.id in deciding), *newest)
 
     def spent(self, now: float) -> int:
-        """How many mints are taken at `now`. Of more than the limit, at least so many as the limit."""
+        """Return how many mints are spent at `now`; if more than the limit, at least as many as the limit."""
         if now < self.full_until:
             return self.limit
         return sum(a.outcome.counts and a.at + self.window > now for a in self.attempts)
 
     def free_at(self, now: float, *, reserve: int = 0) -> float:
-        """The earliest time at which a mint may be made that leaves `reserve` free; `now` if one may be now."""
+        """Return the earliest time, from `now` on, at which a mint would leave `reserve` mints free."""
         taken = [a.at for a in self.attempts if a.outcome.counts and a.at + self.window > now]
         return max(now, self.full_until, _slot(taken, self.limit - reserve, self.window))
 
     def full(self, now: float, retry_after: float | None) -> Ledger:
-        """The ledger after the server said that the window is full.
+        """Return the ledger after the server said that the window is full.
 
-        It counts more than we do, so until it says when (`retry_after`, seconds), every attempt that it can
-        have seen is taken as counted, and something must leave the window before the next.
+        The server counts more than we do. Without `retry_after` (seconds) every attempt that it can have seen
+        is taken as counted, and one of them must leave the window before the next mint.
         """
         if retry_after is not None:
             return attrs.evolve(self, full_until=now + min(retry_after, self.window))
@@ -130,5 +129,5 @@ def _at(attempt: Attempt) -> float:
 
 
 def _slot(times: list[float], limit: int, window: float) -> float:
-    """When fewer than `limit` of these ascending times are in the window."""
+    """Return when fewer than `limit` of these ascending times are in the window."""
     return times[-limit] + window if 0 < limit <= len(times) else float("-inf")

@@ -1,4 +1,4 @@
-"""The token that callers get."""
+"""Define the token that callers get."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import attrs
 from ..secret import Secret, hidden
 
 HEADER_SAFE: Final = re.compile(r"[\x21-\x7e]{1,8192}")
-"""What a token may consist of: it is sent in a header, so nothing in it may end that, whoever made it up."""
+"""The characters of a token: it is sent in a header, so it may contain no white space or control characters."""
 
 
 def fingerprint(value: str) -> str:
-    """8 hex digits by which people and logs can tell tokens apart, and from which no token can be had."""
+    """Return 8 hex digits of a hash of the token, to tell tokens apart in logs without showing them."""
     return hashlib.sha256(value.encode()).hexdigest()[:8]
 
 
@@ -27,8 +27,8 @@ class AccessToken:
     Source: API reference, "Generate Access Token" (an opaque string that lives 60 minutes).
 
     Args:
-        value: what the server gave.
-        created_at: aware; the server's own stamp, or the time of sending where it gave none.
+        value: the token as the server returned it.
+        created_at: aware; the server's time stamp, or the time of sending if it returned none.
         expires_at: aware; the end of its life by this machine's wall clock.
     """
 
@@ -46,7 +46,7 @@ class AccessToken:
         try:
             left = int((self.expires_at - datetime.now(UTC)).total_seconds())
         except (TypeError, AttributeError):
-            return "<AccessToken>"  # made by hand, and not well: a repr must never raise
+            return "<AccessToken>"  # made by hand with wrong types: a repr must never raise
         state = f"{left // 60}:{left % 60:02} left" if left > 0 else "expired"
         return f"<AccessToken {self.fingerprint} {state}>"
 

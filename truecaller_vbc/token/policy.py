@@ -1,4 +1,4 @@
-"""Every number of the token's life, in one place."""
+"""Define every number of a token's life in one place."""
 
 from __future__ import annotations
 
@@ -22,16 +22,15 @@ class TokenPolicy:
     Args:
         lifetime: how long a token lives. 60 min.
         refresh_ahead: how long before its end a token becomes stale and is refreshed. 15 min.
-        refresh_jitter: up to this much earlier, drawn once per token, so that a fleet does not refresh as
-            one. 5 min.
+        refresh_jitter: up to this much earlier, drawn at random for each token, so that the processes of a fleet do not
+            refresh at the same time. 5 min.
         expiry_margin: how long before its end a token is no longer handed out. 10 s.
         max_mints: tokens that the server grants in one `mint_window`. 10.
         mint_window: the server's window. 30 min.
-        reserve_mints: mints that a refresh ahead of time may not spend; they are for callers who have
-            nothing. 3.
-        mint_timeout: the deadline of one token call, never under 2 s when scaled. 15 s.
+        reserve_mints: mints that a refresh may not spend; they are kept for callers without a usable token. 3.
+        mint_timeout: the deadline of one token request, never under 2 s when scaled. 15 s.
         rejection_grace: a token rejected this soon after it was obtained is not replaced. 30 s.
-        error_memory: how long refused credentials are remembered, doubled each time up to
+        error_memory: how long rejected credentials are remembered, doubled each time up to
             `mint_window`. 60 s.
         retry_first: a caller's first wait after a failed attempt, doubled each time. 1 s.
         retry_most: a caller's longest wait. 60 s.
@@ -91,10 +90,10 @@ class TokenPolicy:
         return 2 * self.mint_timeout
 
     def scaled(self, factor: float) -> TokenPolicy:
-        """The same policy with every duration multiplied by `factor`, for demos and tests.
+        """Return the policy with every duration multiplied by `factor`, for demos and tests.
 
-        Counts stay, and `mint_timeout` never falls below 2 s: a real token call takes its time however the
-        rest is scaled, and one that times out counts as a mint.
+        Counts stay, and `mint_timeout` never falls below 2 s: a real token request takes as long as before,
+        and one that times out counts as a mint.
 
         Raises:
             ConfigurationError: `factor` is not a positive finite number.
