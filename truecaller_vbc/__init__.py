@@ -1,4 +1,4 @@
-"""Asyncio client for Truecaller's Verified Business Caller ID API: one token, many callers, ten mints."""
+"""Asyncio client for Truecaller's Verified Business Caller ID API."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +119,7 @@ __all__ = [
     "VBCSession",
 ]
 
-# Imported when they are first asked for: a program that only needs a token does not wait for them.
+# Imported on first use: programs that only use tokens do not need them.
 _TYPED_API = {
     "APIPolicy": "policy",
     "Batch": "models",

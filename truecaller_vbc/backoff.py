@@ -1,4 +1,4 @@
-"""Compute the wait before the next try: it grows with each failure, has a maximum, and is spread by a random factor."""
+"""Compute the wait before the next try, which grows with each failure up to a maximum, with a random spread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API key of an account, and where it comes from."""
+"""Define the API key of an account, and read it from the environment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Credentials:
     The three values are those of the console's "Manage API Keys" page (API reference, "Authentication").
 
     Args:
-        client_account_id: the account's ID, a UUID; it becomes a part of the URL, so only letters, digits,
+        client_account_id: the account's ID, a UUID. It becomes a part of the URL, so only letters, digits,
             ``-`` and ``_`` are allowed.
         key_id: the "Key ID".
         api_key: the "Secret API Key", which no repr, log record or error of this library ever shows.
@@ -37,8 +37,8 @@ class Credentials:
     api_key: str
 
     def __init__(self, client_account_id: str, key_id: str, api_key: str) -> None:
-        # Masked before anything can be raised, and all three, since they may have been mixed up: a traceback that
-        # captures locals would print the parameters.
+        # Masked before anything can be raised, since a traceback that captures locals prints the parameters. All three,
+        # since they may have been mixed up.
         client_account_id, key_id, api_key = hidden(client_account_id), hidden(key_id), hidden(api_key)
         _check("client_account_id", client_account_id)
         _check("key_id", key_id)
@@ -46,13 +46,13 @@ class Credentials:
         self.__attrs_init__(str(client_account_id), str(key_id), api_key)  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
 
     def __repr__(self) -> str:
-        # Of one that was refused, too, which has no attributes yet: a repr must never raise.
+        # `__init__` may have raised before the attributes were set, and a repr must never raise.
         account, key_id = getattr(self, "client_account_id", None), getattr(self, "key_id", None)
         return f"Credentials(client_account_id={account!r}, key_id={key_id!r}, api_key={MASK})"
 
     @classmethod
     def from_env(cls, prefix: str = "TRUECALLER_VBC_") -> Credentials:
-        """The credentials in ``{prefix}CLIENT_ACCOUNT_ID``, ``{prefix}KEY_ID`` and ``{prefix}API_KEY``.
+        """Read the credentials from ``{prefix}CLIENT_ACCOUNT_ID``, ``{prefix}KEY_ID`` and ``{prefix}API_KEY``.
 
         Raises:
             ConfigurationError: names every variable that is missing or blank, or the value that is wrong.

@@ -1,4 +1,4 @@
-"""Durations as users give them: timedeltas, or numbers of seconds."""
+"""Read durations of users, which are timedeltas or numbers of seconds."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ T = TypeVar("T", bound=attrs.AttrsInstance)
 
 
 def duration(owner: str, **span: float) -> Any:
-    """An attrs field of the class `owner` that holds a timedelta, of this length by default."""
+    """Return an attrs field of the class `owner` that holds a timedelta, by default of this length."""
     return attrs.field(default=timedelta(**span), converter=partial(as_duration, owner=owner))
 
 
 def as_duration(value: object, *, owner: str) -> timedelta:
-    """A timedelta as it is; a number is taken as seconds.
+    """Return a timedelta as it is, and a number as seconds.
 
     Args:
-        value: of the user.
-        owner: whose duration it is, for the error.
+        value: from the user.
+        owner: the class to name in the error.
 
     Raises:
-        ConfigurationError: it is neither, or too long.
+        ConfigurationError: the value is neither, or too long.
     """
     if isinstance(value, timedelta):
         return value
@@ -40,14 +40,14 @@ def as_duration(value: object, *, owner: str) -> timedelta:
 
 
 def is_finite(value: object) -> TypeGuard[float]:
-    """Whether it is a number, and a finite one."""
+    """Return whether `value` is a finite number."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
     return isinstance(value, int) or math.isfinite(value)
 
 
 def scaled(policy: T, factor: float) -> T:
-    """`policy` with every duration multiplied by `factor`.
+    """Return `policy` with every duration multiplied by `factor`.
 
     Raises:
         ConfigurationError: `factor` is not a positive finite number, or makes durations too long.
@@ -65,5 +65,5 @@ def scaled(policy: T, factor: float) -> T:
 
 
 def duration_names(kind: type[attrs.AttrsInstance]) -> tuple[str, ...]:
-    """The fields of an attrs class that are durations."""
+    """Return the names of the fields of an attrs class that are durations."""
     return tuple(field.name for field in attrs.fields(kind) if isinstance(field.default, timedelta))

@@ -1,4 +1,4 @@
-"""Every error of this library.
+"""Define every error of this library.
 
 ::
 
@@ -21,7 +21,7 @@
         ├── NotDeliveredError           .reason
         └── UnauthorizedError ForbiddenError NotFoundError RateLimitedError ServerError
 
-None of them carries a header, a token or an API key, and each says what to do next.
+No error contains a header, a token or an API key, and each message says what to do next.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MOST_SHOWN = 20
 
 
 class VBCError(Exception):
-    """The root: ``except VBCError`` catches everything that this library raises by itself."""
+    """The root. ``except VBCError`` catches all errors of this library."""
 
 
 class ConfigurationError(VBCError, ValueError):
@@ -44,23 +44,23 @@ class ConfigurationError(VBCError, ValueError):
 
 
 class SessionClosedError(VBCError, RuntimeError):
-    """The session is not open here: not entered yet, closed, or opened on another event loop."""
+    """The session was not entered yet, is closed, or was opened on another event loop."""
 
 
 class StoreError(VBCError):
-    """The shared token store could not be read or written, or must not be used as it is."""
+    """The shared token store could not be read or written, or must be repaired first."""
 
 
 class StoreRefusedError(StoreError):
-    """The store is open to others, or to the wrong ones. It is no outage, so callers hear of it; mend what it names."""
+    """The store must be repaired as the message says, for example because other users can read it."""
 
 
 class TokenError(VBCError):
-    """No usable token could be had.
+    """No usable token was obtained.
 
     Attributes:
-        retry_at: the aware time before which asking again gives this same error without any network call;
-            None when waiting alone will not help.
+        retry_at: aware; until then a new call raises the same error without any request. None if waiting alone does
+            not help.
     """
 
     def __init__(self, message: str, *, retry_at: datetime | None = None) -> None:
@@ -71,7 +71,7 @@ class TokenError(VBCError):
 class CredentialsRejectedError(TokenError):
     """The server refused the account ID, key ID or API key (API reference, "Authentication").
 
-    Check the three values in the console under Manage API Keys. Attempts rest until `retry_at`.
+    Check the three values in the console under Manage API Keys. No attempt is made until `retry_at`.
     """
 
 
@@ -80,21 +80,21 @@ class MintQuotaExhaustedError(TokenError):
 
 
 class TokenEndpointError(TokenError):
-    """The token endpoint was unreachable, too slow, failed, or answered something that is no token.
+    """The token endpoint was unreachable, too slow, failed, or returned no token.
 
-    Nothing needs to be done: the next call after `retry_at` tries again.
+    No action is needed: the next call after `retry_at` tries again.
     """
 
 
 @attrs.frozen
 class Problem:
-    """One thing that is wrong with one field of one record.
+    """One error in one field of one record.
 
     Attributes:
-        field: its name on the wire, or ``""`` where the record as a whole is meant.
+        field: its name on the wire, or ``""`` for the record as a whole.
         text: what is wrong, and what to do.
-        position: the record's place in what was given, counted from 0; None for a record by itself.
-        receiver: the record's receiver number as it was given, so that a person can find it.
+        position: the record's index in what was passed, from 0; None for a single record.
+        receiver: the record's receiver number as it was passed, to find the record by.
     """
 
     field: str
@@ -110,7 +110,7 @@ class Problem:
 
 
 class InvalidRecordError(VBCError, ValueError):
-    """Records that the API would refuse. Nothing was sent; correct the fields that it names.
+    """Records that the API would reject. Nothing was sent; correct the fields that the error names.
 
     Attributes:
         problems: every `Problem` of every record.
@@ -127,14 +127,14 @@ class InvalidRecordError(VBCError, ValueError):
 
 
 class UnknownOutcomeError(VBCError):
-    """The request left, and its answer was lost or says nothing: it may have been done or not.
+    """The request was sent, but its answer was lost or unclear, so it may have been done or not.
 
-    It is not repeated by itself, since there is no key by which the server would know it again (API reference,
-    "Global conventions"). Look whether it was done, or send `records` again if doing it twice does no harm.
+    It is not repeated automatically, because the server could not recognize it (API reference, "Global
+    conventions"). Check whether it was done, or send `records` again if doing it twice does no harm.
 
     Attributes:
-        records: everything that the request carried.
-        status: of the answer, or None where there was none.
+        records: all records of the request.
+        status: of the answer, or None without an answer.
     """
 
     def __init__(self, message: str, *, records: Sequence[Any] = (), status: int | None = None) -> None:
@@ -144,11 +144,11 @@ class UnknownOutcomeError(VBCError):
 
 
 class PartlyDoneError(VBCError):
-    """A list of numbers that takes several requests was done in part; ``__cause__`` says what stopped it.
+    """A list of numbers that needs several requests was done in part; ``__cause__`` says what stopped it.
 
     Attributes:
         done: the merged result of the requests that were answered.
-        failed: the numbers of the request that failed; whether it was done is up to ``__cause__``.
+        failed: the numbers of the request that failed; ``__cause__`` says whether it may have been done.
         unsent: the numbers that were not sent.
     """
 
@@ -162,11 +162,11 @@ class PartlyDoneError(VBCError):
 
 
 class StillPendingError(VBCError, TimeoutError):
-    """What was waited for did not come about in time. It may later: ask again.
+    """A wait reached its time limit. Call again to wait longer.
 
     Attributes:
-        done: what has come about, in the words of the call that waited.
-        pending: what has not.
+        done: what is done, as the call that waited returns it.
+        pending: what is not.
     """
 
     def __init__(self, message: str, *, done: Any = None, pending: Any = None) -> None:
@@ -181,9 +181,9 @@ class APIError(VBCError):
     Attributes:
         status: the HTTP status of the answer.
         slug: the server's error slug, such as ``forbidden-error``, or None.
-        message: the server's words, or None.
-        field: the request field that the server complains about, or None.
-        retry_after: seconds to wait as told by the server, or None.
+        message: the server's message, or None.
+        field: the invalid request field that the server names, or None.
+        retry_after: seconds to wait as the server says, or None.
     """
 
     def __init__(
@@ -208,31 +208,31 @@ class APIError(VBCError):
 
 
 class BadRequestError(APIError):
-    """The request was refused as invalid; `field` and `message` say what to correct."""
+    """The request is invalid; `field` and `message` say what to correct."""
 
 
 class NumbersRefusedError(BadRequestError):
-    """None of the numbers was taken (API reference, "List Number" and "DeList Number", status ``failed``).
+    """None of the numbers was accepted (API reference, "List Number" and "DeList Number", status ``failed``).
 
     Attributes:
-        result: the buckets that say why, a `NumbersResult`.
+        result: a `NumbersResult`, whose buckets say why.
     """
 
     result: Any = None
 
 
 class NotDeliveredError(APIError):
-    """The record was understood, and cannot reach this receiver (API reference, "Call Personalisation Errors").
+    """The record is valid, but cannot be delivered to this receiver (API reference, "Call Personalisation Errors").
 
     Attributes:
-        reason: a `FailureReason`; only ``FAILED_TO_PUSH`` may go away by itself.
+        reason: a `FailureReason`; only ``FAILED_TO_PUSH`` may be temporary.
     """
 
     reason: Any = None
 
 
 class UnauthorizedError(APIError):
-    """A fresh token was refused: check that the account ID belongs to the API key."""
+    """A fresh token was rejected. Check that the account ID belongs to the API key."""
 
 
 class ForbiddenError(APIError):
@@ -248,7 +248,7 @@ class RateLimitedError(APIError):
 
 
 class ServerError(APIError):
-    """The server failed, or answered something that is not documented; the same request may succeed later."""
+    """The server failed or its answer is undocumented. The same request may succeed later."""
 
 
 def _revive(cls: type[APIError], args: tuple[object, ...], state: dict[str, object]) -> APIError:

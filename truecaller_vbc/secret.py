@@ -1,4 +1,4 @@
-"""A string that works everywhere and shows itself nowhere."""
+"""Provide a string whose repr is masked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Secret(str):
 
 
 def hidden(value: str) -> str:
-    """A string as a `Secret`; what is none, in spite of its annotation, stays as it is for the validation."""
+    """Convert a string to a `Secret`. Other types, in spite of the annotation, are left to the validation."""
     return Secret(value) if _is_plain(type(value)) else value
 
 

@@ -1,4 +1,4 @@
-"""`VBCSession`: opens and closes everything, and sends requests."""
+"""Provide `VBCSession`, which opens and closes everything and sends requests."""
 
 from __future__ import annotations
 
@@ -39,28 +39,28 @@ _LABEL: Final = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST: Final = re.compile(
     rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*\.?|[0-9a-f:.]*:[0-9a-f:.]*(%[a-z0-9_.-]+)?", re.IGNORECASE
 )
-"""What a resolver can be asked for, or an IPv6 address. Anything else would fail later, as a mint that was lost."""
+"""Valid host names and IPv6 literals. Anything else would fail later, as a lost mint."""
 
 
 class VBCSession:
-    """A session with the Verified Business Caller ID API: one token, shared by any number of coroutines.
+    """A session with the Verified Business Caller ID API, whose token any number of coroutines share.
 
-    To be used as ``async with VBCSession(...) as vbc``, on one event loop.
+    Use it as ``async with VBCSession(...) as vbc``, on one event loop.
 
     Args:
-        credentials: `Credentials`, or an async callable that returns them (a vault); it is asked when a token
-            is first needed, and again, once, when the server rejects what it gave.
-        base_url: the API's origin; ``https`` only, but for loopback hosts.
+        credentials: `Credentials`, or an async callable that returns them (a vault). It is called when a token
+            is first needed, and once more when the server rejects what it returned.
+        base_url: the API's origin; ``https`` only, except for loopback hosts.
         store: where the token and its ledger are kept: a `TokenStore`, a URL (``memory://``,
-            ``file:///path/token.json``, ``redis://host/0``, ``rediss://``), or None for the memory of this session.
-        policy: every number of the token's life.
-        http: an `aiohttp.ClientSession` of yours, which is used for everything and never closed here; give its
-            pool more connections than you have slow calls at a time, since a mint waits for a free one, too. None
-            for one of our own; then each mint has a connection that it shares with no call.
+            ``file:///path/token.json``, ``redis://host/0``, ``rediss://``), or None to keep them in this session only.
+        policy: the numbers of a token's life.
+        http: an `aiohttp.ClientSession` of yours, which is used for all requests and never closed here. Its pool needs
+            more connections than you have slow calls at a time, since a mint waits for a free one, too. With None
+            the session opens one of its own, and each mint a connection of its own.
         on_event: called with everything that happens to the token (`TokenMinted`, ...). It must not block.
-        allow_http: True says that ``http://`` to another host is meant: a test network.
-        clock: for tests that own time.
-        api_policy: every number of the typed calls: their pace, and how they are repeated.
+        allow_http: True allows ``http://`` to other hosts, for test networks.
+        clock: for tests that control the time.
+        api_policy: the numbers of the typed calls, such as rates and retries.
 
     Raises:
         ConfigurationError: a setting is missing or wrong; nothing was sent.
@@ -75,7 +75,7 @@ class VBCSession:
         "_closing",
         "_guard",
         "_holder",
-        "_home",
+        "_owner",
         "_http",
         "_loop",
         "_our_store",
@@ -118,21 +118,21 @@ class VBCSession:
         self._user_http = http
         self._http: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._home: Any = _Thread(None)
+        self._owner: Any = _Thread(None)
         self._guard: AsyncGenerator[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._state: Literal["new", "open", "closed"] = "new"
 
     @classmethod
     def from_env(cls, prefix: str = "TRUECALLER_VBC_", **options: Any) -> Self:
-        """A session from environment variables.
+        """Create a session from environment variables.
 
-        ``{prefix}CLIENT_ACCOUNT_ID``, ``{prefix}KEY_ID`` and ``{prefix}API_KEY`` are needed;
-        ``{prefix}BASE_URL`` and ``{prefix}STORE`` are read if they are there.
+        ``{prefix}CLIENT_ACCOUNT_ID``, ``{prefix}KEY_ID`` and ``{prefix}API_KEY`` are required;
+        ``{prefix}BASE_URL`` and ``{prefix}STORE`` are optional.
 
         Args:
-            prefix: of the variables' names.
-            options: any argument of `VBCSession`; it goes before the environment.
+            prefix: the beginning of the variables' names.
+            options: any argument of `VBCSession`; it takes precedence over the environment.
 
         Raises:
             ConfigurationError: names the variable that is missing or wrong.
@@ -156,8 +156,8 @@ class VBCSession:
         self._holder.open(self._user_http)
         self._guard = self._close_with_the_loop()
         await anext(self._guard)
-        # A loop knows its thread while it runs, and comparing that is cheaper than asking for the running loop.
-        self._home = self._loop if hasattr(self._loop, "_thread_id") else _Thread(get_ident())
+        # A running loop knows its thread, and comparing that is cheaper than getting the running loop.
+        self._owner = self._loop if hasattr(self._loop, "_thread_id") else _Thread(get_ident())
         self._state = "open"
         return self
 
@@ -170,30 +170,30 @@ class VBCSession:
         await self.close()
 
     async def close(self) -> None:
-        """Stop the background and close what is ours. May be called again, and at any time.
+        """Stop the background task and close what this session opened. May be called at any time, and again.
 
-        Coroutines that wait for a mint get `SessionClosedError`. The token itself stays valid at the server.
+        Coroutines that wait for a mint get `SessionClosedError`. The token stays valid at the server.
 
         Raises:
             SessionClosedError: called on another event loop than the session was opened on.
         """
         if self._loop is None:
-            self._state = "closed"  # and was never open
+            self._state = "closed"  # it was never open
             return
         if self._loop is not asyncio.get_running_loop():
             raise self._not_usable_here()
         if self._closing is None:
-            # Of its own, and shielded: a caller who is cancelled in mid-close does not leave half of it behind.
+            # In a task of its own, shielded: cancelling the caller of `close` must not leave half of it undone.
             self._closing = asyncio.create_task(self._close())
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
         self._state = "closed"
-        self._home = _Thread(None)
+        self._owner = _Thread(None)
         guard, self._guard = self._guard, None
         if self._api is not None:
             self._api.close()
-        # Each of them whatever becomes of the others: a loop that ends now cancels this, too, and a store may fail.
+        # Close each of them even if another fails, or if the end of the loop cancels this task.
         async with contextlib.AsyncExitStack() as closing:
             if guard is not None:
                 closing.push_async_callback(guard.aclose)
@@ -204,7 +204,7 @@ class VBCSession:
             await self._holder.close()
 
     async def _close_with_the_loop(self) -> AsyncGenerator[None]:
-        """Whoever ends a loop properly closes its async generators: so an abandoned session is closed, too."""
+        """Close an abandoned session at the end of the loop, which closes all async generators."""
         try:
             yield
         finally:
@@ -215,29 +215,29 @@ class VBCSession:
     # The token
 
     async def token(self) -> AccessToken:
-        """A token that may be sent now: at once and without any I/O while there is one, else minted.
+        """Return a token that may be sent now, at once and without any I/O if there is one; else mint it.
 
-        However many coroutines ask, one attempt serves them all, and cancelling any of them neither stops it nor
-        loses what it brings. Once there is a token, the background keeps it fresh as long as somebody asks.
+        One attempt serves all coroutines that wait, and cancelling any of them neither stops it nor loses its token.
+        After the first token the background keeps it fresh as long as it is used.
 
         Raises:
-            TokenError: none could be had: `CredentialsRejectedError`, `MintQuotaExhaustedError` or
-                `TokenEndpointError`. The same failure is raised, without any network, until its ``retry_at``.
-            StoreRefusedError: the store must not be used as it is, such as a file that others can read.
+            TokenError: no token was obtained (`CredentialsRejectedError`, `MintQuotaExhaustedError` or
+                `TokenEndpointError`). Until its ``retry_at`` the same error is raised without any request.
+            StoreRefusedError: the store must be repaired first, such as a file that other users can read.
             SessionClosedError: the session is not open on this event loop, or was closed meanwhile.
         """
         token = self._holder.fast_token
-        if token is not None and self._home._thread_id == get_ident():  # noqa: SLF001
+        if token is not None and self._owner._thread_id == get_ident():  # noqa: SLF001
             return token
         self._check_usable()
         return await self._holder.token()
 
     @property
     def current_token(self) -> AccessToken | None:
-        """The token at hand if it may still be sent, else None. Never any I/O; may be read from any thread.
+        """The current token if it may still be sent, else None. No I/O; may be read from any thread.
 
-        Who reads it uses it, so the background keeps a token fresh that is only read here. It mints no first one, and
-        does not wake a background that has gone dormant: `token` does.
+        Reading counts as use, so the background keeps refreshing. It never mints the first token and never wakes a
+        dormant background; use `token()` for that.
         """
         holder = self._holder
         if (hot := holder.fast_token) is not None:
@@ -250,7 +250,7 @@ class VBCSession:
         return current.token
 
     async def warm_up(self) -> AccessToken:
-        """Have a token before the first request needs it, so that a server fails at boot and not at its first call.
+        """Get a token before the first request needs it, so that a server fails at boot and not at its first call.
 
         Raises:
             TokenError: as `token`.
@@ -259,43 +259,43 @@ class VBCSession:
         return await self.token()
 
     def status(self) -> TokenStatus:
-        """Where the token stands. Never any I/O; the session need not be open."""
+        """Return the state of the token. No I/O; the session need not be open."""
         return self._holder.status()
 
     def ledger(self) -> tuple[LedgerEntry, ...]:
-        """The attempts to mint of the last window, oldest first, those of other processes included. Never any I/O."""
+        """Return the attempts to mint of the last window, oldest first, including those of other processes. No I/O."""
         return self._holder.ledger()
 
     @property
     def client_account_id(self) -> str | None:
-        """The account's ID, for paths. None until a credentials callable was first asked."""
+        """The account's ID, for paths. None until a credentials callable was first called."""
         return self._holder.account_id
 
     @property
     def base_url(self) -> URL:
-        """The only origin that the token is ever sent to."""
+        """The only origin that the token is sent to."""
         return self._base_url
 
     # The typed API
 
     @property
     def calls(self) -> Calls:
-        """Tell the API of calls to come: `Calls`."""
+        """Announce calls to the API, see `Calls`."""
         return self._typed().calls
 
     @property
     def labels(self) -> Labels:
-        """The account's labels: `Labels`."""
+        """The account's labels, see `Labels`."""
         return self._typed().labels
 
     @property
     def numbers(self) -> Numbers:
-        """The account's numbers and their feature sets: `Numbers`."""
+        """The account's numbers and their feature sets, see `Numbers`."""
         return self._typed().numbers
 
     def _typed(self) -> TypedAPI:
         if self._api is None:
-            # With it comes cattrs, which a program that only needs a token does not wait for.
+            # Imported on first use: it needs cattrs, which programs that only use tokens do not.
             from .api.policy import APIPolicy  # noqa: PLC0415
             from .api.typed import TypedAPI  # noqa: PLC0415
 
@@ -305,53 +305,53 @@ class VBCSession:
     # Requests
 
     def request(self, method: str, path: str | URL, **kwargs: Any) -> RequestContext:
-        """Send a request with the token attached, as ``aiohttp.ClientSession.request`` does without.
+        """Send a request as ``aiohttp.ClientSession.request`` does, with the token attached.
 
-        A token that the API says is dead is replaced, and the request is sent once more, unless its body cannot
-        be sent twice (an async generator, a file). Whatever else comes is the caller's: no status is an error.
+        If the API says that the token is dead, it is replaced and the request is sent once more, unless its body
+        cannot be sent twice (an async generator, a file). Any other answer is returned, whatever its status.
 
         Args:
             method: such as ``"GET"``.
             path: below `base_url`, such as ``f"/clients/{vbc.client_account_id}/labels"``.
-            kwargs: aiohttp's own. An ``Authorization`` among the headers goes before the token. The total of
+            kwargs: those of aiohttp. An ``Authorization`` header takes precedence over the token. The total of
                 ``timeout`` includes the wait for a token.
 
         Returns:
-            To be used with ``async with`` or ``await``; it gives an `aiohttp.ClientResponse`.
+            An awaitable and async context manager of an `aiohttp.ClientResponse`.
 
         Raises:
             ConfigurationError: the path leads to another origin; nothing was sent.
-            TokenError: there is no token, or none to replace a dead one.
+            TokenError: no token was obtained, or no replacement for a dead one.
             SessionClosedError: the session is not open on this event loop.
-            aiohttp.ClientError: as aiohttp; also TimeoutError.
+            aiohttp.ClientError: as raised by aiohttp; also TimeoutError.
         """
         return RequestContext(self._transport.request(method, path, kwargs))
 
     def get(self, path: str | URL, **kwargs: Any) -> RequestContext:
-        """`request` with GET."""
+        """Send a GET request, see `request`."""
         return RequestContext(self._transport.request("GET", path, kwargs))
 
     def post(self, path: str | URL, **kwargs: Any) -> RequestContext:
-        """`request` with POST."""
+        """Send a POST request, see `request`."""
         return RequestContext(self._transport.request("POST", path, kwargs))
 
     def put(self, path: str | URL, **kwargs: Any) -> RequestContext:
-        """`request` with PUT."""
+        """Send a PUT request, see `request`."""
         return RequestContext(self._transport.request("PUT", path, kwargs))
 
     def patch(self, path: str | URL, **kwargs: Any) -> RequestContext:
-        """`request` with PATCH."""
+        """Send a PATCH request, see `request`."""
         return RequestContext(self._transport.request("PATCH", path, kwargs))
 
     def delete(self, path: str | URL, **kwargs: Any) -> RequestContext:
-        """`request` with DELETE."""
+        """Send a DELETE request, see `request`."""
         return RequestContext(self._transport.request("DELETE", path, kwargs))
 
     async def auth(self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        """An aiohttp client middleware that does what `request` does, for a `ClientSession` that you keep.
+        """Attach and replace the token as `request` does: an aiohttp client middleware for a `ClientSession` of yours.
 
-        ``aiohttp.ClientSession(middlewares=(vbc.auth,))``. Requests to other origins pass untouched, on every hop
-        of a redirect. ``middlewares=`` of a single request replaces the session's, this one included.
+        ``aiohttp.ClientSession(middlewares=(vbc.auth,))``. Requests to other origins, also after a redirect, are
+        not changed. ``middlewares=`` of a single request replaces those of the session, including this one.
 
         Raises:
             TokenError: as `request`.
@@ -362,10 +362,10 @@ class VBCSession:
     # Being usable
 
     def _check_usable(self) -> aiohttp.ClientSession:
-        # Only while a loop runs does it have a thread, and a thread runs one loop at a time.
-        if self._home._thread_id != get_ident() or self._http is None:  # noqa: SLF001
+        # A loop has a thread only while it runs, and a thread runs one loop at a time.
+        if self._owner._thread_id != get_ident() or self._http is None:  # noqa: SLF001
             raise self._not_usable_here()
-        if self._home is not self._loop and self._loop is not asyncio.get_running_loop():
+        if self._owner is not self._loop and self._loop is not asyncio.get_running_loop():
             raise self._not_usable_here()
         return self._http
 
@@ -373,19 +373,21 @@ class VBCSession:
         if self._state == "new":
             return SessionClosedError("this VBCSession was not entered: use it as 'async with VBCSession(...) as vbc'")
         if self._state == "closed":
-            return SessionClosedError("this VBCSession is closed: make a new one, and keep it as long as it is used")
+            return SessionClosedError(
+                "this VBCSession is closed: make a new one, and keep it open as long as it is used"
+            )
         return SessionClosedError(
             "this VBCSession was opened on another event loop: make one per loop, inside the loop that uses it"
         )
 
     def __repr__(self) -> str:
         if not hasattr(self, "_state"):
-            return "<VBCSession refused>"  # its settings were, and a traceback may print it: a repr must never raise
+            return "<VBCSession refused>"  # __init__ raised, and a traceback may print it: a repr must never raise
         return f"<VBCSession {self.client_account_id} at {self._base_url} {self._state}>"
 
 
 class _Thread:
-    """In the place of a loop, the thread that it runs on."""
+    """Stand-in for a loop without `_thread_id`."""
 
     __slots__ = ("_thread_id",)
 
@@ -394,10 +396,10 @@ class _Thread:
 
 
 def checked_base_url(base_url: object, *, allow_http: bool) -> URL:
-    """`base_url` as a URL that a token may be sent to.
+    """Return `base_url` as a URL, after checking that a token may be sent there.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: it is not such a URL.
     """
     try:
         url = URL(base_url) if isinstance(base_url, str | URL) else URL()
@@ -406,7 +408,7 @@ def checked_base_url(base_url: object, *, allow_http: bool) -> URL:
         raise ConfigurationError(f"base_url= must be an origin such as {BASE_URL}") from None
     if url.user is not None or url.password is not None:
         raise ConfigurationError("base_url= carries credentials: leave them out, they go into Credentials")
-    # As it is sent: decoded, an international name may be one that cannot be encoded again.
+    # The encoded form, as it is sent: a decoded international name may not be encodable again.
     host = url.raw_host or ""
     if not _HOST.fullmatch(host):
         raise ConfigurationError(f"base_url= must be an origin such as {BASE_URL}")
@@ -422,7 +424,7 @@ def checked_base_url(base_url: object, *, allow_http: bool) -> URL:
 
 
 def _is_api_policy(value: object) -> bool:
-    from .api.policy import APIPolicy  # noqa: PLC0415 - whoever gives one has it imported
+    from .api.policy import APIPolicy  # noqa: PLC0415 - given one, the module is imported already
 
     return isinstance(value, APIPolicy)
 

@@ -1,4 +1,4 @@
-"""The times that a server writes, in headers and in bodies. What is no time is None, never an error. Pure."""
+"""Read the time stamps of a server in headers and bodies. An invalid one gives None, never an error. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from aiohttp import hdrs
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds that ``Retry-After`` asks for, given as seconds or as an HTTP date; None if it is nonsense.
+    """Return the seconds of a ``Retry-After`` header (a number or an HTTP date); None if it is invalid.
 
-    A date is taken relative to the server's own ``Date``. Nothing and less than nothing are nonsense, too: they
-    would make a loop out of a wait.
+    A date is relative to the server's own ``Date``. Zero and negative values are invalid, too: they would turn a wait
+    into a busy loop.
     """
     text = headers.get(hdrs.RETRY_AFTER, "").strip()
     try:
@@ -27,7 +27,7 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def read_http_date(text: str) -> datetime | None:
-    """An HTTP date, aware."""
+    """Read an HTTP date as an aware datetime."""
     try:
         stamp = parsedate_to_datetime(text)
         return stamp.replace(tzinfo=UTC) if stamp.tzinfo is None else stamp
@@ -36,7 +36,7 @@ def read_http_date(text: str) -> datetime | None:
 
 
 def read_timestamp(value: object) -> datetime | None:
-    """An ISO 8601 stamp, aware; without a zone it is taken as UTC."""
+    """Read an ISO 8601 time stamp as an aware datetime; without a zone it is UTC."""
     try:
         stamp = datetime.fromisoformat(value) if isinstance(value, str) else None
         if stamp is None:

@@ -1,4 +1,4 @@
-"""A token on the wire: where it goes, and what happens to one that the API refuses."""
+"""Send requests with the token, to one origin only, and replay them once if the API rejects the token."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .errors import ConfigurationError
 from .token.holder import TokenHolder
 from .token.model import AccessToken
 
-_UNPARSABLE: Final = "Failed to parse token"
-_PEEKABLE: Final = 64 * 1024
-_AN_ERROR: Final = 400
-_MERELY_MOVED: Final = frozenset({307, 308})
+_DEAD_TOKEN_MESSAGE: Final = "Failed to parse token"
+_MAX_ERROR_BODY: Final = 64 * 1024
+_FIRST_ERROR_STATUS: Final = 400
+_KEEPS_METHOD_AND_BODY: Final = frozenset({307, 308})
 
 
 class RequestContext(Coroutine[Any, Any, aiohttp.ClientResponse]):
-    """What `VBCSession.request` returns: to be used with ``async with`` or with ``await``, as aiohttp's own."""
+    """The result of `VBCSession.request`, for ``async with`` or ``await`` like that of aiohttp."""
 
     __slots__ = ("_coro", "_response")
 
@@ -68,7 +68,7 @@ class Transport:
     Args:
         holder: of the token.
         base_url: the origin that the token is for.
-        usable: gives the session to send with, or raises why there is none here and now.
+        usable: returns the aiohttp session, or raises if the `VBCSession` cannot be used here and now.
     """
 
     __slots__ = ("_holder", "_origin", "_prefix", "_usable")
@@ -77,13 +77,13 @@ class Transport:
         self._holder = holder
         self._usable = usable
         self._origin = base_url.origin()
-        self._prefix = sys.intern(str(self._origin))  # one text for all sessions
+        self._prefix = sys.intern(str(self._origin))  # one string for all sessions
 
     def url(self, path: str | URL) -> URL:
-        """The URL of a path, or of a URL of our own origin.
+        """Return the URL of a path, or a URL of our origin.
 
         Raises:
-            ConfigurationError: it leads to another origin, or carries credentials.
+            ConfigurationError: it leads to another origin, or contains credentials.
         """
         if type(path) is str and path[:1] == "/" != path[1:2]:
             return _joined(self._prefix, path)
@@ -102,18 +102,18 @@ class Transport:
         return url
 
     async def request(self, method: str, path: str | URL, kwargs: dict[str, Any]) -> aiohttp.ClientResponse:
-        """One request and, where its token turns out to be dead, one replay.
+        """Send a request, and replay it once if its token turns out to be dead.
 
         Raises:
-            SessionClosedError: there is no session to send it with.
+            SessionClosedError: the session is not open here.
             ConfigurationError: the path leads elsewhere; nothing was sent.
-            TokenError: no token could be had, or none to replace a dead one.
+            TokenError: no token was obtained, or no replacement for a dead one.
         """
         http = self._usable()
         url = self.url(path)
-        # Judged only after the replay: aiohttp would raise for the 401 that tells us of a dead token.
-        judge = kwargs.pop("raise_for_status", None)
-        judge = http.raise_for_status if judge is None else judge
+        # Applied after the replay: aiohttp would raise for the 401 of a dead token.
+        check = kwargs.pop("raise_for_status", None)
+        check = http.raise_for_status if check is None else check
         kwargs["raise_for_status"] = False
         headers = None
         if kwargs.get("headers") is not None:
@@ -125,7 +125,7 @@ class Transport:
             kwargs["headers"] = _with_token(headers, token)
             data = kwargs.get("data")
             if isinstance(data, aiohttp.FormData):
-                # A form adds its parts anew at each call of it; made into a payload once, it has them once.
+                # Convert a form only once: it adds its parts again each time it is converted.
                 kwargs["data"] = data = data()
             began = self._holder.loop_time()
             try:
@@ -134,17 +134,17 @@ class Transport:
                 if http.trust_env and "Cannot combine AUTHORIZATION" in str(error):
                     raise self._clash_with_netrc() from None
                 raise
-            if response.status < _AN_ERROR:
+            if response.status < _FIRST_ERROR_STATUS:
                 self._holder.accepted(token)
-            elif await self._to_be_replayed(response, token, data):
+            elif await self._should_replay(response, token, data):
                 response.release()
                 token = await _within(http, kwargs, functools.partial(self._holder.replacement, token), began)
                 kwargs["headers"] = _with_token(headers, token)
                 response = await http.request(method, url, **kwargs)
-                if response.status < _AN_ERROR:
+                if response.status < _FIRST_ERROR_STATUS:
                     self._holder.accepted(token)
-        if judge:
-            await _raise_for_status(response, judge)
+        if check:
+            await _raise_for_status(response, check)
         return response
 
     def _clash_with_netrc(self) -> ConfigurationError:
@@ -156,41 +156,41 @@ class Transport:
     async def middleware(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """The same for a `ClientSession` that the user keeps. aiohttp calls it on every hop of a redirect."""
+        """Do the same as a middleware of the user's `ClientSession`. aiohttp calls it on every hop of a redirect."""
         self._usable()
         if request.url.origin() != self._origin or hdrs.AUTHORIZATION in request.headers:
             return await handler(request)
         token = self._holder.fast_token or await self._holder.token()
         request.headers[hdrs.AUTHORIZATION] = token.authorization
         response = await handler(request)
-        if not await self._to_be_replayed(response, token, request.body):
+        if not await self._should_replay(response, token, request.body):
             return response
         response.release()
         replacement = await self._holder.replacement(token)
         request.headers[hdrs.AUTHORIZATION] = replacement.authorization
         response = await handler(request)
-        if response.status < _AN_ERROR:
+        if response.status < _FIRST_ERROR_STATUS:
             self._holder.accepted(replacement)
         return response
 
-    async def _to_be_replayed(self, response: aiohttp.ClientResponse, token: AccessToken, body: object) -> bool:
-        """Whether to send the same again with another token. A dead token is dropped either way."""
+    async def _should_replay(self, response: aiohttp.ClientResponse, token: AccessToken, body: object) -> bool:
+        """Return whether to send the request again with another token. A dead token is dropped either way."""
         return (
-            await self._refused(response, token)
+            await self._is_dead_token(response, token)
             and self._holder.rejected(token)
             and resendable(body)
-            and _is_still_the_request(response)
+            and _is_unchanged_request(response)
         )
 
-    async def _refused(self, response: aiohttp.ClientResponse, token: AccessToken) -> bool:
-        """Whether this answer means that the token is dead; if not, it has been accepted."""
+    async def _is_dead_token(self, response: aiohttp.ClientResponse, token: AccessToken) -> bool:
+        """Return whether this answer means that the token is dead. If not, note that it was accepted."""
         status = response.status
         if hdrs.AUTHORIZATION not in response.request_info.headers:
-            return False  # after a redirect to another origin: the token was not sent, and nobody can have judged it
+            return False  # after a redirect to another origin, the token was not sent
         if status == 401:  # noqa: PLR2004
             return True
         if status == 500:  # noqa: PLR2004
-            return await _says_unparsable(response)
+            return await _has_dead_token_message(response)
         if status < 500:  # noqa: PLR2004
             self._holder.accepted(token)
         return False
@@ -202,7 +202,7 @@ async def _within(
     get: Callable[[], Awaitable[AccessToken]],
     began: float | None = None,
 ) -> AccessToken:
-    """A token, within the caller's total timeout (counted from `began`), of which the request then has the rest."""
+    """Get a token within the caller's total timeout (counted from `began`), and leave the rest to the request."""
     timeout = kwargs.get("timeout", http.timeout)
     if not isinstance(timeout, aiohttp.ClientTimeout):
         timeout = aiohttp.ClientTimeout(total=timeout)
@@ -218,12 +218,12 @@ async def _within(
 
 @functools.lru_cache(maxsize=256)
 def _joined(origin: str, path: str) -> URL:
-    # A program asks for few paths and for each of them often, and yarl's own cache sees only a new text each time.
+    # Programs use few paths, each often; yarl's own cache does not help, since `origin + path` is a new string.
     return URL(origin + path)
 
 
 def resendable(body: object) -> bool:
-    """Whether a request body can be sent a second time as it was sent the first time."""
+    """Return whether a request body can be sent a second time."""
     match body:
         case None | str() | bytes() | bytearray() | memoryview() | aiohttp.BytesPayload():
             return True
@@ -238,13 +238,13 @@ def resendable(body: object) -> bool:
             return False
 
 
-def _is_still_the_request(response: aiohttp.ClientResponse) -> bool:
-    """Whether all redirects so far only moved it; after another one (303) its first part has been done."""
-    return all(hop.status in _MERELY_MOVED for hop in response.history)
+def _is_unchanged_request(response: aiohttp.ClientResponse) -> bool:
+    """Return whether all redirects kept the request as it was; after others (303) it has been done in part."""
+    return all(hop.status in _KEEPS_METHOD_AND_BODY for hop in response.history)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name can only be this machine."""
+    """Return whether a host name can only be this machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -258,19 +258,19 @@ def _with_token(headers: CIMultiDict[str] | None, token: AccessToken) -> Mapping
     return headers
 
 
-async def _says_unparsable(response: aiohttp.ClientResponse) -> bool:
-    """The documented 500 of a dead token (API reference, "Error envelopes seen"). aiohttp keeps what is read."""
+async def _has_dead_token_message(response: aiohttp.ClientResponse) -> bool:
+    """Recognize the documented 500 of a dead token (API reference, "Error envelopes seen"). aiohttp keeps the body."""
     length = response.content_length
-    small = length is not None and length <= _PEEKABLE
+    small = length is not None and length <= _MAX_ERROR_BODY
     if not small and "json" not in response.content_type:
         return False
-    return _UNPARSABLE in (await response.read()).decode("utf-8", "replace")
+    return _DEAD_TOKEN_MESSAGE in (await response.read()).decode("utf-8", "replace")
 
 
-async def _raise_for_status(response: aiohttp.ClientResponse, judge: Any) -> None:
+async def _raise_for_status(response: aiohttp.ClientResponse, check: Any) -> None:
     try:
-        if callable(judge):
-            await cast(Callable[[aiohttp.ClientResponse], Awaitable[None]], judge)(response)
+        if callable(check):
+            await cast(Callable[[aiohttp.ClientResponse], Awaitable[None]], check)(response)
         else:
             response.raise_for_status()
     except BaseException:

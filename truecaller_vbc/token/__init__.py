@@ -1,1 +1,1 @@
-"""The heart: one token, many callers. It knows nothing of the API that the token is for."""
+"""Get, share and refresh the token. Nothing here depends on the API that the token is for."""

@@ -1,4 +1,4 @@
-"""Tell the time: one clock for decisions, one that other machines understand, and what foreign time stamps mean."""
+"""Provide a clock for decisions, a clock that other machines understand, and the meaning of foreign time stamps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Clock(Protocol):
         ...
 
     def wall(self) -> float:
-        """Return seconds since 1970 (UTC): comparable between machines, but an administrator can change it."""
+        """Return seconds since 1970 (UTC), which other machines understand but an administrator can change."""
         ...
 
 

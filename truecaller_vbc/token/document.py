@@ -28,7 +28,7 @@ _TIMES: Final = 2.0**35
 
 
 def _one_line(text: str) -> str:
-    """Make foreign text safe for logs and terminals: no line breaks and no control characters."""
+    """Make foreign text safe for logs and terminals, without line breaks and control characters."""
     return "".join(c if c.isprintable() else "?" for c in text[:_MOST_SHOWN])
 
 

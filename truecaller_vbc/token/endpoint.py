@@ -47,7 +47,7 @@ class MintResult:
 
 @attrs.frozen
 class Answer:
-    """The answer to one token request: a token or the error for the callers, and whether it counts as a mint."""
+    """A token or an error as the answer to one token request, and whether it counts as a mint."""
 
     outcome: Outcome
     result: MintResult | None = None
@@ -266,7 +266,7 @@ def _failed(outcome: Outcome, what: str, cause: Exception | None = None) -> Answ
 
 
 def _without_frames(cause: BaseException) -> BaseException:
-    """Drop the tracebacks of a chain of errors: a remembered failure would keep the whole request in memory."""
+    """Drop the tracebacks of a chain of errors, which would keep the whole request in memory."""
     link: BaseException | None = cause
     while link is not None:
         link.__traceback__ = None

@@ -1,7 +1,7 @@
 """Convert the state of an account to the shared document, and merge what other processes wrote there.
 
-Pure. Times in a document are of the wall clock of whoever wrote them; times in the state are on `Clock.now`. What a
-foreign time stamp means is decided here and remembered in `AccountState.times`.
+Pure. Times in a document are by the wall clock of the process that wrote them; times in the state are on `Clock.now`.
+What a foreign time stamp means is decided here and remembered in `AccountState.times`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Exchange:
     def _known_tokens(self, stored: KeyState, now: float, shift: float) -> KeyTokens:
         if (token := stored.token) is None:
             return KeyTokens(stored.generation)
-        # A stamp in the future counts from when it is first read: the clock of whoever wrote it was wrong, or ours is.
+        # A stamp in the future counts from when it is first read: the clock of its writer was wrong, or ours is.
         starts_at = self._state.times.local(
             fingerprint(token.value), min(now, token.starts_at - shift), token.starts_at
         )
@@ -80,7 +80,7 @@ class Exchange:
         self._state.merge_failure(Failure(error, until, stored.count, stored.api_key))
 
     def to_document(self, now: float, shift: float) -> Document:
-        """Return the document to write: what was read last, with what is known now."""
+        """Return the document that was read last, updated with what is known now."""
         ledger, times = self._state.ledger.pruned(now), self._state.times
         ours = self._stored_key(shift)
         # A document with every key that ever was would grow beyond what can be read.
@@ -104,7 +104,7 @@ class Exchange:
         self._document = document
 
     def forget_document(self) -> None:
-        """Free the document: it is read again before the next use."""
+        """Free the document, which is read again before the next use."""
         self._document = _NO_DOCUMENT
 
     def _stored_key(self, shift: float) -> KeyState:

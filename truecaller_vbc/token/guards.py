@@ -103,7 +103,7 @@ class GuardedStore:
 
     @asynccontextmanager
     async def lease(self, key: str, seconds: float) -> AsyncGenerator[bool]:
-        """Take the store's lease. A failure to release it is ignored: the lease ends after its seconds."""
+        """Take the store's lease. A failure to release it is ignored, since the lease ends after its seconds."""
         lease = self._store.lease(key, seconds)
         granted = await self._call("lease", lease.__aenter__())
         try:

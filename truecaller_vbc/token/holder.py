@@ -110,7 +110,7 @@ class TokenHolder:
         self.now = self._clock.now
 
     def open(self, http: aiohttp.ClientSession | None) -> None:
-        """Start on the running loop. Mints use `http`, or a connection of their own if that is None."""
+        """Start on the running loop. Mints use `http`; without it, each opens a connection."""
         self._loop = asyncio.get_running_loop()
         self.loop_time = self._loop.time
         self._http = http
@@ -122,7 +122,7 @@ class TokenHolder:
         """Return a token that may be sent.
 
         Raises:
-            TokenError: there is none; before its ``retry_at`` the same error is raised without a new attempt.
+            TokenError: no token was obtained. Until its ``retry_at`` the same error is raised without a new attempt.
             StoreRefusedError: the store must be repaired first.
             SessionClosedError: the session was closed.
         """
@@ -220,7 +220,7 @@ class TokenHolder:
             self.fast_token = current.token
         else:
             self._clear_fast_token()
-        # Those who wait for it will use it; otherwise only later reads count as use.
+        # Waiting callers will use it; otherwise only later reads count as use.
         self.state.keep(current, now, used=busy or bool(self._waiters))
         self._refresher.wake()
         token = current.token
@@ -273,7 +273,7 @@ class TokenHolder:
         """Return another token than the rejected one.
 
         Raises:
-            TokenError: there is none. A token that cannot be replaced now is kept: other endpoints may accept it.
+            TokenError: no token was obtained. If no mint is possible, the rejected one is kept for other endpoints.
         """
         while (current := self.state.current) is not None and current.token.value == rejected.value:
             if (token := _unwrap(await self._attempted())) is not None:

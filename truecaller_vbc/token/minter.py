@@ -1,4 +1,4 @@
-"""Get a token: reuse the one in the store, or mint one while holding the store's lease."""
+"""Reuse the token in the store, or mint one while holding the store's lease."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Minter:
         """Return a new token, adopted or minted.
 
         Raises:
-            TokenError: there is none; the state remembers the error.
+            TokenError: no token was obtained. The state remembers the error.
             StoreRefusedError: the store must be repaired first.
             RefreshDeferred: `mode` is ADVISORY, and the refresh must wait.
         """
@@ -121,7 +121,7 @@ class Minter:
         return state.credentials
 
     async def _adopt_or_mint(self, http: aiohttp.ClientSession | None, mode: RefreshMode) -> CurrentToken:
-        """Loop: adopt the stored token, or raise the stored failure, or mint if we get the lease, else poll."""
+        """Adopt the stored token, or raise the stored failure, or mint if we get the lease; else poll again."""
         if (store := self._store) is None:
             return self._adopt(mode) or await self._mint(http, mode)
         try:
@@ -153,7 +153,7 @@ class Minter:
         return step if isinstance(step, CurrentToken) else None
 
     async def _mint(self, http: aiohttp.ClientSession | None, mode: RefreshMode) -> CurrentToken:
-        """Enter the attempt, send the request, enter the outcome: so an attempt counts if the process is killed."""
+        """Enter the attempt before its request, so that it counts if the process is killed; then enter the outcome."""
         state, clock = self._state, self._clock
         now = clock.now()
         attempt = Attempt(secrets.token_hex(8), now + self._lease, minted_by=_minted_by(os.getpid()))

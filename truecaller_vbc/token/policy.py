@@ -24,7 +24,7 @@ class TokenPolicy:
         refresh_ahead: how long before its end a token becomes stale and is refreshed. 15 min.
         refresh_jitter: up to this much earlier, drawn at random for each token, so that the processes of a fleet do not
             refresh at the same time. 5 min.
-        expiry_margin: how long before its end a token is no longer handed out. 10 s.
+        expiry_margin: how long before its end a token stops being returned. 10 s.
         max_mints: tokens that the server grants in one `mint_window`. 10.
         mint_window: the server's window. 30 min.
         reserve_mints: mints that a refresh may not spend; they are kept for callers without a usable token. 3.
@@ -81,12 +81,12 @@ class TokenPolicy:
 
     @property
     def usable_for(self) -> timedelta:
-        """How long a token is handed out: `lifetime` less `expiry_margin`."""
+        """How long a token is returned to callers (`lifetime` less `expiry_margin`)."""
         return self.lifetime - self.expiry_margin
 
     @property
     def lease(self) -> timedelta:
-        """How long a store's lease lasts: twice `mint_timeout`, so that no mint outlives it."""
+        """How long a store's lease lasts (twice `mint_timeout`, so that it ends after any mint)."""
         return 2 * self.mint_timeout
 
     def scaled(self, factor: float) -> TokenPolicy:

@@ -21,13 +21,13 @@ _PAUSE_AFTER_A_BUG: Final = 60.0
 
 @attrs.define(eq=False, repr=False, weakref_slot=False)
 class Refresher:
-    """The background task: a loop that no exception ends. It starts with the first token.
+    """The background task, which starts with the first token and survives any exception.
 
     It sleeps at most 30 seconds at a time, because asyncio's clock stops while the machine sleeps: after a resume the
     loop then notices the time within 30 seconds.
 
     Args:
-        refresh_at: returns when to refresh, on `Clock.now`; infinity if there is no reason to.
+        refresh_at: returns when to refresh, on `Clock.now`; infinity for never.
         refresh: refreshes now.
         save_back: writes to the store what it missed.
         clock: the holder's.

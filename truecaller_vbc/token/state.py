@@ -1,4 +1,4 @@
-"""Hold all that is known of one account, and decide what follows: serve a token, wait, or mint.
+"""Hold all that is known of one account, and decide whether to serve a token, wait, or mint.
 
 Pure: methods take the time as `now` (on `Clock.now`) and do no I/O. `shift` is the wall clock minus `now`: it makes
 datetimes for callers and logs, and decides nothing.
@@ -61,7 +61,7 @@ class CurrentToken:
         token: for the callers.
         generation: grows with every new token.
         refresh_after: when it becomes stale; drawn once.
-        unusable_after: when it is no longer handed out.
+        unusable_after: when it stops being returned to callers.
         obtained_at: start of `TokenPolicy.rejection_grace`.
         adopted: found in the store instead of minted.
         repeated: minted, but the server returned the same token again.
@@ -112,7 +112,7 @@ class Failure:
     shared: bool = True
 
     def applies_to(self, credentials: Credentials | None) -> bool:
-        """Return whether it concerns these credentials: a rejected key says nothing about a corrected one."""
+        """Return whether it concerns these credentials. A rejected key says nothing about a corrected one."""
         return self.api_key is None or credentials is None or self.api_key == key_hash(credentials)
 
 
@@ -174,7 +174,7 @@ class AccountState:
     # Deciding
 
     def next_step(self, now: float, shift: float, mode: RefreshMode) -> Step:
-        """Decide: serve a known token that is not the current one, wait, or mint.
+        """Decide whether to serve a known token, wait, or mint.
 
         A wait for the quota is remembered as a failure, so that callers do not look into the store each time.
         """
@@ -200,9 +200,9 @@ class AccountState:
         return Wait(free_at, error)
 
     def refresh_at(self, now: float) -> float:
-        """Return when the background should refresh; `NEVER` while there is no reason to.
+        """Return when the background should refresh, or `NEVER`.
 
-        There is none without a usable token, after the credentials were rejected, and for a stale token that was not
+        It never refreshes without a usable token, after the credentials were rejected, or if a stale token was not
         used: an idle process spends no mints.
         """
         current = self.usable(now)
@@ -230,7 +230,7 @@ class AccountState:
         return failure if failure and now < failure.until and failure.applies_to(self.credentials) else None
 
     def _max_age(self, mode: RefreshMode) -> float:
-        """Return how old an adopted token may be: usable if callers have none, fresh if they have one."""
+        """Return how old an adopted token may be. It must be fresh if callers still have a usable one."""
         policy = self._policy
         fresh_for = policy.lifetime - policy.refresh_ahead - policy.refresh_jitter
         return (policy.usable_for if mode is RefreshMode.MANDATORY else fresh_for).total_seconds()
@@ -299,7 +299,7 @@ class AccountState:
         return error
 
     def _fail_for_quota(self, error: TokenError, free_at: float, now: float, shift: float) -> TokenError:
-        """Remember that the quota is spent, but look again soon: another process may store a token meanwhile."""
+        """Remember that the quota is spent, but look again soon, since another process may store a token."""
         until = min(free_at, now + self._policy.retry_most.total_seconds())
         error.retry_at = as_datetime(free_at + shift)
         self.failure = Failure(error, until, self.failure.count if self.failure else 0, shared=False)
@@ -339,7 +339,7 @@ class AccountState:
         self.current = None
 
     def refresh_failed(self, now: float) -> None:
-        """Postpone the next refresh: by a backoff of its own, and at least as long as the failure is remembered."""
+        """Postpone the next refresh by a backoff of its own, and until the failure is forgotten."""
         self._refresh_failures += 1
         until = now + self._refresh_backoff(self._refresh_failures)
         self.postpone_refresh(max(until, self.failure.until) if self.failure else until)
