@@ -1,4 +1,4 @@
-"""`vbc.request` and its like: as aiohttp users expect."""
+"""`vbc.request` and its shortcuts behave as aiohttp's own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .two_origins import CREDENTIALS, Origin
 
 @pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete"])
 async def test_each_method_both_ways(vbc: VBCSession, api: Origin, method: str) -> None:
-    """`async with` and `await`, with a token, and an `aiohttp.ClientResponse` as the result."""
+    """`async with` and `await` both give an `aiohttp.ClientResponse`, and the token is sent."""
     async with getattr(vbc, method)("/x", params={"q": "1"}) as response:
         assert isinstance(response, aiohttp.ClientResponse)
         assert (response.method, response.url.raw_path_qs) == (method.upper(), "/x?q=1")
@@ -32,7 +32,7 @@ async def test_each_method_both_ways(vbc: VBCSession, api: Origin, method: str) 
 
 
 async def test_it_is_a_coroutine(vbc: VBCSession, api: Origin) -> None:
-    """To be handed to create_task, gather and wait_for; closing it unawaited warns of nothing."""
+    """The result works with create_task, gather and wait_for, and closing it unawaited causes no warning."""
     responses = await asyncio.gather(
         asyncio.create_task(vbc.request("GET", "/a")), vbc.get("/b"), asyncio.wait_for(vbc.get(URL("/c")), 5)
     )
@@ -46,7 +46,7 @@ async def test_it_is_a_coroutine(vbc: VBCSession, api: Origin) -> None:
 
 
 async def test_exception_inside_the_block_closes_the_response(vbc: VBCSession) -> None:
-    """As with aiohttp."""
+    """An exception inside `async with` closes the response."""
     with pytest.raises(ZeroDivisionError):
         async with vbc.get("/x") as response:
             raise ZeroDivisionError
@@ -54,7 +54,7 @@ async def test_exception_inside_the_block_closes_the_response(vbc: VBCSession) -
 
 
 async def test_keyword_arguments_are_aiohttps(vbc: VBCSession, api: Origin) -> None:
-    """json, data, headers and the rest are handed on as they are."""
+    """json, data, headers and other arguments are passed on unchanged."""
     async with vbc.post("/x", json={"a": 1}, headers={"X-Mine": "1"}) as response:
         assert response.request_info.headers["X-Mine"] == "1"
     async with vbc.post("/x", data=b"bytes"):
@@ -67,7 +67,7 @@ async def test_keyword_arguments_are_aiohttps(vbc: VBCSession, api: Origin) -> N
 
 @pytest.mark.parametrize("status", [400, 403, 404, 429, 500, 503])
 async def test_no_status_is_an_error_by_itself(vbc: VBCSession, api: Origin, status: int) -> None:
-    """Whatever the API says is the caller's, and costs no token."""
+    """Other statuses are returned to the caller and do not affect the token."""
     api.status = status
     async with vbc.get("/x") as response:
         assert response.status == status
@@ -75,7 +75,7 @@ async def test_no_status_is_an_error_by_itself(vbc: VBCSession, api: Origin, sta
 
 
 async def test_raise_for_status_comes_after_the_replay(vbc: VBCSession, api: Origin) -> None:
-    """Per call, as a callable, or of the foreign session: the 401 that tells of a dead token is ours."""
+    """raise_for_status, in any form, is applied after the replay."""
     checked: list[int] = []
 
     async def check(response: aiohttp.ClientResponse) -> None:
@@ -107,7 +107,7 @@ async def test_raise_for_status_comes_after_the_replay(vbc: VBCSession, api: Ori
     [{"authorization": "Basic mine"}, CIMultiDict(AUTHORIZATION="Basic mine"), [("Authorization", "Basic mine")]],
 )
 async def test_users_own_authorization_wins(vbc: VBCSession, api: Origin, headers: Mapping[str, str]) -> None:
-    """In any spelling and form; then no token is minted, and a 401 is the caller's."""
+    """With the user's own Authorization, in any form, no token is minted and a 401 is returned."""
     api.dead.add("Basic mine")
     async with vbc.get("/x", headers=headers) as response:
         assert response.status == 401
@@ -116,7 +116,7 @@ async def test_users_own_authorization_wins(vbc: VBCSession, api: Origin, header
 
 
 async def test_default_authorization_of_a_foreign_session_is_replaced(api: Origin) -> None:
-    """What a shared session carries for somebody else is not for this API."""
+    """A default Authorization of http= is replaced by the token."""
     async with (
         aiohttp.ClientSession(headers={"Authorization": "Basic other"}) as http,
         VBCSession(CREDENTIALS, base_url=api.url, http=http) as vbc,
@@ -131,7 +131,7 @@ async def test_default_authorization_of_a_foreign_session_is_replaced(api: Origi
 
 
 async def test_callers_headers_are_not_changed(vbc: VBCSession) -> None:
-    """A dict that is used for many calls stays free of tokens."""
+    """The caller's headers dict is not changed."""
     headers = CIMultiDict({"X-Mine": "1"})
     async with vbc.get("/x", headers=headers):
         pass
@@ -141,7 +141,7 @@ async def test_callers_headers_are_not_changed(vbc: VBCSession) -> None:
 async def test_total_timeout_includes_the_wait_for_a_token(
     vbc: VBCSession, api: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A short total ends the call, in aiohttp's way; the mint goes on, and its token is there for the next call."""
+    """A short total timeout ends the call with aiohttp's error, and the mint continues for the next call."""
     slow = asyncio.Event()
     token = api._token
 
@@ -162,7 +162,7 @@ async def test_total_timeout_includes_the_wait_for_a_token(
 
 
 async def test_no_token_is_a_typed_error(vbc: VBCSession, api: Origin) -> None:
-    """Without a token the request is not sent."""
+    """If no token is obtained, the request is not sent."""
     api.fail_token = 503
     with pytest.raises(TokenError):
         await vbc.get("/x")

@@ -1,4 +1,4 @@
-"""Requests where aiohttp's own contract, the caller's time and the token meet."""
+"""Requests with special bodies, time limits and sessions of the user."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .two_origins import CREDENTIALS, NO_GRACE, Origin
 
 
 class HandClock:
-    """Time that moves only when a test moves it."""
+    """A clock that tests move."""
 
     def __init__(self) -> None:
         self.passed = 0.0
@@ -35,7 +35,7 @@ class HandClock:
 
 @contextmanager
 def _slow_tokens(api: Origin, monkeypatch: pytest.MonkeyPatch) -> Iterator[asyncio.Event]:
-    """The token endpoint answers when the event is set."""
+    """Let the token endpoint answer when the event is set."""
     gate = asyncio.Event()
     answer = api._token
 
@@ -55,7 +55,7 @@ def _slow_tokens(api: Origin, monkeypatch: pytest.MonkeyPatch) -> Iterator[async
 
 
 async def test_auth_of_one_call_wins(vbc: VBCSession, api: Origin) -> None:
-    """auth= is a user's own Authorization, too: no token is minted for it."""
+    """No token is minted for a request with auth=."""
     with pytest.warns(DeprecationWarning, match="auth|BasicAuth"):
         async with vbc.get("/x", auth=aiohttp.BasicAuth("user", "password")):
             pass
@@ -65,7 +65,7 @@ async def test_auth_of_one_call_wins(vbc: VBCSession, api: Origin) -> None:
 
 
 async def test_leaving_the_block_lets_go_of_the_connection(vbc: VBCSession, api: Origin) -> None:
-    """An answer that nobody read to its end is not left open by `async with`."""
+    """`async with` releases the connection of an answer that was not read to its end."""
     api.body = b"x" * 4_000_000
     async with vbc.get("/x") as response:
         assert not response.closed
@@ -74,7 +74,7 @@ async def test_leaving_the_block_lets_go_of_the_connection(vbc: VBCSession, api:
 
 
 async def test_answer_that_was_judged_is_closed(vbc: VBCSession, api: Origin) -> None:
-    """When raise_for_status raises, in a callable of the user's too, its connection is not left open."""
+    """If raise_for_status raises, also in a callable of the user, the connection is released."""
     api.body = b"x" * 4_000_000
     judged: list[aiohttp.ClientResponse] = []
 
@@ -90,7 +90,7 @@ async def test_answer_that_was_judged_is_closed(vbc: VBCSession, api: Origin) ->
 
 @pytest.mark.parametrize("extra", [{"compress": "deflate"}, {"chunked": True}, {"expect100": True}])
 async def test_transfer_options_survive_a_replay(vbc: VBCSession, api: Origin, extra: dict[str, Any]) -> None:
-    """A body that is compressed, chunked or announced arrives whole both times, in both forms."""
+    """A compressed, chunked or announced body arrives complete both times, in both forms."""
     async with aiohttp.ClientSession(middlewares=(vbc.auth,)) as mine:
         for post, base in ((vbc.post, ""), (mine.post, api.url)):
             await vbc.token()
@@ -115,7 +115,7 @@ async def test_nothing_blocks_the_loop(api: Origin) -> None:
 
 
 async def test_a_request_has_the_rest_of_the_total() -> None:
-    """What the wait for a token took is taken off the caller's total, and nothing else of the timeout changes."""
+    """The wait for a token reduces the caller's total timeout, and the rest of the timeout stays."""
     timeout = aiohttp.ClientTimeout(total=30.0, sock_read=7.0)
     with aioresponses() as mock:
         mock.post("https://vbc.example/clients/account/token", payload={"token": "a" * 64})
@@ -129,7 +129,7 @@ async def test_a_request_has_the_rest_of_the_total() -> None:
 
 
 async def test_the_sessions_own_total_includes_the_wait(api: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A total that the user's own session has by default counts like one that a call has."""
+    """The default total timeout of the user's session includes the wait for a token, too."""
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.05)) as http,
         VBCSession(CREDENTIALS, base_url=api.url, http=http) as vbc,
@@ -147,7 +147,7 @@ async def test_the_sessions_own_total_includes_the_wait(api: Origin, monkeypatch
 
 
 async def test_a_token_that_worked_is_replaced_each_time(api: Origin) -> None:
-    """Tokens that the API took and later refuses, one after the other, are each replaced after the plain grace."""
+    """Tokens that the API accepted before it rejects them are each replaced after the normal grace period."""
     clock = HandClock()
     async with VBCSession(CREDENTIALS, base_url=api.url, clock=clock) as vbc:
         for _ in range(6):
@@ -162,7 +162,7 @@ async def test_a_token_that_worked_is_replaced_each_time(api: Origin) -> None:
 
 
 async def test_cancelled_replay_loses_no_token(vbc: VBCSession, api: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A caller who leaves while the dead token is being replaced neither stops the mint nor loses its token."""
+    """Cancelling a caller that waits for a replacement does not stop the mint."""
     await vbc.token()
     api.kill_current()
     with _slow_tokens(api, monkeypatch) as gate:
@@ -197,7 +197,7 @@ async def test_middleware_of_a_session_that_is_not_open(api: Origin) -> None:
 
 
 async def test_closed_session_sends_nothing_with_a_users_own_header(api: Origin) -> None:
-    """A request that needs no token is refused after close, too, also where the user's aiohttp session is open."""
+    """After close no request is sent, even without a token and with an open http=."""
     async with aiohttp.ClientSession() as http:
         async with VBCSession(CREDENTIALS, base_url=api.url, http=http) as vbc:
             pass
@@ -208,7 +208,7 @@ async def test_closed_session_sends_nothing_with_a_users_own_header(api: Origin)
 
 
 async def test_websocket_through_the_middleware(api: Origin, vbc: VBCSession) -> None:
-    """A WebSocket handshake of the user's own session carries the token as well."""
+    """The middleware adds the token to a WebSocket handshake."""
     async with aiohttp.ClientSession(middlewares=(vbc.auth,)) as mine:
         with pytest.raises(aiohttp.WSServerHandshakeError):
             await mine.ws_connect(f"{api.url}/x")
@@ -219,7 +219,7 @@ async def test_websocket_through_the_middleware(api: Origin, vbc: VBCSession) ->
 async def test_stream_through_the_middleware_is_logged_nowhere(
     vbc: VBCSession, api: Origin, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A dead token tells its fingerprint to the log, and nothing more."""
+    """The log of a dead token shows its fingerprint only."""
     caplog.set_level(logging.DEBUG)
 
     async def stream() -> AsyncIterator[bytes]:
@@ -238,7 +238,7 @@ async def test_stream_through_the_middleware_is_logged_nowhere(
 
 
 async def test_500_of_another_origin_is_not_about_our_token(vbc: VBCSession, api: Origin, other: Origin) -> None:
-    """A 500 'Failed to parse token' from another origin that was redirected to says nothing of our token."""
+    """A 500 'Failed to parse token' from another origin after a redirect does not drop our token."""
     other.status, other.body = 500, b'{"message":"500/50011 - Failed to parse token"}'
     async with vbc.get(f"/redirect?status=307&to={other.url}/x") as response:
         assert response.status == 500
@@ -248,7 +248,7 @@ async def test_500_of_another_origin_is_not_about_our_token(vbc: VBCSession, api
 
 
 async def test_headers_that_can_be_read_once(vbc: VBCSession, api: Origin) -> None:
-    """A user's own Authorization wins in an iterator of pairs as well, which aiohttp takes."""
+    """The user's Authorization takes precedence in an iterator of pairs, too."""
     async with vbc.get("/x", headers=iter([("Authorization", "Basic mine")])):
         pass
 
@@ -258,7 +258,7 @@ async def test_headers_that_can_be_read_once(vbc: VBCSession, api: Origin) -> No
 async def test_netrc_that_gets_in_the_way_is_named(
     api: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Aiohttp refuses a netrc entry next to a header: the error says where to look; other errors are aiohttp's own."""
+    """The error for a conflicting netrc entry names the file; other errors of aiohttp stay as they are."""
     netrc = tmp_path / "netrc"
     netrc.write_text("default login some password one\n")
     monkeypatch.setenv("NETRC", str(netrc))
@@ -277,7 +277,7 @@ async def test_netrc_that_gets_in_the_way_is_named(
 async def test_total_includes_the_wait_for_a_replacement(
     vbc: VBCSession, api: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A short total ends a call that waits for the replacement of a dead token, as it does in the middleware form."""
+    """A short total timeout ends a call that waits for a replacement, in both forms."""
     await vbc.token()
     api.kill_current()
     with _slow_tokens(api, monkeypatch) as gate:
@@ -287,7 +287,7 @@ async def test_total_includes_the_wait_for_a_replacement(
 
 
 async def test_a_token_that_only_replays_used_is_replaced(api: Origin) -> None:
-    """A token that a replay has been accepted with is no token that never worked."""
+    """A replay that succeeds marks its token as accepted."""
     clock = HandClock()
     async with VBCSession(CREDENTIALS, base_url=api.url, clock=clock) as vbc:
         async with vbc.get("/x"):

@@ -1,4 +1,4 @@
-"""The token goes to one origin only: in every form, on every hop, for every redirect."""
+"""The token is sent to one origin only, in both forms and on every hop of a redirect."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REDIRECTS = [301, 302, 303, 307, 308]
 
 @pytest.fixture
 async def mine(vbc: VBCSession) -> AsyncIterator[aiohttp.ClientSession]:
-    """A session that the user keeps."""
+    """Open a session of the user with the middleware."""
     async with aiohttp.ClientSession(middlewares=(vbc.auth,)) as http:
         yield http
 
@@ -41,7 +41,7 @@ async def mine(vbc: VBCSession) -> AsyncIterator[aiohttp.ClientSession]:
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_path_that_leads_elsewhere(vbc: VBCSession, api: Origin, path: object, method: str) -> None:
-    """A typed error before anything is sent, the mint included."""
+    """A path to another origin raises ConfigurationError before anything is sent."""
     if isinstance(path, str):
         path = path.replace("{port}", str(api.server.port))
     with pytest.raises(ConfigurationError) as caught:
@@ -51,7 +51,7 @@ async def test_path_that_leads_elsewhere(vbc: VBCSession, api: Origin, path: obj
 
 
 async def test_paths_and_urls_of_our_own_origin(vbc: VBCSession, api: Origin) -> None:
-    """In each way to say it."""
+    """A path or URL of our origin is accepted in every form."""
     for path in ("/x?a=1", "x?a=1", f"{api.url}/x?a=1", URL("/x?a=1"), URL(f"{api.url}/x?a=1"), "/y/../x?a=1"):
         async with vbc.get(path) as response:
             assert response.url == URL(f"{api.url}/x?a=1")
@@ -61,7 +61,7 @@ async def test_paths_and_urls_of_our_own_origin(vbc: VBCSession, api: Origin) ->
 async def test_redirect_to_another_origin_loses_the_token(
     vbc: VBCSession, mine: aiohttp.ClientSession, api: Origin, other: Origin, status: int
 ) -> None:
-    """In both forms, and a 401 from there says nothing about our token."""
+    """After a redirect to another origin no token is sent, and a 401 from there does not drop ours."""
     other.dead_answer = (401, b"", "text/plain")
     other.status = 401
     path = f"/redirect?status={status}&to={other.url}/x"
@@ -79,7 +79,7 @@ async def test_redirect_to_another_origin_loses_the_token(
 async def test_redirect_there_and_back(
     vbc: VBCSession, mine: aiohttp.ClientSession, api: Origin, other: Origin, status: int
 ) -> None:
-    """Another origin may send the request back; it still never sees the token."""
+    """A redirect to another origin and back does not show the token to it."""
     there = URL(f"{other.url}/redirect").with_query(status=status, to=f"{api.url}/x")
     path = str(URL("/redirect").with_query(status=status, to=str(there)))
     async with vbc.get(path) as response:
@@ -93,7 +93,7 @@ async def test_redirect_there_and_back(
 async def test_redirect_within_our_origin_keeps_the_token(
     vbc: VBCSession, mine: aiohttp.ClientSession, api: Origin
 ) -> None:
-    """And a dead one is replaced there, too."""
+    """After a redirect within our origin the token is sent, and a dead one is replaced."""
     await vbc.token()
     api.kill_current()
     path = f"/redirect?status=307&to={api.url}/x"
@@ -108,7 +108,7 @@ async def test_redirect_within_our_origin_keeps_the_token(
 async def test_middleware_leaves_other_origins_alone(
     vbc: VBCSession, mine: aiohttp.ClientSession, other: Origin, api: Origin
 ) -> None:
-    """A request to another host passes untouched, and costs no token; a port is a part of the origin."""
+    """The middleware does not change requests to another host or port, and mints nothing for them."""
     async with mine.get(f"{other.url}/x", headers={"Authorization": "Basic theirs"}):
         pass
     async with mine.get(f"{other.url}/x"):
@@ -118,7 +118,7 @@ async def test_middleware_leaves_other_origins_alone(
 
 
 async def test_middleware_does_what_request_does(mine: aiohttp.ClientSession, vbc: VBCSession, api: Origin) -> None:
-    """Attached, replayed once, the user's own header first."""
+    """The middleware adds the token, replays once, and leaves the user's own header."""
     async with mine.post(f"{api.url}/x", json={"a": 1}):
         pass
     api.kill_current()
@@ -131,7 +131,7 @@ async def test_middleware_does_what_request_does(mine: aiohttp.ClientSession, vb
 
 
 async def test_middleware_replays_once(mine: aiohttp.ClientSession, api: Origin) -> None:
-    """Refused again: the answer is the caller's."""
+    """If the replay is rejected, too, the caller gets that answer."""
     api.dead = {"token1", "token2"}
     async with mine.post(f"{api.url}/x", json={}) as response:
         assert response.status == 401
@@ -139,7 +139,7 @@ async def test_middleware_replays_once(mine: aiohttp.ClientSession, api: Origin)
 
 
 async def test_middleware_does_not_resend_a_stream(mine: aiohttp.ClientSession, vbc: VBCSession, api: Origin) -> None:
-    """Aiohttp would send an empty body with status 200; we hand out the 401 and drop the token."""
+    """For a body that cannot be sent again the caller gets the 401, and the token is dropped."""
 
     async def stream() -> AsyncIterator[bytes]:
         yield b"streamed"
@@ -164,7 +164,7 @@ def _form() -> aiohttp.FormData:
 
 
 async def test_plain_http_needs_to_be_meant(api: Origin) -> None:
-    """Loopback is fine; another host over http is refused, unless the user says that it is a test network."""
+    """Plain http is allowed for loopback hosts, and for others only with allow_http."""
     with pytest.raises(ConfigurationError, match="allow_http=True"):
         VBCSession(CREDENTIALS, base_url="http://vbc.example")
     VBCSession(CREDENTIALS, base_url="http://vbc.example", allow_http=True)

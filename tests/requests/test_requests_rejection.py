@@ -1,4 +1,4 @@
-"""A refused token on the wire: which answers mean it, which bodies are sent again, and how often."""
+"""Rejected tokens in real requests: which answers mean a dead token, and which requests are sent again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNPARSABLE = b'{"slug":"internal-server-error","message":"500/50011 - Failed to 
 
 
 async def test_dead_token_is_replaced_and_the_request_replayed(vbc: VBCSession, api: Origin) -> None:
-    """One mint, one replay."""
+    """A dead token causes one mint and one replay."""
     await vbc.token()
     api.kill_current()
     async with vbc.post("/x", json={"a": 1}) as response:
@@ -31,7 +31,7 @@ async def test_dead_token_is_replaced_and_the_request_replayed(vbc: VBCSession, 
 
 
 async def test_replay_happens_once(vbc: VBCSession, api: Origin) -> None:
-    """Refused again: the answer is the caller's."""
+    """If the replay is rejected, too, the caller gets that answer."""
     api.dead = {"token1", "token2"}
     async with vbc.get("/x") as response:
         assert response.status == 401
@@ -40,7 +40,7 @@ async def test_replay_happens_once(vbc: VBCSession, api: Origin) -> None:
 
 
 async def test_fresh_token_that_is_refused_is_the_callers(api: Origin) -> None:
-    """Within the grace: no mint, no replay."""
+    """Within the grace period a 401 causes neither a mint nor a replay."""
     api.dead = {"token1"}
     async with VBCSession(CREDENTIALS, base_url=api.url) as vbc:
         for _ in range(3):
@@ -51,7 +51,7 @@ async def test_fresh_token_that_is_refused_is_the_callers(api: Origin) -> None:
 
 
 async def test_older_token_is_replaced_for_nothing(vbc: VBCSession, api: Origin) -> None:
-    """Late 401s for the token of before cost no mint: they are replayed with the current one."""
+    """Late 401s of an earlier token are replayed with the current one, without a mint."""
     gate = asyncio.Event()
 
     async def slow_body() -> AsyncIterator[bytes]:
@@ -88,7 +88,7 @@ async def test_older_token_is_replaced_for_nothing(vbc: VBCSession, api: Origin)
 async def test_which_answers_mean_a_dead_token(
     vbc: VBCSession, api: Origin, answer: tuple[int, bytes, str], dead: bool
 ) -> None:
-    """401, and the documented 500; a permission (403) never; an answer that was looked at can still be read."""
+    """A 401 and the documented 500 mean a dead token, other answers do not; the body can still be read."""
     await vbc.token()
     api.kill_current()
     api.dead_answer = answer
@@ -99,7 +99,7 @@ async def test_which_answers_mean_a_dead_token(
 
 
 async def test_a_permission_that_is_missing_proves_the_token(vbc: VBCSession, api: Origin) -> None:
-    """Who is told what the token may not do was known by it: it has worked, and the next has the shortest grace."""
+    """A 403 or 404 shows that the token was accepted, so the next grace period is the shortest."""
     token = await vbc.token()
     api.kill_current()
     api.dead_answer = (403, b"{}", "application/json")
@@ -146,7 +146,7 @@ BODIES: list[tuple[str, Callable[[Path], Any], bool]] = [
 async def test_which_bodies_are_sent_again(
     vbc: VBCSession, api: Origin, tmp_path: Path, name: str, build: Callable[[Path], Any], again: bool
 ) -> None:
-    """What can be sent twice is, as it was the first time; else the caller gets the 401, and the token is dropped."""
+    """A body that can be sent twice is replayed unchanged; with others the caller gets the 401."""
     path = tmp_path / "file"
     path.write_bytes(b"in a file")
     await vbc.token()
@@ -164,7 +164,7 @@ async def test_which_bodies_are_sent_again(
 
 
 async def test_json_is_sent_again(vbc: VBCSession, api: Origin) -> None:
-    """With the session's own serialiser, each time."""
+    """JSON is serialized by the session's own serializer for the replay, too."""
     await vbc.token()
     api.kill_current()
     async with vbc.put("/x", json=[1, "ü"]):
@@ -173,7 +173,7 @@ async def test_json_is_sent_again(vbc: VBCSession, api: Origin) -> None:
 
 
 def test_what_is_resendable_is_decided_by_type() -> None:
-    """Things that nobody thought of are not."""
+    """Bodies of unknown types are not sent again."""
     assert resendable(memoryview(b"x"))
     assert not resendable(object())
     assert not resendable(iter([b"x"]))
@@ -182,7 +182,7 @@ def test_what_is_resendable_is_decided_by_type() -> None:
 
 
 async def test_fifty_callers_with_one_dead_token(vbc: VBCSession, api: Origin) -> None:
-    """One mint for everybody."""
+    """Many callers with a dead token cause one mint."""
     await vbc.token()
     api.kill_current()
 
@@ -195,7 +195,7 @@ async def test_fifty_callers_with_one_dead_token(vbc: VBCSession, api: Origin) -
 
 
 async def test_refused_answer_is_released_before_the_mint(api: Origin) -> None:
-    """With one connection in the pool and a long 401, nothing waits for itself."""
+    """The replacement does not deadlock with one connection in the pool and a long 401."""
     api.dead_answer = (401, b"x" * 2_000_000, "text/plain")
     api.dead = {"token1"}
     async with (
@@ -215,7 +215,7 @@ async def test_refused_answer_is_released_before_the_mint(api: Origin) -> None:
 async def test_what_a_redirect_has_done_is_not_done_again(
     vbc: VBCSession, api: Origin, status: int, posts: int
 ) -> None:
-    """A POST that was answered by "see other" has happened: a 401 behind it replays nothing, and drops the token."""
+    """A POST that was redirected by a 303 is not replayed after a 401, but the token is dropped."""
     await vbc.token()
     api.kill_current()
     async with vbc.post(f"/redirect?status={status}&to={api.url}/x", data=b"once") as response:
@@ -227,7 +227,7 @@ async def test_what_a_redirect_has_done_is_not_done_again(
 
 
 async def test_failed_replacement_is_its_own_error(vbc: VBCSession, api: Origin) -> None:
-    """When the re-mint fails, that is what the caller hears of; the next one, too, without any network."""
+    """If the replacement fails, this and later callers get its error, without another request."""
     await vbc.token()
     api.kill_current()
     api.fail_token = 503

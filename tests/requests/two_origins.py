@@ -1,4 +1,4 @@
-"""Two servers: ours, which wants a token and can redirect, and another, which must never see one."""
+"""Provide two servers, an API that needs a token and another origin that must not see it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_GRACE = attrs.evolve(TokenPolicy(), rejection_grace=timedelta(0))
 
 
 class Origin:
-    """An API that knows which of its tokens are dead, and remembers what it was sent."""
+    """An API that rejects dead tokens and records its requests."""
 
     def __init__(self) -> None:
         app = web.Application(client_max_size=2**24)

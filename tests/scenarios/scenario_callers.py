@@ -1,4 +1,4 @@
-"""The callers of a step: they ask, some of them leave, and each ends in one outcome."""
+"""Run the callers of a step and collect their outcomes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WAITING: Final = "waiting"
 
 @attrs.frozen
 class Ended:
-    """How a caller ended."""
+    """The outcome of one caller."""
 
     outcome: str
     took: float | None = None
@@ -32,7 +32,7 @@ class Ended:
 
 @attrs.define
 class Callers:
-    """All callers of one step: they ask now, and again as often as the step says.
+    """All callers of one step, which call now and again as often as the step says.
 
     Args:
         number: of the step.
@@ -56,7 +56,7 @@ class Callers:
         self.demand = asyncio.create_task(self._demand())
 
     def kill(self) -> None:
-        """Their process is dead."""
+        """Cancel all callers, since their process was killed."""
         for task in [self.demand, *self.tasks]:
             task.cancel()
 
@@ -97,7 +97,7 @@ class Callers:
         return value
 
     def judge(self) -> list[Problem]:
-        """What was not as expected, the rules of every scenario included."""
+        """Return what was not as expected, including the rules of every scenario."""
         expect = self.step.expect
         counts = self._counts()
         expected: Mapping[str, Any] = {name: count for name, count in counts.items() if name != WAITING}

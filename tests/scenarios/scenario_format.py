@@ -1,4 +1,4 @@
-"""The form of a scenario: JSON to values, and no key that means nothing."""
+"""Read scenarios from JSON, and refuse unknown keys."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .scenario_values import ScenarioError
 
 @attrs.frozen(kw_only=True)
 class Report:
-    """What a runner must say of a scenario that is wrong on purpose. Step 0 is the end."""
+    """A problem that a runner must report of a scenario that is wrong on purpose. Step 0 is the end."""
 
     step: int
     what: str
@@ -45,7 +45,7 @@ class Family:
 
 
 def load(path: Path) -> Family:
-    """The scenarios of one file.
+    """Return the scenarios of one file.
 
     Raises:
         ScenarioError: it is not of the form.
@@ -54,7 +54,7 @@ def load(path: Path) -> Family:
 
 
 def structure(family: object, name: str) -> Family:
-    """As `load`, of JSON that was read already."""
+    """Return the scenarios in JSON that was read already."""
     try:
         return _converter().structure(family, Family)
     except (cattrs.BaseValidationError, ScenarioError) as error:

@@ -1,4 +1,4 @@
-"""The world before the first step: the server, the store, the processes, the draws."""
+"""Define the state before the first step (server, store, processes, random numbers)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .scenario_values import ScenarioError
 
 @attrs.frozen(kw_only=True)
 class Draws:
-    """Random numbers in [0, 1], used in this order, the last again and again."""
+    """Random numbers in [0, 1], used in this order; the last one is repeated."""
 
     refresh: list[float] = attrs.field(factory=lambda: [0.0])
     backoff: list[float] = attrs.field(factory=lambda: [0.5])
@@ -22,7 +22,7 @@ class Draws:
 
 @attrs.frozen(kw_only=True)
 class Answer:
-    """One answer of the token endpoint, or none."""
+    """One answer of the token endpoint, or a failure to answer."""
 
     connection: Literal["ok", "refused", "unreachable", "lost", "hangs"] = "ok"
     status: int = 200
@@ -40,7 +40,7 @@ class Answer:
 
 @attrs.frozen(kw_only=True)
 class Server:
-    """The other side: its rules, and what it does out of the ordinary."""
+    """The server's rules, and its special answers."""
 
     latency: float = 0.2
     answers: list[Answer] = attrs.field(factory=list[Answer])
@@ -82,7 +82,7 @@ class StoredFailure:
 
 @attrs.frozen(kw_only=True)
 class Contents:
-    """What the store has."""
+    """The contents of the store."""
 
     key_id: str = "key"
     token: StoredToken | None = None
@@ -115,7 +115,7 @@ def _one_process() -> list[Process]:
 
 @attrs.frozen(kw_only=True)
 class Given:
-    """The world before the first step."""
+    """The state before the first step."""
 
     policy: dict[str, Any] = attrs.field(factory=dict[str, Any], validator=_names_of_the_policy)
     draws: Draws = attrs.field(factory=Draws)

@@ -1,4 +1,4 @@
-"""Expected and got: what fits, and how a runner says that it does not."""
+"""Compare expected and actual values, and report differences."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Problem:
     got: object
 
     def line(self, scenario: str) -> str:
-        """For people."""
+        """Return a line for people."""
         place = f"step {self.step}" if self.step else "at the end"
         return f"{scenario}, {place}: {self.what}: expected {self.expected!r}, got {self.got!r}"
 
 
 def fits(expected: Any, got: Any) -> bool:
-    """Whether `got` is what was expected: see README.md, "Expected values"."""
+    """Return whether `got` is as expected; see README.md, "Expected values"."""
     if isinstance(got, list):
         if isinstance(expected, list):
             return len(expected) == len(got) and all(map(fits, expected, got))
@@ -46,7 +46,7 @@ def _pairs_fit(expected: Mapping[str, Any], got: Mapping[str, Any]) -> list[bool
 
 
 def rounded(got: Any) -> Any:
-    """For a report: no noise of floating point."""
+    """Round numbers for a report."""
     if isinstance(got, float):
         return round(got, 3)
     if isinstance(got, list):
@@ -59,7 +59,7 @@ def rounded(got: Any) -> Any:
 def judge_look(
     step: int, expected: Mapping[str, Mapping[str, Any]], seen: Callable[[str], Mapping[str, Any]]
 ) -> list[Problem]:
-    """Everything that was expected of the server, the store and the processes; `seen` knows how they are."""
+    """Compare all expectations of the server, the store and the processes with `seen`."""
     problems = []
     for name, keys in expected.items():
         got = seen(name)

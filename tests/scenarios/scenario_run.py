@@ -1,4 +1,4 @@
-"""Plays a scenario in virtual time, and reports what was not as expected."""
+"""Play a scenario in virtual time, and report what was not as expected."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ _PATIENCE: Final = 3600.0
 
 
 def play(scenario: Scenario) -> list[str]:
-    """The lines of all problems; none where everything was as expected."""
+    """Return a line for each problem."""
     return [problem.line(scenario.name) for problem in problems_of(scenario)]
 
 
 def problems_of(scenario: Scenario) -> list[Problem]:
-    """As `play`, for machines."""
+    """Return all problems as objects."""
 
     async def main() -> list[Problem]:
         world = World(scenario)
@@ -60,7 +60,7 @@ def problems_of(scenario: Scenario) -> list[Problem]:
 
 
 class _Uniform:
-    """In the place of the module `random`: the scenario's draws."""
+    """Stand-in for the module `random` that returns the scenario's draws."""
 
     def __init__(self, draws: list[float]) -> None:
         self._draws = list(draws)
@@ -89,7 +89,7 @@ class Running:
     asked: list[str]
 
     def time_of(self, at: datetime | None) -> float | None:
-        """An aware time of this process, as seconds from the start."""
+        """Convert an aware time of this process to seconds from the start."""
         return None if at is None else at.timestamp() - EPOCH - self.clock.stepped
 
 
@@ -108,7 +108,7 @@ class World:
         self.problems: list[Problem] = []
 
     async def play(self) -> list[Problem]:
-        """All steps, and the end."""
+        """Play all steps and check the end."""
         for process in self.scenario.given.processes:
             await self._open(process)
         for number, step in enumerate(self.scenario.steps, 1):
@@ -271,5 +271,5 @@ def _credentials(process: Process, asked: list[str]) -> Credentials | Callable[[
 
 
 def _with_the_rule(expected: dict[str, Any]) -> dict[str, Any]:
-    """In every scenario: the server never had to refuse for its quota, unless the scenario says so."""
+    """Check that the server never had to refuse for its quota, unless the scenario expects it."""
     return {**expected, "server": {"over_quota": 0, **expected.get("server", {})}}

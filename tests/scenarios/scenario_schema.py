@@ -1,6 +1,6 @@
-"""The form of a scenario as a JSON Schema, drawn from the same classes that refuse what is not of the form.
+"""Derive a JSON Schema of scenarios from the classes that read them.
 
-``python tests/scenarios/scenario_schema.py`` writes it anew; a test sees to it that this is not forgotten.
+``python -m tests.scenarios.scenario_schema`` writes the file, and a test checks that it is up to date.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _PLAIN: Final[dict[object, Any]] = {
 
 
 def schema() -> dict[str, Any]:
-    """The schema of one file."""
+    """Return the schema of one file."""
     definitions: dict[str, Any] = {}
     for kind in STEPS.values():
         _define(kind, definitions)
@@ -54,7 +54,7 @@ def schema() -> dict[str, Any]:
 
 
 def text() -> str:
-    """As it stands in the file."""
+    """Return the text of the schema file."""
     return json.dumps(schema(), indent=2) + "\n"
 
 

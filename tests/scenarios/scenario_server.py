@@ -1,4 +1,4 @@
-"""Truecaller's side of a scenario, answered where aiohttp would open a socket."""
+"""Play Truecaller's side of a scenario, and answer where aiohttp would open a socket."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Made:
 
 
 class ScriptedServer:
-    """Ten tokens in thirty minutes, sixty minutes each, and a script of everything else."""
+    """A server that grants ten tokens in thirty minutes for sixty minutes each, and follows the scenario otherwise."""
 
     def __init__(self, rules: Server, clock: LoopClock) -> None:
         self.rules = rules
@@ -60,7 +60,7 @@ class ScriptedServer:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """All of aiohttp's requests come here."""
+        """Answer a request of aiohttp."""
         with aioresponses() as wire:
             wire.post(f"{BASE_URL}/clients/{ACCOUNT}/token", callback=self._token, repeat=True)
             for method in (wire.get, wire.post):
@@ -68,7 +68,7 @@ class ScriptedServer:
             yield
 
     def change(self, step: ChangeServer | ChangeAPI | Revoke) -> None:
-        """Another mind."""
+        """Change the answers."""
         if isinstance(step, Revoke):
             for value in self.made if step.tokens is None else step.tokens:
                 self.made[value].revoked = True
@@ -84,7 +84,7 @@ class ScriptedServer:
         self.api_key = step.api_key or self.api_key
 
     def has_ended(self, value: str) -> bool:
-        """Whether a token is past its life; a token that nobody made has always been."""
+        """Return whether a token has ended; an unknown one always has."""
         made = self.made.get(value)
         return made is None or self.clock.now() >= made.at + self.rules.token_lifetime
 
@@ -105,7 +105,7 @@ class ScriptedServer:
         return result
 
     def _answer(self, answer: Answer, api_key: str) -> CallbackResult:
-        """Decided on arrival."""
+        """Decide the answer when the request arrives."""
         now = self.clock.now()
         headers = {"Date": _http_date(self.clock.wall())} if answer.date else {}
         if api_key != self.api_key:

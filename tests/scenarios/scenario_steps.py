@@ -1,4 +1,4 @@
-"""What happens in a scenario, and what its callers are expected to get."""
+"""Define the steps of a scenario, and what its callers should get."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ANYTHING: Final = "any"
 
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """What the callers of a step are expected to get."""
+    """What the callers of a step should get."""
 
     outcome: Any = attrs.field()
     took: Number = attrs.field(default=ANYTHING)
@@ -37,7 +37,7 @@ class Outcome:
 
 @attrs.frozen(kw_only=True)
 class Cancel:
-    """Callers who leave early."""
+    """Callers that are cancelled."""
 
     callers: int
     after: float
@@ -45,7 +45,7 @@ class Cancel:
 
 @attrs.frozen(kw_only=True)
 class Step:
-    """What happens, and when."""
+    """One step and its time."""
 
     does: ClassVar[str]
     at: float | None = None
@@ -53,7 +53,7 @@ class Step:
 
 @attrs.frozen(kw_only=True)
 class Ask(Step):
-    """Callers want something."""
+    """Callers call a process."""
 
     process: str = "main"
     callers: int = 1
@@ -65,7 +65,7 @@ class Ask(Step):
 
 @attrs.frozen(kw_only=True)
 class AskToken(Ask):
-    """Callers want a token."""
+    """Callers ask for a token."""
 
     does = "token"
 
@@ -88,7 +88,7 @@ class Advance(Step):
 
 @attrs.frozen(kw_only=True)
 class ChangeServer(Step):
-    """The token endpoint is of another mind."""
+    """The token endpoint changes its answers."""
 
     does = "server"
     answers: list[Answer] | None = None
@@ -99,7 +99,7 @@ class ChangeServer(Step):
 
 @attrs.frozen(kw_only=True)
 class ChangeAPI(Step):
-    """The API is of another mind."""
+    """The API changes its answers."""
 
     does = "api"
     statuses: list[int] | None = None
@@ -117,7 +117,7 @@ class Revoke(Step):
 
 @attrs.frozen(kw_only=True)
 class StepWall(Step):
-    """Somebody sets a wall clock."""
+    """A wall clock is set."""
 
     does = "step_wall"
     seconds: float
@@ -134,7 +134,7 @@ class Suspend(Step):
 
 @attrs.frozen(kw_only=True)
 class ChangeStore(Step):
-    """Something happens to the store."""
+    """The store changes or fails."""
 
     does = "store"
     trouble: Literal["none", "down", "hangs", "read_only", "refuses"] | None = None
@@ -153,7 +153,7 @@ class Open(Step):
 
 @attrs.frozen(kw_only=True)
 class Close(Step):
-    """A process ends in an orderly way."""
+    """A process closes its session and ends."""
 
     does = "close"
     process: str = "main"
@@ -161,7 +161,7 @@ class Close(Step):
 
 @attrs.frozen(kw_only=True)
 class Kill(Step):
-    """A process dies on the spot."""
+    """A process is killed."""
 
     does = "kill"
     process: str = "main"

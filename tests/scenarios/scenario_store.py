@@ -1,4 +1,4 @@
-"""The store of a scenario: one document, one lease, and trouble."""
+"""Provide the store of a scenario, with one document, one lease and failures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .scenario_server import ACCOUNT
 
 @attrs.define
 class Box:
-    """What all processes of a scenario share."""
+    """The document and the lease that all processes of a scenario share."""
 
     now: Callable[[], float]
     text: str | None = None
@@ -34,19 +34,19 @@ class Box:
         self.text = None if contents is None else _document(contents, revision_of(self.text) + 1)
 
     def lease_to(self, owner: object, seconds: float) -> bool:
-        """Whether `owner` may mint."""
+        """Take the lease for `owner`. Return whether it was free."""
         if self.now() < self.leased_until:
             return False
         self.owner, self.leased_until = owner, self.now() + seconds
         return True
 
     def give_back(self, owner: object) -> None:
-        """The end of a lease, if it is still this owner's."""
+        """End a lease if it is still that of this owner."""
         if self.owner is owner:
             self.leased_until = 0.0
 
     def seen(self) -> dict[str, Any]:
-        """What expectations may speak of."""
+        """Return the values that expectations can name."""
         document = documents.load(self.text)
         states = list(document.keys.values())
         tokens = [state.token for state in states if state.token]
@@ -63,7 +63,7 @@ class Box:
 
 
 class BoxStore:
-    """A process's way to the box."""
+    """The store object of one process."""
 
     def __init__(self, box: Box) -> None:
         self._box = box

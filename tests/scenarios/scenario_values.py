@@ -1,4 +1,4 @@
-"""What an expectation may be, and what no scenario may say."""
+"""Define expected values and the error for invalid scenarios."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ Number: TypeAlias = Any
 
 
 class ScenarioError(Exception):
-    """The scenario says something that has no meaning."""
+    """The scenario is invalid."""
 
 
 def check_number(_: object, attribute: Any, value: object) -> None:
-    """An attrs validator of `Number`."""
+    """Validate a `Number` (an attrs validator)."""
     if not is_number(value):
         raise ScenarioError(f"{attribute.name}: a number, [least, most] or null is needed, not {value!r}")
 
 
 def is_number(value: object) -> bool:
-    """Whether this is an expected number."""
+    """Return whether this is an expected number."""
     match value:
         case None | int() | float():
             return not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""The scenarios: the contract of the token holder as data, played in virtual time."""
+"""Play the scenarios, which state the contract of the token holder as data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_scenario(scenario: Scenario) -> None:
 
 
 def test_every_scenario_has_a_name_of_its_own() -> None:
-    """A report names one scenario, and each says why it is there."""
+    """The names of scenarios are unique, and each scenario states its rule."""
     for family in [*FAMILIES, WRONG]:
         assert max(Counter(scenario.name for scenario in family.scenarios).values()) == 1
         assert all(scenario.why.endswith((".", "...")) for scenario in family.scenarios)
@@ -37,7 +37,7 @@ def test_every_scenario_has_a_name_of_its_own() -> None:
 
 @pytest.mark.parametrize("scenario", _named(WRONG))
 def test_runner_reports_what_is_wrong(scenario: Scenario) -> None:
-    """Each wrong expectation is reported, and nothing else: with its scenario, step, what was expected and what was."""
+    """Exactly the wrong expectations are reported, each with its scenario, step, expected and actual value."""
     problems = problems_of(scenario)
     assert {(report.step, report.what) for report in scenario.reports} == {(it.step, it.what) for it in problems}
     for problem in problems:
@@ -72,19 +72,19 @@ TOKEN = {"at": 0, "do": "token"}
     ],
 )
 def test_scenario_that_means_nothing_is_refused(change: dict[str, Any], message: str) -> None:
-    """An unknown key, an unknown name, or a step in the past is an error, never a scenario that always passes."""
+    """An unknown key or name and a step in the past are errors."""
     scenario = {"name": "n", "why": "w", "steps": [TOKEN], "expected": {}} | change
     with pytest.raises(ScenarioError, match=message):
         play(structure({"family": "f", "why": "w", "scenarios": [scenario]}, "f.json").scenarios[0])
 
 
 def test_schema_is_up_to_date() -> None:
-    """The JSON Schema says what the classes say; `python tests/scenarios/scenario_schema.py` writes it."""
+    """The JSON Schema agrees with the classes; `python -m tests.scenarios.scenario_schema` writes it."""
     assert FILE.read_text() == text()
 
 
 def test_readme_explains_every_key() -> None:
-    """Whoever writes a runner in another language has the README, and needs nothing else."""
+    """The README names every key, for runners in other languages."""
     readme = (HERE / "README.md").read_text()
     names = {name for definition in schema()["$defs"].values() for name in definition["properties"]}
     looked_at = {report.what.partition(".")[2] for scenario in WRONG.scenarios for report in scenario.reports}

@@ -1,4 +1,4 @@
-"""The mint where it borders on other people's things: ~/.netrc, time zones, busy pools, answers without an end."""
+"""The token request and its surroundings (~/.netrc, time zones, invalid and endless answers)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def _speaking(talk: Talk) -> AsyncIterator[str]:
-    """A server that reads one request and then says what no HTTP library would."""
+    """A server that reads one request and sends an answer that no HTTP library would."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -62,7 +62,7 @@ async def _error_of(vbc: VBCSession) -> TokenEndpointError:
 
 
 async def test_netrc_does_not_authorize_the_mint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A session with trust_env finds an entry for the host in ~/.netrc, and the mint is sent without it."""
+    """The token request is sent without the ~/.netrc entry that a session with trust_env finds."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login some password one\n")
     monkeypatch.setenv("NETRC", str(netrc))
@@ -80,7 +80,7 @@ async def test_netrc_does_not_authorize_the_mint(tmp_path: Path, monkeypatch: py
 
 
 async def test_values_that_need_escaping_arrive_as_they_are() -> None:
-    """Quotes, backslashes and letters beyond ASCII in a key survive the JSON."""
+    """Quotes, backslashes and non-ASCII letters in a key are sent correctly in the JSON body."""
     credentials = Credentials("account_1-A", 'k"ey\\', "sécret-☎")
     async with (
         Sandbox(credentials=credentials) as sandbox,
@@ -92,7 +92,7 @@ async def test_values_that_need_escaping_arrive_as_they_are() -> None:
 
 
 async def test_endless_answer_is_left_after_64_kib() -> None:
-    """No more than 64 KiB are read: an answer without an end is left early, not at the deadline."""
+    """At most 64 KiB are read, so an endless answer fails early, not at the deadline."""
     left = asyncio.Event()
 
     async def endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -113,7 +113,7 @@ async def test_endless_answer_is_left_after_64_kib() -> None:
 
 @pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 2x0 OK\r\n\r\n", b"\0" * 100, b""])
 async def test_what_is_no_http_counts(answer: bytes) -> None:
-    """An answer that is not HTTP comes from somebody who was sent the request."""
+    """An answer that is not HTTP counts, because the request was sent."""
 
     async def babble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(answer)
@@ -125,7 +125,7 @@ async def test_what_is_no_http_counts(answer: bytes) -> None:
 
 
 async def test_head_of_a_megabyte_counts() -> None:
-    """An answer whose head is too long is an endpoint error like any other."""
+    """An answer with a head that is too long gives a TokenEndpointError."""
 
     async def long_head(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 1_000_000 + b"\r\n\r\n")
@@ -137,7 +137,7 @@ async def test_head_of_a_megabyte_counts() -> None:
 
 
 async def test_remembered_failure_keeps_no_frames() -> None:
-    """A failure is kept for everybody, so the errors that it came from have lost their frames, and what is in them."""
+    """The errors in the chain of a remembered failure keep no frames."""
 
     async def drop(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
         return
@@ -155,7 +155,7 @@ async def test_remembered_failure_keeps_no_frames() -> None:
 
 @pytest.fixture
 def in_india(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine whose local time is not UTC."""
+    """Set a local time zone that is not UTC."""
     monkeypatch.setenv("TZ", "IST-5:30")
     time.tzset()
     yield
@@ -168,7 +168,7 @@ def in_india(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 )
 @pytest.mark.usefixtures("in_india")
 def test_stamp_without_a_zone_is_utc(stamp: str) -> None:
-    """created_at is the server's; this machine's own zone plays no part in it, nor in the age that comes of it."""
+    """The local time zone changes neither created_at nor the age of a token."""
     body = json.dumps({"token": "a" * 64, "created_at": stamp}).encode()
     for date in ("Tue, 24 Nov 2026 09:00:00 GMT", "Tue, 24 Nov 2026 09:00:00"):
         grant = classify_answer(200, {"Date": date}, body).result
@@ -180,7 +180,7 @@ def test_stamp_without_a_zone_is_utc(stamp: str) -> None:
 
 
 def test_age_is_never_negative() -> None:
-    """A stamp from the future makes no token younger."""
+    """A created_at in the future gives an age of zero."""
     body = json.dumps({"token": "a" * 64, "created_at": "2026-11-24T09:10:00Z"}).encode()
     grant = classify_answer(200, {"Date": "Tue, 24 Nov 2026 09:00:00 GMT"}, body).result
 
@@ -190,7 +190,7 @@ def test_age_is_never_negative() -> None:
 
 @pytest.mark.parametrize("payload", [{"field": "limit", "message": "no"}, {"limit": "quota"}, "quota", ["limit"]])
 def test_only_slug_and_message_speak_of_a_limit(payload: object) -> None:
-    """A limit that is named elsewhere in a refusal says nothing of the quota."""
+    """Only slug and message are searched for a limit, not the rest of the body."""
     answer = classify_answer(403, {}, json.dumps(payload).encode())
 
     assert type(answer.error) is CredentialsRejectedError

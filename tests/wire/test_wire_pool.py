@@ -1,4 +1,4 @@
-"""The mint and the connection pool: it waits for no API call, and where it must, it says so and counts nothing."""
+"""The token request does not wait for API calls; in a full pool of the user it fails without being counted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ AIOHTTPS_LIMIT = 100
 
 
 class _SteppedClock:
-    """The machine's clock, and the hours that a test lets pass."""
+    """The machine's clock plus the time that a test adds."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -47,7 +47,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 @asynccontextmanager
 async def _hanging(sandbox: Sandbox, http: aiohttp.ClientSession | VBCSession, calls: int) -> AsyncIterator[None]:
-    """So many connections in use, by calls whose answers have begun and do not end."""
+    """Keep so many connections in use by calls whose answers do not end."""
     sandbox.fail_next("api", times=calls, status=200, body=b"x" * 1000, slow=600.0)
     path = "/slow" if isinstance(http, VBCSession) else f"{sandbox.base_url}/slow"
     async with AsyncExitStack() as stack, asyncio.timeout(20):
@@ -57,7 +57,7 @@ async def _hanging(sandbox: Sandbox, http: aiohttp.ClientSession | VBCSession, c
 
 
 async def test_mint_waits_for_no_api_call(sandbox: Sandbox) -> None:
-    """Slow calls hold every connection of the session when the token runs out, and the next is minted all the same."""
+    """A token is minted while slow calls use every connection of the session."""
     clock = _SteppedClock()
     async with VBCSession(sandbox.credentials, base_url=sandbox.base_url, policy=HASTY, clock=clock) as vbc:
         first = await vbc.token()
@@ -73,7 +73,7 @@ async def test_mint_waits_for_no_api_call(sandbox: Sandbox) -> None:
 
 
 async def test_mint_leaves_no_connection_behind() -> None:
-    """Its connection is closed with the answer, before the token is handed out: nothing for a server to close first."""
+    """The connection of a mint is closed before the token is returned."""
     transports: list[asyncio.Transport | None] = []
 
     async def handler(request: web.Request) -> web.Response:
@@ -95,7 +95,7 @@ async def test_mint_leaves_no_connection_behind() -> None:
 
 @pytest.mark.parametrize("limits", [{"limit": 2}, {"limit_per_host": 2}])
 async def test_pool_of_http_without_a_free_connection(sandbox: Sandbox, limits: dict[str, Any]) -> None:
-    """A mint in the user's session says that the pool is full and which number to raise; nothing was sent or counts."""
+    """If the pool of http= is full, the error says which limit to raise, and the attempt is not counted."""
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(**limits)) as http,
         VBCSession(sandbox.credentials, base_url=sandbox.base_url, http=http, policy=HASTY) as vbc,
@@ -120,7 +120,7 @@ async def test_pool_of_http_without_a_free_connection(sandbox: Sandbox, limits: 
 
 
 async def test_host_that_does_not_answer_is_not_a_full_pool(silent_url: str) -> None:
-    """A full backlog: the same error of aiohttp, and the pool has nothing to do with it."""
+    """A server that accepts no connections is not reported as a full pool."""
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http,
         VBCSession(CREDENTIALS, base_url=silent_url, http=http, policy=HASTY) as vbc,
@@ -131,7 +131,7 @@ async def test_host_that_does_not_answer_is_not_a_full_pool(silent_url: str) -> 
 
 
 async def test_asking_the_pool_leaves_no_trace(sandbox: Sandbox) -> None:
-    """Nothing is sent, waited for, opened or kept, whether a connection rests, may be opened, or is not to be had."""
+    """The check of the pool sends, opens and keeps nothing, whether a connection is idle, possible or missing."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http:
         url = URL(sandbox.base_url)
         assert await pool_is_full(http, url) is None

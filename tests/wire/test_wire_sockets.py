@@ -1,4 +1,4 @@
-"""The mint on real sockets: refused, hung, dropped, slow, huge, redirected."""
+"""The token request on real sockets."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def _fails(base_url: str, *, counted: int, match: str, **options: object) 
 
 
 async def test_refused() -> None:
-    """Nobody listens: nothing was sent, nothing counts."""
+    """A refused connection is not counted, because nothing was sent."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -42,41 +42,41 @@ async def test_refused() -> None:
 
 
 async def test_unknown_host() -> None:
-    """No such name: nothing was sent."""
+    """A host name that cannot be resolved is not counted."""
     await _fails("https://nowhere.invalid", counted=0, match="could not be reached")
 
 
 async def test_tls_to_a_port_without_it(sandbox: Sandbox) -> None:
-    """A handshake that fails comes before the API key is sent."""
+    """A failed TLS handshake is not counted, because the API key was not sent."""
     await _fails(sandbox.base_url.replace("http", "https"), counted=0, match="could not be reached")
 
 
 async def test_hung_before_the_connection_came_about(silent_url: str) -> None:
-    """A full backlog: the connection times out before the deadline does, and nothing was sent."""
+    """A connection that is not accepted times out before the deadline and is not counted."""
     await _fails(silent_url, counted=0, match="could not be reached")
 
 
 async def test_hung_after_sending(sandbox: Sandbox) -> None:
-    """The deadline is the mint's own, and what was sent counts."""
+    """A request without an answer ends at `mint_timeout` and counts."""
     sandbox.fail_next("token", delay=float("inf"))
     await _fails_at(sandbox, match="did not answer within 0.4 s", counted=1)
 
 
 async def test_dropped_after_sending(sandbox: Sandbox) -> None:
-    """A lost connection counts, whether or not the server made a token."""
+    """A lost connection counts, because the server may have made a token."""
     for drop in ("before", "mid", "after"):
         sandbox.fail_next("token", drop=drop)
         await _fails_at(sandbox, match="lost the connection", counted=1)
 
 
 async def test_slow_body(sandbox: Sandbox) -> None:
-    """A body that trickles in beyond the deadline is no answer."""
+    """A body that is incomplete at the deadline counts as lost."""
     sandbox.fail_next("token", slow=5.0)
     await _fails_at(sandbox, match="did not answer", counted=1)
 
 
 async def test_huge_body(sandbox: Sandbox) -> None:
-    """At most 64 KiB are read; beyond, a 2xx is no token and counts, and a failure is what its status says."""
+    """A body over 64 KiB counts as lost with a 2xx; with another status the status decides."""
     sandbox.fail_next("token", status=200, body=b"x" * 1_000_000)
     await _fails_at(sandbox, match="without a token", counted=1)
     sandbox.fail_next("token", status=503, body=b"x" * 1_000_000)
@@ -85,7 +85,7 @@ async def test_huge_body(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("more", [0, 1])
 async def test_body_of_just_64_kib(sandbox: Sandbox, more: int) -> None:
-    """A token in 64 KiB is one; with a byte more it is none, and counts."""
+    """A body of 64 KiB is read, and one with a byte more counts as lost."""
     body = b'{"token": "%s"}' % (b"a" * 64)
     sandbox.fail_next("token", status=200, body=body + b" " * (64 * 1024 - len(body) + more))
     if more == 0:
@@ -96,20 +96,20 @@ async def test_body_of_just_64_kib(sandbox: Sandbox, more: int) -> None:
 
 
 async def test_failure_whose_body_breaks_off(sandbox: Sandbox) -> None:
-    """Of a failure the status is enough."""
+    """With an error status an incomplete body does not matter."""
     sandbox.fail_next("token", status=503, body=b"x" * 1000, drop="mid")
     await _fails_at(sandbox, match="HTTP 503", counted=0)
 
 
 async def test_html(sandbox: Sandbox) -> None:
-    """A gateway's page with 200 is no token."""
+    """A page with status 200 but without a token gives a TokenEndpointError."""
     sandbox.fail_next("token", status=200, body="<html>", content_type="text/html")
     await _fails_at(sandbox, match="without a token", counted=1)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirect_is_never_followed(sandbox: Sandbox, status: int) -> None:
-    """The API key must not travel."""
+    """A redirect is not followed, so that the API key is sent to one host only."""
     async with _Elsewhere() as elsewhere:
         sandbox.fail_next("token", status=status, headers={"Location": str(elsewhere.server.make_url("/token"))})
         await _fails_at(sandbox, match=f"HTTP {status}", counted=0)
@@ -118,7 +118,7 @@ async def test_redirect_is_never_followed(sandbox: Sandbox, status: int) -> None
 
 
 async def test_gzip_is_understood() -> None:
-    """Also by a foreign session that does not decompress."""
+    """A compressed answer is read even if the user's session does not decompress."""
 
     async def handler(request: web.Request) -> web.Response:
         response = web.json_response({"token": "a" * 64})
@@ -131,7 +131,7 @@ async def test_gzip_is_understood() -> None:
 
 
 async def test_foreign_session_adds_nothing() -> None:
-    """Neither its default Authorization, nor its middlewares, timeout, status checks or base URL touch the mint."""
+    """Settings of http= (Authorization, middlewares, timeout, status checks, base URL) do not affect the request."""
     seen: list[web.Request] = []
     bodies: list[object] = []
 
@@ -165,7 +165,7 @@ async def test_foreign_session_adds_nothing() -> None:
 
 
 async def test_mint_does_not_call_back_into_the_middleware(sandbox: Sandbox) -> None:
-    """A session that carries `vbc.auth` may be the one that mints."""
+    """Mints work in a session that has `vbc.auth` as its middleware."""
     auth: list[aiohttp.ClientMiddlewareType] = []
 
     async def late(request: aiohttp.ClientRequest, call: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -185,7 +185,7 @@ async def test_mint_does_not_call_back_into_the_middleware(sandbox: Sandbox) -> 
 
 
 async def test_foreign_session_that_was_closed(sandbox: Sandbox) -> None:
-    """A typed error that says what to keep open; nothing counts."""
+    """If http= is closed, the error says what to keep open, and the attempt is not counted."""
     async with aiohttp.ClientSession() as http:
         async with VBCSession(sandbox.credentials, base_url=sandbox.base_url, http=http) as vbc:
             await http.close()
@@ -203,7 +203,7 @@ async def _fails_at(sandbox: Sandbox, *, match: str, counted: int) -> None:
 
 
 class _serving:  # noqa: N801 - reads as what it does
-    """A server with one handler for everything."""
+    """Run a server with one handler for all requests."""
 
     def __init__(self, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> None:
         app = web.Application()
@@ -219,7 +219,7 @@ class _serving:  # noqa: N801 - reads as what it does
 
 
 class _Elsewhere:
-    """Another origin, which should never hear of us."""
+    """Another origin, which should receive no request."""
 
     def __init__(self) -> None:
         self.requests = 0

@@ -1,4 +1,4 @@
-"""The mint table: what the answer to the POST means for callers, for the quota, and for the next attempt."""
+"""The table of answers to the token request, with error, quota and next attempt for each."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def vbc() -> AsyncIterator[VBCSession]:
 
 
 async def test_request_is_exactly_the_documented_one(mocked: aioresponses, vbc: VBCSession) -> None:
-    """POST, X-Public-Access, a JSON body of two fields, no Authorization, no redirect, no middleware."""
+    """The token request is a POST with X-Public-Access and a JSON body of two fields."""
     mocked.post(TOKEN_URL, payload=GOOD)
     await vbc.token()
 
@@ -67,7 +67,7 @@ async def test_request_is_exactly_the_documented_one(mocked: aioresponses, vbc: 
 @pytest.mark.parametrize("status", [200, 201, 202, 299])
 @pytest.mark.parametrize("created_at", ["2025-07-10T06:59:05.72Z", "2025-07-10T06:59:05.720123456+00:00", "?", None, 7])
 async def test_token(mocked: aioresponses, vbc: VBCSession, status: int, created_at: object) -> None:
-    """A 2xx with a token is one, whatever its stamp; it counts."""
+    """A 2xx with a token is a token, whatever its created_at, and counts."""
     mocked.post(TOKEN_URL, status=status, payload={"token": "a" * 64, "created_at": created_at, "more": [1]})
     before = datetime.now(UTC)
     token = await vbc.token()
@@ -82,7 +82,7 @@ async def test_token(mocked: aioresponses, vbc: VBCSession, status: int, created
 
 
 async def test_longest_token(mocked: aioresponses, vbc: VBCSession) -> None:
-    """8 KiB are as much as common servers take in one header."""
+    """A token of 8 KiB is accepted, the most that common servers accept in a header."""
     mocked.post(TOKEN_URL, payload={"token": "a" * 8192})
 
     assert len((await vbc.token()).value) == 8192
@@ -110,7 +110,7 @@ BAD_SUCCESSES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("answer", BAD_SUCCESSES)
 async def test_success_that_is_no_token(mocked: aioresponses, vbc: VBCSession, answer: dict[str, Any]) -> None:
-    """A 2xx without a usable token may have made one: it counts, and callers get a TokenEndpointError."""
+    """A 2xx without a usable token counts and gives a TokenEndpointError."""
     mocked.post(TOKEN_URL, **answer)
     with pytest.raises(TokenEndpointError) as caught:
         await vbc.token()
@@ -147,7 +147,7 @@ FAILURES: list[tuple[int, dict[str, Any], type[TokenError]]] = [
 async def test_failure(
     mocked: aioresponses, vbc: VBCSession, status: int, payload: dict[str, Any], error: type[TokenError]
 ) -> None:
-    """Each status, and for 4xx what the envelope speaks of, has its error; none counts, a limit fills the window."""
+    """The status (and for 4xx a limit in the envelope) selects the error; a limit fills the window."""
     mocked.post(TOKEN_URL, status=status, payload=payload)
     with pytest.raises(error):
         await vbc.token()
@@ -177,7 +177,7 @@ async def test_failure(
     ],
 )
 async def test_retry_after(mocked: aioresponses, vbc: VBCSession, status: int, header: str, wait: float) -> None:
-    """Seconds, up to a window; nonsense is ignored; refused credentials and lost tokens have a time of their own."""
+    """`Retry-After` in seconds is obeyed up to one window; invalid values are ignored."""
     mocked.post(TOKEN_URL, status=status, headers={"Retry-After": header})
     with pytest.raises(TokenError) as caught:
         await vbc.token()
@@ -186,7 +186,7 @@ async def test_retry_after(mocked: aioresponses, vbc: VBCSession, status: int, h
 
 
 async def test_retry_after_as_a_date(mocked: aioresponses, vbc: VBCSession) -> None:
-    """An HTTP date counts from the server's own Date, however wrong that clock is."""
+    """`Retry-After` as a date is relative to the server's own Date header."""
     now = datetime(2031, 1, 1, tzinfo=UTC)
     headers = {
         "Date": format_datetime(now, usegmt=True),
@@ -213,7 +213,7 @@ async def test_retry_after_as_a_date(mocked: aioresponses, vbc: VBCSession) -> N
     ],
 )
 async def test_lost_or_never_sent(mocked: aioresponses, vbc: VBCSession, exception: Exception, counted: int) -> None:
-    """What may have arrived counts; what cannot have left does not."""
+    """An attempt counts if its request may have arrived, and not if it cannot have been sent."""
     mocked.post(TOKEN_URL, exception=exception)
     with pytest.raises(TokenEndpointError):
         await vbc.token()
@@ -225,7 +225,7 @@ async def test_lost_or_never_sent(mocked: aioresponses, vbc: VBCSession, excepti
 async def test_token_is_aged_by_what_the_server_admits(
     mocked: aioresponses, vbc: VBCSession, age: int, left: int
 ) -> None:
-    """Date less created_at, where that is positive."""
+    """The age of a token is Date minus created_at, if that is positive."""
     date = datetime(2031, 1, 1, tzinfo=UTC)
     created_at = (date - timedelta(seconds=age)).isoformat()
     mocked.post(
@@ -239,7 +239,7 @@ async def test_token_is_aged_by_what_the_server_admits(
 
 
 async def test_token_that_has_ended(mocked: aioresponses, vbc: VBCSession) -> None:
-    """By the server's own account it is over an hour old: no token, and it counts."""
+    """A token that is over an hour old by the server's time stamps is an error and counts."""
     mocked.post(TOKEN_URL, payload=GOOD, headers={"Date": "Thu, 10 Jul 2025 08:00:00 GMT"})
     with pytest.raises(TokenEndpointError, match="already ended"):
         await vbc.token()
@@ -261,7 +261,7 @@ _envelopes = st.dictionaries(
 
 @given(st.integers(100, 999), _headers, st.none() | st.binary() | _envelopes)
 def test_any_answer_is_a_token_or_a_typed_error(status: int, headers: CIMultiDict[str], body: bytes | None) -> None:
-    """Whatever comes back, it is one of two things."""
+    """Any answer gives either a token or an error."""
     answer = classify_answer(status, headers, body)
 
     assert (answer.result is None) != (answer.error is None)
@@ -274,7 +274,7 @@ def test_any_answer_is_a_token_or_a_typed_error(status: int, headers: CIMultiDic
 
 @given(st.text() | st.floats().map(str) | st.datetimes().map(format_datetime))
 def test_any_retry_after_is_a_wait_or_nothing(text: str) -> None:
-    """Never negative, never for ever."""
+    """`Retry-After` is never negative or infinite."""
     wait = read_retry_after(CIMultiDict({"Retry-After": text}))
 
     assert wait is None or 0 < wait < float("inf")

@@ -1,4 +1,4 @@
-"""The times that a server writes: what they mean, and what is none."""
+"""Valid and invalid time stamps of a server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 @pytest.mark.parametrize("date", [None, "", "noon"])
 def test_retry_after_as_a_date_where_there_is_no_date_to_compare(date: str | None) -> None:
-    """Without the server's own clock, ours decides."""
+    """Without a Date header, `Retry-After` as a date is relative to our clock."""
     then = format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True)
     wait = read_retry_after({"Retry-After": then} | ({} if date is None else {"Date": date}))
 
@@ -24,7 +24,7 @@ def test_retry_after_as_a_date_where_there_is_no_date_to_compare(date: str | Non
 
 @pytest.mark.parametrize("seconds", [0, -1, -3600])
 def test_retry_after_that_has_come_already(seconds: int) -> None:
-    """It asks for no wait, and none of ours may become a loop."""
+    """An invalid, zero or negative `Retry-After` is ignored."""
     headers = {"Retry-After": format_datetime(NOON + timedelta(seconds=seconds)), "Date": format_datetime(NOON)}
 
     assert read_retry_after(headers) is None
@@ -48,7 +48,7 @@ def test_retry_after_that_has_come_already(seconds: int) -> None:
     ],
 )
 def test_http_date(text: str, at: datetime | None) -> None:
-    """In each of the three forms of HTTP; without a zone it is GMT, and it is always aware."""
+    """HTTP dates are read in all three forms, as aware datetimes; without a zone they are GMT."""
     assert read_http_date(text) == at
 
 
@@ -69,7 +69,7 @@ def test_http_date(text: str, at: datetime | None) -> None:
     ],
 )
 def test_timestamp(value: object, at: datetime | None) -> None:
-    """Without a zone it is UTC; what has no place in the calendar once it is UTC is none."""
+    """A time stamp without a zone is UTC; one outside the calendar after conversion to UTC is invalid."""
     stamp = read_timestamp(value)
 
     assert stamp == at
