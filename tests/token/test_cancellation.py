@@ -38,7 +38,7 @@ async def _cancelled() -> NoReturn:
 
 
 def test_cancelled_error_from_a_callable_is_a_failure() -> None:
-    """A credentials callable that raises CancelledError has failed: the error is typed and remembered."""
+    """A credentials callable that raises CancelledError has failed with a typed, remembered error."""
     asked = 0
 
     async def vault() -> Credentials:
@@ -57,7 +57,7 @@ def test_cancelled_error_from_a_callable_is_a_failure() -> None:
 
 
 def test_cancelled_error_from_a_store_is_an_outage() -> None:
-    """A store call that raises CancelledError has failed: the background pauses, and the token stays valid."""
+    """A store call that raises CancelledError has failed. The background pauses, and the token stays valid."""
     store = CancelledStore()
 
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""The background task: what the scenarios cannot state."""
+"""Test what the scenarios cannot state of the background task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading the token: what the scenarios cannot state."""
+"""Test what the scenarios cannot state of reading the token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rejected tokens and credentials callables: what the scenarios cannot state."""
+"""Test what the scenarios cannot state of rejected tokens and credentials callables."""
 
 from __future__ import annotations
 

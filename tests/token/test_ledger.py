@@ -1,4 +1,4 @@
-"""The ledger: which attempts count, and when the next may be made."""
+"""Test which attempts count, and when the next may be made."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_answer_overwrites_the_attempt() -> None:
 
 @given(attempts, st.floats(0, 7000), st.integers(0, 9))
 def test_free_at_is_the_first_free_moment(entries: tuple[Attempt, ...], now: float, reserve: int) -> None:
-    """`free_at` agrees with counting: the window is full just before it and has room at it."""
+    """`free_at` agrees with counting, so that the window is full just before it and has room at it."""
     ledger = Ledger(WINDOW, LIMIT, entries)
     free_at = ledger.free_at(now, reserve=reserve)
 

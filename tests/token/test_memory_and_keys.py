@@ -1,4 +1,4 @@
-"""What the state and the document keep: tokens of earlier keys, and bounded memory."""
+"""Test that tokens of earlier keys are kept, and that memory is bounded."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ _steps: st.SearchStrategy[list[Step]] = st.lists(
 
 
 async def _call(it: World) -> None:
-    """Run one caller: get a valid token, use it, and report the answer of the API."""
+    """Get a valid token as one caller does, use it, and report the answer of the API."""
     try:
         token = await it.holder.token()
     except TokenError:

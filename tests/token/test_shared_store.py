@@ -1,4 +1,4 @@
-"""Sharing a store with other sessions: what the scenarios cannot state."""
+"""Test what the scenarios cannot state of sharing a store."""
 
 from __future__ import annotations
 
