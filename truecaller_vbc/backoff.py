@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Final
 
-_MOST_STEPS: Final = 32
+_MAX_STEPS: Final = 32
 _INFINITY: Final = float("inf")
 
 
@@ -18,7 +18,7 @@ def grown(first: float, count: int, *, most: float = _INFINITY, growth: float = 
         most: the longest wait, in seconds.
         growth: the factor by which each wait exceeds the one before.
     """
-    return min(first * growth ** min(count - 1, _MOST_STEPS), most)
+    return min(first * growth ** min(count - 1, _MAX_STEPS), most)
 
 
 def backoff(

@@ -32,7 +32,7 @@ from typing import Any
 
 import attrs
 
-_MOST_SHOWN = 20
+_MAX_SHOWN = 20
 
 
 class VBCError(Exception):
@@ -121,8 +121,8 @@ class InvalidRecordError(VBCError, ValueError):
         self.problems = tuple(problems)
 
     def __str__(self) -> str:
-        more = len(self.problems) - _MOST_SHOWN
-        shown = [str(problem) for problem in self.problems[:_MOST_SHOWN]]
+        more = len(self.problems) - _MAX_SHOWN
+        shown = [str(problem) for problem in self.problems[:_MAX_SHOWN]]
         return "; ".join([*shown, f"and {more} more, see .problems"] if more > 0 else shown)
 
 

@@ -107,7 +107,7 @@ class VBCSession:
         self._clock = clock or system_clock()
         self._our_store: Any = opened if isinstance(store, str) else None
         self._holder = create_holder(
-            endpoint=TokenEndpoint(self._base_url, policy.mint_timeout.total_seconds()),
+            endpoint=TokenEndpoint(self._base_url, policy),
             source=credentials,
             store=opened,
             policy=policy,

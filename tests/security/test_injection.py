@@ -20,6 +20,7 @@ from truecaller_vbc.secret import Secret
 from truecaller_vbc.session import checked_base_url
 from truecaller_vbc.stores import open_store
 from truecaller_vbc.token.endpoint import TokenEndpoint
+from truecaller_vbc.token.policy import TokenPolicy
 
 from ..requests.two_origins import CREDENTIALS, NO_GRACE, Origin
 from .relay import Relay
@@ -220,7 +221,7 @@ def test_any_credentials_make_one_path(account: str, key_id: str, api_key: str) 
     except ConfigurationError as error:
         assert len(api_key) < 6 or api_key not in str(error)
         return
-    endpoint = TokenEndpoint(URL("https://vbc.example"), 15.0)
+    endpoint = TokenEndpoint(URL("https://vbc.example"), TokenPolicy())
     url = endpoint.base_url / "clients" / credentials.client_account_id / "token"
     assert url.raw_path == f"/clients/{account}/token"
     (key_id + api_key).encode()

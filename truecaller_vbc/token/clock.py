@@ -8,8 +8,10 @@ from collections.abc import Hashable
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
-_MOST_REMEMBERED: Final = 160
+_MAX_REMEMBERED: Final = 160
 """More than the entries of one ledger, so that reading a document twice forgets none of its stamps in between."""
+_NO_TIMES: Final[dict[Hashable, tuple[float, float | None]]] = {}
+"""Never written to: a session without a token needs no dictionary of its own."""
 
 
 class Clock(Protocol):
@@ -90,7 +92,7 @@ class RemoteTimes:
     __slots__ = ("_times",)
 
     def __init__(self) -> None:
-        self._times: dict[Hashable, tuple[float, float | None]] = {}
+        self._times = _NO_TIMES
 
     def __len__(self) -> int:
         return len(self._times)
@@ -103,9 +105,11 @@ class RemoteTimes:
 
     def fix(self, key: Hashable, at: float, stamp: float | None = None) -> None:
         """Remember that `key` means the local time `at`, whatever was known before."""
+        if self._times is _NO_TIMES:
+            self._times = {}
         self._times.pop(key, None)
         self._times[key] = (at, stamp)
-        if len(self._times) > _MOST_REMEMBERED:
+        if len(self._times) > _MAX_REMEMBERED:
             del self._times[next(iter(self._times))]
 
     def stamp(self, key: Hashable, otherwise: float) -> float:

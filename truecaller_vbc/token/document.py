@@ -21,15 +21,15 @@ from ..stores.protocol import REVISIONS
 from .model import HEADER_SAFE
 
 _VERSION: Final = 1
-_MOST_CHARACTERS: Final = 256 * 1024
-_MOST_SHOWN: Final = 500
+_MAX_CHARACTERS: Final = 256 * 1024
+_MAX_SHOWN: Final = 500
 _TIMES: Final = 2.0**35
 """Limit of all times, in seconds before and after 1970 (the years 882 to 3058), so that each is a valid datetime."""
 
 
 def _one_line(text: str) -> str:
     """Make foreign text safe for logs and terminals, without line breaks and control characters."""
-    return "".join(c if c.isprintable() else "?" for c in text[:_MOST_SHOWN])
+    return "".join(c if c.isprintable() else "?" for c in text[:_MAX_SHOWN])
 
 
 def _time(_: object, field: attrs.Attribute[float], value: float | None) -> None:
@@ -123,7 +123,7 @@ def load(text: str | None) -> Document:
     """
     if text is None:
         return Document()
-    if len(text) > _MOST_CHARACTERS:
+    if len(text) > _MAX_CHARACTERS:
         raise ValueError(f"not a token document ({len(text)} characters)")
     try:
         document: Document = _converter().structure(json.loads(text), Document)

@@ -22,6 +22,7 @@ from ..timestamps import read_http_date, read_retry_after, read_timestamp
 from ..transport_errors import NOT_SENT
 from .ledger import Outcome
 from .model import HEADER_SAFE
+from .policy import TokenPolicy
 
 _MAX_BYTES: Final = 64 * 1024
 _MENTIONS_A_LIMIT: Final = re.compile(r"(?<!de)limit|quota|maximum|exceed|throttl|too[ _-]?many", re.IGNORECASE)
@@ -61,11 +62,15 @@ class TokenEndpoint:
 
     Args:
         base_url: the origin of the API.
-        timeout: deadline of one request, in seconds.
+        policy: sets the deadline of a request.
     """
 
     base_url: URL
-    _timeout: float
+    _policy: TokenPolicy
+
+    @property
+    def _timeout(self) -> float:
+        return self._policy.mint_timeout.total_seconds()
 
     async def mint(self, http: aiohttp.ClientSession | None, credentials: Credentials) -> Answer:
         """Send one token request. Failures are returned as an `Answer`; only a cancellation is raised.

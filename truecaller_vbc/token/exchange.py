@@ -81,16 +81,14 @@ class Exchange:
 
     def to_document(self, now: float, shift: float) -> Document:
         """Return the document that was read last, updated with what is known now."""
-        ledger, times = self._state.ledger.pruned(now), self._state.times
+        ledger = self._state.ledger.pruned(now)
         ours = self._stored_key(shift)
         # A document with every key that ever was would grow beyond what can be read.
         since = now + shift - self._policy.lifetime.total_seconds()
         others = {name: stored for name, stored in self._document.keys.items() if _is_needed(stored, since)}
-        for attempt in ledger.attempts:
-            times.fix(attempt.id, attempt.at)
         full_until = ledger.full_until + shift if ledger.full_until > now else None
         if full_until is not None:
-            times.local(full_until, ledger.full_until)
+            self._state.times.local(full_until, ledger.full_until)
         return attrs.evolve(
             self._document,
             revision=self._document.revision + 1,

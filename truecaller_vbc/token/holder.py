@@ -114,7 +114,7 @@ class TokenHolder:
         self._loop = asyncio.get_running_loop()
         self.loop_time = self._loop.time
         self._http = http
-        self._refresher = Refresher(self.refresh_at, self.refresh, self._minter.save_back, self._clock)
+        self._refresher = Refresher(self, self._clock)
 
     # Reading
 
@@ -253,6 +253,10 @@ class TokenHolder:
         """Refresh now, or join the running attempt."""
         # Do not register as a waiter: waiters count as use and would keep an idle session refreshing.
         await asyncio.wait([self._attempt or self._start(RefreshMode.ADVISORY)])
+
+    async def save_back(self) -> None:
+        """Write to the store what it missed while it was down."""
+        await self._minter.save_back()
 
     # Rejection, called by the transport
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import attrs
 
-_MOST_KEPT: Final = 100
+_MAX_KEPT: Final = 100
 
 
 class Outcome(StrEnum):
@@ -93,12 +93,12 @@ class Ledger:
     def _bounded(self, attempts: Iterable[Attempt]) -> tuple[Attempt, ...]:
         """Sort the attempts and drop old ones that change no answer; a fleet makes thousands during an outage."""
         ordered = tuple(sorted(attempts, key=_at))
-        if len(ordered) <= _MOST_KEPT:
+        if len(ordered) <= _MAX_KEPT:
             return ordered
         counted = [a.id for a in ordered if a.outcome.counts]
         seen = [a.id for a in ordered if a.outcome is not Outcome.UNSENT]
         deciding = {*counted[-self.limit :], *seen[-self.limit :]}
-        oldest, newest = ordered[:-_MOST_KEPT], ordered[-_MOST_KEPT:]
+        oldest, newest = ordered[:-_MAX_KEPT], ordered[-_MAX_KEPT:]
         return (*(a for a in oldest if a.id in deciding), *newest)
 
     def spent(self, now: float) -> int:

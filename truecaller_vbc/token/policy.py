@@ -10,7 +10,7 @@ import attrs
 from ..durations import duration, duration_names, scaled
 from ..errors import ConfigurationError
 
-_LEAST_MINT_TIMEOUT: Final = timedelta(seconds=2)
+_MIN_MINT_TIMEOUT: Final = timedelta(seconds=2)
 
 
 @attrs.frozen(kw_only=True)
@@ -99,7 +99,7 @@ class TokenPolicy:
             ConfigurationError: `factor` is not a positive finite number.
         """
         shorter = scaled(self, factor)
-        return attrs.evolve(shorter, mint_timeout=max(shorter.mint_timeout, _LEAST_MINT_TIMEOUT))
+        return attrs.evolve(shorter, mint_timeout=max(shorter.mint_timeout, _MIN_MINT_TIMEOUT))
 
 
 _DURATIONS: Final = duration_names(TokenPolicy)

@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 
@@ -19,6 +18,22 @@ _NEVER: Final = float("inf")
 _PAUSE_AFTER_A_BUG: Final = 60.0
 
 
+class Refreshable(Protocol):
+    """The part of the holder that the background task uses."""
+
+    def refresh_at(self) -> float:
+        """Return when to refresh, on `Clock.now`; infinity for never."""
+        ...
+
+    async def refresh(self) -> None:
+        """Refresh now."""
+        ...
+
+    async def save_back(self) -> None:
+        """Write to the store what it missed."""
+        ...
+
+
 @attrs.define(eq=False, repr=False, weakref_slot=False)
 class Refresher:
     """The background task, which starts with the first token and survives any exception.
@@ -27,18 +42,14 @@ class Refresher:
     loop then notices the time within 30 seconds.
 
     Args:
-        refresh_at: returns when to refresh, on `Clock.now`; infinity for never.
-        refresh: refreshes now.
-        save_back: writes to the store what it missed.
+        holder: says when to refresh, and does it.
         clock: the holder's.
 
     Attributes:
         dormant: whether the task sleeps until it is woken.
     """
 
-    _refresh_at: Callable[[], float]
-    _refresh: Callable[[], Awaitable[None]]
-    _save_back: Callable[[], Awaitable[None]]
+    _holder: Refreshable
     _clock: Clock
     _loop: asyncio.AbstractEventLoop = attrs.field(init=False, factory=asyncio.get_running_loop)
     _context: contextvars.Context = attrs.field(init=False, factory=contextvars.Context)
@@ -70,13 +81,13 @@ class Refresher:
         broken = False
         while True:
             try:
-                delay = self._refresh_at() - self._clock.now()
+                delay = self._holder.refresh_at() - self._clock.now()
                 if delay > 0:
                     await self._armed(delay)
                     self._disarm()
-                    await self._save_back()
+                    await self._holder.save_back()
                 else:
-                    await self._refresh()
+                    await self._holder.refresh()
                 broken = False
             except Exception:
                 # Logged once per change of state, and never in a busy loop. Callers mint for themselves meanwhile.
