@@ -31,7 +31,7 @@ from truecaller_vbc import APIPolicy
 from truecaller_vbc.cli.calls.push import PushOptions, push
 from truecaller_vbc.cli.connection import Connection
 from truecaller_vbc.sandbox import Sandbox, SandboxRules
-from truecaller_vbc.sandbox.api_rules import ApiRules
+from truecaller_vbc.sandbox.rules import ApiRules
 
 _FIRST_NUMBER: Final = 919_800_000_009
 _LABEL: Final = "c6d86658-008d-4c08-98fb-2bf2649d59a5"

@@ -8,7 +8,7 @@ import time
 
 from truecaller_vbc import CallRecord, VBCSession
 from truecaller_vbc.sandbox import Sandbox, SandboxRules
-from truecaller_vbc.sandbox.api_rules import ApiRules
+from truecaller_vbc.sandbox.rules import ApiRules
 
 from .cli_runner import invoke, sandbox_beside
 from .record_files import number

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from truecaller_vbc.sandbox.batches import BatchBook
+from truecaller_vbc.sandbox.calls import BatchBook
 
 from .sandbox_account import LABEL, account, call_record, plus_record
 from .sandbox_wire import HandClock

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from truecaller_vbc.sandbox.pace import Pace
+from truecaller_vbc.sandbox.middlewares import Pace
 
 from .sandbox_account import Client, account, call_record, plus_record
 from .sandbox_wire import HandClock

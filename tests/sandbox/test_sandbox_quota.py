@@ -7,7 +7,7 @@ from itertools import accumulate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from truecaller_vbc.sandbox.quota import FixedWindow, MintWindow, SlidingWindow
+from truecaller_vbc.sandbox.tokens import FixedWindow, MintWindow, SlidingWindow
 
 LENGTH = 30.0
 # Eighths are exact in binary, so the brute force and the window cannot differ by rounding.

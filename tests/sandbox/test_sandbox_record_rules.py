@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from truecaller_vbc.sandbox.record_rules import EITHER, NO_PLUS, WITH_PLUS, RecordRules
+from truecaller_vbc.sandbox.records import EITHER, NO_PLUS, WITH_PLUS, RecordRules
 
 from .sandbox_account import HOUR, LABEL
 

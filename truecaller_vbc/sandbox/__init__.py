@@ -10,10 +10,9 @@ another. What the documents leave open is a switch of `SandboxRules` or `ApiRule
 is a fault.
 """
 
-from .api_rules import ApiRules
 from .faults import Drop, Endpoint, Fault, FaultOptions
 from .records import RequestRecord
-from .rules import SandboxRules
+from .rules import ApiRules, SandboxRules
 from .server import Sandbox
 
 __all__ = ["ApiRules", "Drop", "Endpoint", "Fault", "FaultOptions", "RequestRecord", "Sandbox", "SandboxRules"]

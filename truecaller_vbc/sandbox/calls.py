@@ -1,19 +1,240 @@
-"""``POST /v2/clients/{id}/dynamic_call_record``: one record, at once (API reference, "B")."""
+"""Answer the call personalisation endpoints: real-time records, batches and their status."""
 
 from __future__ import annotations
 
 import json
+import random
+import uuid
+import zlib
 from collections import Counter
+from typing import Any, Final
 
+import attrs
 from aiohttp import web
 
-from .answers import json_answer, raw_json
-from .api_answers import ApiAnswers, InvalidBodyError
-from .api_rules import ApiRules
-from .bodies import json_object
-from .clock import SandboxClock
-from .outcomes import Outcomes
-from .record_rules import RecordRules
+from .clock import SandboxClock, iso
+from .labels import LabelBook
+from .records import EITHER, Problem, RecordRules
+from .responses import (
+    ApiAnswers,
+    InvalidBodyError,
+    RefusedError,
+    is_array,
+    is_object,
+    json_answer,
+    json_object,
+    raw_json,
+    thinned,
+)
+from .rules import ApiRules
+
+# Like the test numbers of card processors: the last five digits decide.
+_BY_ENDING: Final = {
+    1: "Not a Truecaller user",
+    2: "OS not supported",
+    3: "App version not supported",
+    4: "Failed to push",
+    5: "Invalid input",
+}
+_ENDINGS: Final = 100_000
+
+
+class Outcomes:
+    """Says what becomes of records by their receiver (API reference, "Call Personalisation Errors")."""
+
+    def __init__(self) -> None:
+        self._chosen: dict[int, str | None] = {}
+
+    def choose(self, number: str, message: str | None) -> None:
+        """Let records for `number` fail with `message` from now on, or succeed if that is None.
+
+        Raises:
+            ValueError: `number` is none.
+        """
+        if not EITHER.fullmatch(number):
+            raise ValueError(f"number must be digits with the country code, not {number!r}")
+        self._chosen[int(number)] = message
+
+    def failure(self, receiver: int) -> str | None:
+        """Why a record for `receiver` fails, or None if it succeeds."""
+        if receiver in self._chosen:
+            return self._chosen[receiver]
+        return _BY_ENDING.get(receiver % _ENDINGS)
+
+
+MOST_RECORDS: Final = 500
+
+
+@attrs.frozen
+class Batch:
+    """A batch that was accepted: its compressed body, when it came, and the fields at fault by the record's place."""
+
+    id: str
+    packed: bytes
+    accepted_at: float
+    faulty: dict[int, str]
+
+    def records(self) -> list[Any]:
+        """The records as they came."""
+        return _records(zlib.decompress(self.packed))
+
+
+class BatchBook:
+    """The batches that were accepted.
+
+    Attributes:
+        sizes: how many records each batch had, forgotten batches included.
+    """
+
+    def __init__(self, keep: int) -> None:
+        self.sizes: dict[str, int] = {}
+        self._keep = keep
+        self._kept: dict[str, Batch] = {}
+
+    def add(self, raw: bytes, size: int, now: float, faulty: dict[int, str]) -> Batch:
+        """A new batch; the oldest is forgotten when there are too many."""
+        # Records of one campaign are alike: some 280 bytes each become about ten, in half a millisecond for 500.
+        batch = Batch(str(uuid.uuid4()), zlib.compress(raw, level=1), now, faulty)
+        self.sizes[batch.id] = size
+        self._kept[batch.id] = batch
+        if len(self._kept) > self._keep:
+            del self._kept[next(iter(self._kept))]
+        return batch
+
+    def get(self, batch_id: str) -> Batch | None:
+        """The batch, or None if there was none or it is forgotten."""
+        return self._kept.get(batch_id)
+
+
+class BatchEndpoint:
+    """Takes batches of one version of the path."""
+
+    def __init__(
+        self, rules: ApiRules, record_rules: RecordRules, book: BatchBook, accepted: Counter[int], clock: SandboxClock
+    ) -> None:
+        self._rules = rules
+        self._record_rules = record_rules
+        self._book = book
+        self._accepted = accepted
+        self._clock = clock
+
+    async def post(self, request: web.Request) -> web.Response:
+        """The batch's ID."""
+        raw = await request.read()
+        records = _records(raw)
+        problems = self._problems(records)
+        faulty = {place: problem.field for place, problem in problems}
+        if problems and self._rules.bad_record == "reject":
+            raise InvalidBodyError(*problems[0][1])
+        good = records if not faulty else [record for place, record in enumerate(records) if place not in faulty]
+        self._accepted.update([int(record["receiver_number"]) for record in good])
+        batch = self._book.add(raw, len(records), self._clock.elapsed(), faulty)
+        return json_answer({"batch_id": batch.id})
+
+    def _problems(self, records: list[Any]) -> list[tuple[int, Problem]]:
+        now_ms = self._clock.wall_ms()
+        check = self._record_rules.problem
+        return [
+            (place, problem) for place, record in enumerate(records) if (problem := check(record, now_ms)) is not None
+        ]
+
+
+def _records(raw: bytes) -> list[Any]:
+    body = json_object(raw)
+    if body is None:
+        raise InvalidBodyError("", "the body must be a JSON object")
+    if body.get("call_records") is None:
+        raise InvalidBodyError("call_records", "call_records is required")
+    records = body["call_records"]
+    if not is_array(records) or not 1 <= len(records) <= MOST_RECORDS:
+        raise InvalidBodyError("call_records", f"call_records must be an array of 1 to {MOST_RECORDS} records")
+    return records
+
+
+_FIELDS: Final = ("label_id", "dynamic_label_name", "dynamic_call_reason", "starts_at", "ends_at")
+_NEEDED: Final = ("id", "caller_number", "receiver_number", "label_id", "starts_at", "ends_at")
+_INVALID_INPUT: Final = "Invalid input"
+
+
+class BatchStatusEndpoint:
+    """Tells what became of a batch."""
+
+    def __init__(
+        self,
+        rules: ApiRules,
+        book: BatchBook,
+        labels: LabelBook,
+        outcomes: Outcomes,
+        clock: SandboxClock,
+    ) -> None:
+        self._rules = rules
+        self._answers = ApiAnswers(rules)
+        self._book = book
+        self._labels = labels
+        self._outcomes = outcomes
+        self._clock = clock
+
+    async def get(self, request: web.Request) -> web.Response:
+        """The batch's records, each with what became of it."""
+        batch_id = request.query.get("batchId")
+        if not batch_id:
+            raise RefusedError("batchId", "batchId is required")
+        batch = self._book.get(batch_id)
+        if batch is None:
+            raise RefusedError("batchId", "batch not found", status=404)
+        body = {
+            "client_account_id": request.match_info["account"],
+            "batch_id": batch.id,
+            "data": self._data(batch),
+        }
+        return json_answer(thinned(body, _needed(body)) if self._rules.sparse else body)
+
+    def _data(self, batch: Batch) -> list[dict[str, Any]]:
+        pending = self._clock.elapsed() < batch.accepted_at + self._rules.batch_seconds
+        if pending and self._rules.batch_pending == "404":
+            raise RefusedError("batchId", "batch not found", status=404)
+        if pending and self._rules.batch_pending == "empty":
+            return []
+        created_at = iso(self._clock.wall(batch.accepted_at))
+        data = [
+            self._shown(batch, place, record, created_at, pending=pending)
+            for place, record in enumerate(batch.records())
+        ]
+        if self._rules.data_order == "shuffled":
+            random.Random(batch.id).shuffle(data)
+        return data
+
+    def _shown(self, batch: Batch, place: int, record: Any, created_at: str, *, pending: bool) -> dict[str, Any]:
+        record = record if is_object(record) else {}
+        shown: dict[str, Any] = {
+            "id": f"{batch.id[:24]}{place:012x}",
+            "caller_number": _digits(record.get("caller_number")),
+            "receiver_number": _digits(record.get("receiver_number")),
+            **{name: record[name] for name in _FIELDS if name in record},
+        }
+        if place not in batch.faulty:
+            shown.setdefault("dynamic_label_name", self._labels.name_of(record["label_id"]))
+        shown["created_at"] = created_at
+        if self._rules.sparse:
+            shown = thinned(shown, _NEEDED)
+        return shown | self._status_info(batch, place, record, pending=pending)
+
+    def _status_info(self, batch: Batch, place: int, record: dict[str, Any], *, pending: bool) -> dict[str, Any]:
+        if pending:
+            known = self._rules.batch_pending == "pending"
+            return self._answers.status_info(self._rules.pending) if known else {}
+        if place in batch.faulty:
+            return self._answers.status_info("error", _INVALID_INPUT, batch.faulty[place])
+        failure = self._outcomes.failure(int(record["receiver_number"]))
+        return self._answers.status_info("success" if failure is None else "error", failure)
+
+
+def _digits(number: Any) -> Any:
+    return number.removeprefix("+") if isinstance(number, str) else number
+
+
+def _needed(body: dict[str, Any]) -> tuple[str, ...]:
+    return ("batch_id", "data") if body["data"] else ("batch_id",)
 
 
 class CallEndpoint:

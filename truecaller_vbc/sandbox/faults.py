@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeAlias, TypedDict, get_args
 import attrs
 from aiohttp import web
 
-from .answers import refusal
-from .checks import one_of, seconds, whole
+from .responses import refusal
+from .rules import one_of, seconds, whole
 
 Endpoint: TypeAlias = Literal[
     "token", "calls", "batch", "status", "labels", "feature_sets", "publish", "delist", "numbers", "api", "*"

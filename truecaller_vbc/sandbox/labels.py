@@ -7,10 +7,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from .answers import json_answer
-from .api_rules import ApiRules
-from .paging import asked_page
-from .thinning import thinned
+from .responses import asked_page, json_answer, thinned
+from .rules import ApiRules
 
 FLOWER_SHOP: Final = "c6d86658-008d-4c08-98fb-2bf2649d59a5"
 """The label that there always is."""

@@ -1,13 +1,126 @@
-"""What reached the sandbox, without anything secret."""
+"""Read call records and check them against the documented rules."""
 
 from __future__ import annotations
 
+import re
 from collections import deque
+from collections.abc import Container
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, TypeGuard
 
 import attrs
 from aiohttp import web
 
+from .responses import is_object
 from .tokens import fingerprint
+
+NO_PLUS: Final = re.compile(r"[1-9][0-9]{6,14}")
+WITH_PLUS: Final = re.compile(r"\+[1-9][0-9]{6,14}")
+EITHER: Final = re.compile(r"\+?[1-9][0-9]{6,14}")
+_FORMATS: Final = {
+    NO_PLUS: "digits with the country code and no plus",
+    WITH_PLUS: "in E.164 format with a plus",
+    EITHER: "digits with the country code",
+}
+_LONGEST_WINDOW_MS: Final = 24 * 60 * 60 * 1000
+_INT64: Final = 2**63
+_NAME_LENGTH: Final = (3, 40)
+_REASON_LENGTH: Final = (10, 100)
+_FORBIDDEN: Final = re.compile(r"[!@#$%^&*()_+/]")
+_BAD_ENDS: Final = (".", ",", "-", " ")
+
+
+class Problem(NamedTuple):
+    """What is wrong with a record."""
+
+    field: str
+    message: str
+
+
+class RecordRules:
+    """Checks records whose numbers match `numbers` and whose label is one of `label_ids`, which may grow."""
+
+    def __init__(self, numbers: re.Pattern[str], label_ids: Container[str]) -> None:
+        self._numbers = numbers
+        self._label_ids = label_ids
+
+    def problem(self, record: Any, now_ms: float) -> Problem | None:
+        """The first thing that is wrong with `record` at the wall time `now_ms`, or None."""
+        if not is_object(record):
+            return Problem("", "a call record must be a JSON object")
+        return (
+            self._of_label(record)
+            or self._of_number(record, "caller_number")
+            or self._of_number(record, "receiver_number")
+            or _of_window(record, now_ms)
+            or _of_length(record, "dynamic_label_name", _NAME_LENGTH)
+            or _of_length(record, "dynamic_call_reason", _REASON_LENGTH)
+            or _of_reason(record)
+        )
+
+    def _of_label(self, record: dict[str, Any]) -> Problem | None:
+        label_id = record.get("label_id")
+        if not label_id:
+            return Problem("label_id", "label_id is required")
+        if not isinstance(label_id, str) or label_id not in self._label_ids:
+            return Problem("label_id", "label_id must be a dynamic label of the client account")
+        return None
+
+    def _of_number(self, record: dict[str, Any], field: str) -> Problem | None:
+        number = record.get(field)
+        if isinstance(number, str) and self._numbers.fullmatch(number):
+            return None
+        return Problem(field, f"{field} must be {_FORMATS[self._numbers]}" if number else f"{field} is required")
+
+
+def _of_window(record: dict[str, Any], now_ms: float) -> Problem | None:
+    starts_at, ends_at = record.get("starts_at"), record.get("ends_at")
+    if not _is_moment(starts_at):
+        return _no_moment("starts_at", starts_at)
+    if not _is_moment(ends_at):
+        return _no_moment("ends_at", ends_at)
+    if ends_at < now_ms:
+        return Problem("ends_at", "ends_at cannot be in the past")
+    if ends_at <= starts_at:
+        return Problem("ends_at", "ends_at must be after starts_at")
+    if ends_at - starts_at > _LONGEST_WINDOW_MS:
+        return Problem("ends_at", "ends_at cannot be more than 24 hours after starts_at")
+    return None
+
+
+def _is_moment(value: Any) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < _INT64
+
+
+def _no_moment(field: str, value: Any) -> Problem:
+    wrong = "is required" if value is None else "must be an integer of epoch milliseconds"
+    return Problem(field, f"{field} {wrong}")
+
+
+def _of_length(record: dict[str, Any], field: str, limits: tuple[int, int]) -> Problem | None:
+    if field not in record:
+        return None
+    text = record[field]
+    if isinstance(text, str) and limits[0] <= len(text) <= limits[1]:
+        return None
+    return Problem(field, f"{field} must have {limits[0]} to {limits[1]} characters")
+
+
+def _of_reason(record: dict[str, Any]) -> Problem | None:
+    reason = record.get("dynamic_call_reason")
+    return None if reason is None else _of_text(reason)
+
+
+# A campaign says the same to everybody.
+@lru_cache(maxsize=256)
+def _of_text(reason: str) -> Problem | None:
+    field = "dynamic_call_reason"
+    if _FORBIDDEN.search(reason):
+        return Problem(field, f"{field} cannot contain any of ! @ # $ % ^ & * ( ) _ + /")
+    if reason.startswith(_BAD_ENDS) or reason.endswith(_BAD_ENDS):
+        return Problem(field, f"{field} cannot begin or end with a full stop, comma, hyphen or space")
+    return None
+
 
 _MOST_RECORDS = 100_000
 _BEARER = "Bearer "

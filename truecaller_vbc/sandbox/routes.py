@@ -1,26 +1,58 @@
-"""Every endpoint: what faults call it, method, path, handler."""
+"""Route each documented path to its endpoint."""
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from .account import Account
-from .api_rules import ApiRules
-from .batch_status import BatchStatusEndpoint
-from .batches import BatchEndpoint
-from .calls import CallEndpoint
+from aiohttp import web
+
+from .calls import BatchBook, BatchEndpoint, BatchStatusEndpoint, CallEndpoint, Outcomes
 from .clock import SandboxClock
-from .door import Door
-from .echo import echo, unknown
 from .faults import Endpoint
-from .feature_sets import FeatureSetEndpoint
-from .gate import Handler
-from .labels import LabelEndpoint
-from .number_endpoints import NumberEndpoints
-from .pace import Pace
-from .record_rules import EITHER, NO_PLUS, WITH_PLUS, RecordRules
-from .token_endpoint import TokenEndpoint
+from .labels import LabelBook, LabelEndpoint
+from .middlewares import Door, Handler, Pace
+from .numbers import FeatureSetBook, FeatureSetEndpoint, NumberBook, NumberEndpoints
+from .records import EITHER, NO_PLUS, WITH_PLUS, RecordRules
+from .responses import json_answer, refusal
+from .rules import ApiRules
+from .tokens import TokenEndpoint
+
+
+class Account:
+    """The state that the endpoints share."""
+
+    def __init__(self, rules: ApiRules, account_id: str) -> None:
+        self.labels = LabelBook()
+        self.feature_sets = FeatureSetBook(account_id)
+        self.numbers = NumberBook(rules)
+        self.batches = BatchBook(rules.keep_batches)
+        self.outcomes = Outcomes()
+        self.accepted: Counter[int] = Counter()
+
+
+async def echo(request: web.Request) -> web.Response:
+    """What was sent: method, headers, query, and the body's length and SHA-256."""
+    body = await request.read()
+    headers = {name: "***" if name.lower() == "authorization" else value for name, value in request.headers.items()}
+    return json_answer(
+        {
+            "method": request.method,
+            "headers": headers,
+            "query": dict(request.query),
+            "content_type": request.headers.get("Content-Type"),
+            "body_length": len(body),
+            "body_sha256": hashlib.sha256(body).hexdigest(),
+        }
+    )
+
+
+async def unknown(request: web.Request) -> web.Response:
+    """Any path or method that no other endpoint takes; the deprecated v1 endpoints are among them."""
+    return refusal(404, f"no endpoint for {request.method} {request.path}")
+
 
 Route: TypeAlias = tuple[Endpoint, str, str, Handler]
 

@@ -1,13 +1,153 @@
-"""Every rule that the sandbox enforces, and a switch for each thing that the documents leave open."""
+"""Hold the switches for everything that the documents leave open."""
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+import math
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
 
-from .api_rules import ApiRules
-from .checks import instance_of, one_of, seconds, switch, whole
+Validator: TypeAlias = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+def seconds(*, positive: bool = False, endless: bool = False) -> Validator:
+    """A number of seconds: at least zero, or above zero if `positive`; infinity only if `endless`."""
+
+    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if not _is_number(value) or value < 0 or (positive and value == 0):
+            wanted = "above zero" if positive else "of zero or more"
+            raise ValueError(f"{field.name} must be a number of seconds {wanted}, not {value!r}")
+        if value == math.inf and not endless:
+            raise ValueError(f"{field.name} must be finite")
+
+    return check
+
+
+def whole(least: int, most: float = math.inf) -> Validator:
+    """An int from `least` to `most`."""
+
+    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            limit = f"of {least} or more" if most == math.inf else f"from {least} to {most}"
+            raise ValueError(f"{field.name} must be an int {limit}, not {value!r}")
+
+    return check
+
+
+def or_none(check: Validator) -> Validator:
+    """None, or what `check` lets through."""
+    return attrs.validators.optional(check)
+
+
+def one_of(*choices: object) -> Validator:
+    """One of the given values, of the same type."""
+
+    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if not any(type(value) is type(choice) and value == choice for choice in choices):
+            raise ValueError(f"{field.name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
+
+    return check
+
+
+def switch(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """True or False, and nothing that merely looks like it."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{field.name} must be True or False, not {value!r}")  # noqa: TRY004 one error type for all
+
+
+def label(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """A string that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{field.name} must be a string that is not empty, not {value!r}")
+
+
+def instance_of(kind: type) -> Validator:
+    """An instance of `kind`."""
+
+    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if not isinstance(value, kind):
+            raise ValueError(f"{field.name} must be {kind.__name__}, not {value!r}")  # noqa: TRY004 one error type for all
+
+    return check
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+
+
+Envelope: TypeAlias = Literal["E1", "E2", "E3", "E5"]
+BatchPending: TypeAlias = Literal["empty", "404", "missing", "pending"]
+BadRecord: TypeAlias = Literal["reject", "record"]
+StatusKey: TypeAlias = Literal["status_info", "statusInfo"]
+DataOrder: TypeAlias = Literal["same", "shuffled"]
+TotalPageCount: TypeAlias = Literal["honest", "missing", "endless"]
+
+
+@attrs.frozen(kw_only=True)
+class ApiRules:
+    """How the endpoints behind the token behave. All durations are seconds on the sandbox's clock.
+
+    Args:
+        realtime_per_second: how many real-time records a token may send in any second (API reference, "Rate
+            limits": 100); None for no limit. Refused requests take no place, invalid ones do.
+        batch_per_minute: how many batches a token may send in any 60 seconds (same place: 60); None for no limit.
+        retry_after: whether a 429 says in ``Retry-After`` when there is room ("Undocumented" 6).
+        envelope: the shape of errors: ``"E1"`` slug and message, ``"E2"`` flat with field, ``"E3"`` nested in
+            ``status_info``, ``"E5"`` a message alone ("Error envelopes seen"). What a dead token gets has a
+            switch of its own, `SandboxRules.dead_token`.
+        validation_status: the status of an answer that finds fault with the input: 400, 422, or 200 with the
+            error inside ("Undocumented" 9).
+        outcome_status: the status of a real-time record that cannot be delivered: 200 with an error in
+            ``status_info``, or 400 in the envelope (call personalisation, "B").
+        batch_seconds: how long a batch is processed ("Undocumented" 11).
+        batch_pending: what its status is until then: ``"empty"`` (no records), ``"404"``, ``"missing"`` (records
+            without ``status_info``), or ``"pending"`` as the status of each record.
+        bad_record: what one invalid record does to its batch: ``"reject"`` all of it, or fail as that ``"record"``
+            alone, with "Invalid input" ("Undocumented" 10).
+        status_key: the spelling of ``status_info`` ("Contradictions").
+        data_order: whether a batch's records come back in the ``"same"`` order or ``"shuffled"`` ("Undocumented" 12).
+        keep_batches: how many of the newest batches are remembered; older ones get 404.
+        listing_seconds: how long a published number takes until it is listed ("Undocumented" 17).
+        delisting_seconds: how long a delisted number stays listed.
+        failed_status: the status of a publish or delist that failed altogether, 200 or 400.
+        first_page: the number of the first page, 1 or 0 ("Undocumented" 16).
+        page_size: how many items a page has unless ``limit`` says otherwise.
+        total_page_count: ``"honest"``; ``"missing"``, without ``pagination_information``; or ``"endless"``, always one
+            more page than was asked for, where the last page is repeated.
+        sparse: whether empty arrays and dispensable fields are missing or null ("Undocumented" 18).
+        unknown_status: a string in place of every ``"pending"`` ("Undocumented" 19).
+
+    Raises:
+        ValueError: a value is out of range; the message begins with the field's name.
+    """
+
+    realtime_per_second: int | None = attrs.field(default=100, validator=or_none(whole(1)))
+    batch_per_minute: int | None = attrs.field(default=60, validator=or_none(whole(1)))
+    retry_after: bool = attrs.field(default=False, validator=switch)
+    envelope: Envelope = attrs.field(default="E1", validator=one_of(*get_args(Envelope)))
+    validation_status: Literal[400, 422, 200] = attrs.field(default=400, validator=one_of(400, 422, 200))
+    outcome_status: Literal[200, 400] = attrs.field(default=200, validator=one_of(200, 400))
+    batch_seconds: float = attrs.field(default=0.0, validator=seconds())
+    batch_pending: BatchPending = attrs.field(default="empty", validator=one_of(*get_args(BatchPending)))
+    bad_record: BadRecord = attrs.field(default="reject", validator=one_of(*get_args(BadRecord)))
+    status_key: StatusKey = attrs.field(default="status_info", validator=one_of(*get_args(StatusKey)))
+    data_order: DataOrder = attrs.field(default="same", validator=one_of(*get_args(DataOrder)))
+    keep_batches: int = attrs.field(default=1000, validator=whole(1))
+    listing_seconds: float = attrs.field(default=0.0, validator=seconds())
+    delisting_seconds: float = attrs.field(default=0.0, validator=seconds())
+    failed_status: Literal[200, 400] = attrs.field(default=200, validator=one_of(200, 400))
+    first_page: Literal[1, 0] = attrs.field(default=1, validator=one_of(1, 0))
+    page_size: int = attrs.field(default=1000, validator=whole(1))
+    total_page_count: TotalPageCount = attrs.field(default="honest", validator=one_of(*get_args(TotalPageCount)))
+    sparse: bool = attrs.field(default=False, validator=switch)
+    unknown_status: str | None = attrs.field(default=None, validator=or_none(label))
+
+    @property
+    def pending(self) -> str:
+        """The word for what is not finished."""
+        return self.unknown_status or "pending"
+
 
 Window: TypeAlias = Literal["sliding", "fixed"]
 OverQuota: TypeAlias = Literal["429", "429-retry-after", "400", "403"]

@@ -13,17 +13,14 @@ from aiohttp import web
 
 from truecaller_vbc.credentials import Credentials
 
-from .account import Account
 from .clock import SandboxClock, iso
-from .door import Door
 from .faults import Endpoint, Fault, FaultOptions, FaultPlan
-from .gate import Gate, remove_date
 from .listener import Listener, new_application
+from .middlewares import Door, Gate, remove_date
 from .records import RequestLog, RequestRecord
-from .routes import routes
+from .routes import Account, routes
 from .rules import SandboxRules
-from .token_endpoint import TokenEndpoint
-from .tokens import TokenBook
+from .tokens import TokenBook, TokenEndpoint
 
 
 class Sandbox:

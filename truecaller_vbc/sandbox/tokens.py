@@ -1,15 +1,93 @@
-"""The tokens that the sandbox has made. Pure: time comes as an argument, in seconds since the start."""
+"""Grant tokens under the quota, and answer the token endpoint."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
 import string
+from collections import deque
+from typing import Any, Protocol
 
 import attrs
+from aiohttp import web
 
-from .quota import mint_window
+from truecaller_vbc.credentials import Credentials
+
+from .clock import SandboxClock, iso
+from .responses import json_answer, json_object, quota_spent, refusal
 from .rules import SandboxRules
+
+
+class MintWindow(Protocol):
+    """A count of mints against a limit."""
+
+    def has_room(self, now: float) -> bool:
+        """Whether one more mint is granted at `now`."""
+        ...
+
+    def note(self, now: float) -> None:
+        """Count one at `now`, granted or not."""
+        ...
+
+    def free_in(self, now: float) -> float:
+        """Seconds from `now` until there is room; 0 if there is."""
+        ...
+
+
+class SlidingWindow:
+    """At most `limit` mints, or requests, in any stretch of `length` seconds; one made at t leaves at t + length."""
+
+    def __init__(self, limit: int, length: float) -> None:
+        self._length = length
+        # Only the newest `limit` can fill the window, so older ones are not worth keeping.
+        self._times: deque[float] = deque(maxlen=limit)
+
+    def has_room(self, now: float) -> bool:
+        """Whether one more mint is granted at `now`."""
+        return len(self._times) != self._times.maxlen or self._times[0] + self._length <= now
+
+    def note(self, now: float) -> None:
+        """Count one at `now`, granted or not."""
+        self._times.append(now)
+
+    def free_in(self, now: float) -> float:
+        """Seconds from `now` until there is room; 0 if there is."""
+        return 0.0 if self.has_room(now) else self._times[0] + self._length - now
+
+    def is_empty(self, now: float) -> bool:
+        """Whether all that was counted has left by `now`."""
+        return not self._times or self._times[-1] + self._length <= now
+
+
+class FixedWindow:
+    """At most `limit` mints in each of the windows 0..length, length..2*length and so on."""
+
+    def __init__(self, limit: int, length: float) -> None:
+        self._limit = limit
+        self._length = length
+        self._index = 0
+        self._count = 0
+
+    def has_room(self, now: float) -> bool:
+        """Whether one more mint is granted at `now`."""
+        return self._index != now // self._length or self._count < self._limit
+
+    def note(self, now: float) -> None:
+        """Count one at `now`, granted or not."""
+        index = int(now // self._length)
+        self._count = self._count + 1 if index == self._index else 1
+        self._index = index
+
+    def free_in(self, now: float) -> float:
+        """Seconds from `now` until there is room; 0 if there is."""
+        return 0.0 if self.has_room(now) else (self._index + 1) * self._length - now
+
+
+def mint_window(rules: SandboxRules) -> MintWindow:
+    """The window that `rules` ask for."""
+    kind = SlidingWindow if rules.window == "sliding" else FixedWindow
+    return kind(rules.max_mints, rules.mint_window)
+
 
 _ALPHABET = string.ascii_letters + string.digits
 _LENGTH = 64
@@ -104,3 +182,59 @@ def fingerprint(value: str) -> str:
 
 def _new_value() -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+
+
+class TokenEndpoint:
+    """Makes tokens within the quota, for the right credentials."""
+
+    def __init__(self, rules: SandboxRules, book: TokenBook, credentials: Credentials, clock: SandboxClock) -> None:
+        self._rules = rules
+        self._book = book
+        self._credentials = credentials
+        self._clock = clock
+
+    async def create(self, request: web.Request) -> web.Response:
+        """A token, or the refusal."""
+        now = self._clock.elapsed()
+        refused = self._refused(request, await request.read())
+        if refused is not None:
+            self._book.count_refusal(now)
+            return refused
+        try:
+            token = self._book.issue(now)
+        except QuotaSpentError as error:
+            return quota_spent(self._rules.over_quota, error.free_in)
+        return json_answer(self._shown(token))
+
+    def _refused(self, request: web.Request, raw: bytes) -> web.Response | None:
+        if self._rules.require_public_access and request.headers.get("X-Public-Access") != "allow":
+            return refusal(400, "header X-Public-Access: allow is required")
+        if "Authorization" in request.headers:
+            return refusal(400, "the token request must not carry an Authorization header")
+        body = json_object(raw)
+        if body is None:
+            return refusal(400, "the request body must be a JSON object")
+        for name in ("key_id", "api_key"):
+            if not isinstance(body.get(name), str) or not body[name]:
+                return refusal(400, f"{name} is required")
+        return None if self._are_right(request, body) else self._rejection()
+
+    def _are_right(self, request: web.Request, body: dict[str, Any]) -> bool:
+        known = self._credentials
+        return (request.match_info["account"], body["key_id"], body["api_key"]) == (
+            known.client_account_id,
+            known.key_id,
+            known.api_key,
+        )
+
+    def _rejection(self) -> web.Response:
+        return refusal(self._rules.rejected_credentials, "wrong account id, key_id or api_key")
+
+    def _shown(self, token: IssuedToken) -> dict[str, str]:
+        created_at = {
+            "iso": iso(self._clock.wall(token.created_at)),
+            "garbage": "the day before yesterday",
+            "missing": None,
+        }[self._rules.created_at]
+        shown = {"token": token.value}
+        return shown if created_at is None else shown | {"created_at": created_at}

@@ -1,4 +1,4 @@
-"""What happens to every request around its endpoint: waiting, faults, dropped connections, the record."""
+"""Check each request's token and rate, and play the planned faults, before an endpoint sees it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,38 @@ from typing import TypeAlias
 
 from aiohttp import web
 
-from .answers import refusal
 from .clock import SandboxClock
 from .faults import Endpoint, Fault, FaultPlan
-from .records import RequestLog
+from .records import RequestLog, bearer
+from .responses import ApiAnswers, RefusedError, dead_token, refusal
 from .rules import SandboxRules
+from .tokens import SlidingWindow, TokenBook
+
+
+class Pace:
+    """At most `limit` requests of one token in any stretch of `seconds`; no limit if it is None."""
+
+    def __init__(self, limit: int | None, seconds: float) -> None:
+        self._limit = limit
+        self._seconds = seconds
+        self._windows: dict[str, SlidingWindow] = {}
+
+    def wait(self, token: str, now: float) -> float:
+        """Take a place at `now` and return 0, or if there is none, return the seconds until there is."""
+        if self._limit is None:
+            return 0.0
+        window = self._windows.get(token) or self._new_window(token, now, self._limit)
+        free_in = window.free_in(now)
+        if free_in == 0:
+            window.note(now)
+        return free_in
+
+    def _new_window(self, token: str, now: float, limit: int) -> SlidingWindow:
+        # Tokens end and new ones come, so the idle ones go whenever one comes.
+        self._windows = {name: window for name, window in self._windows.items() if not window.is_empty(now)}
+        self._windows[token] = window = SlidingWindow(limit, self._seconds)
+        return window
+
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -131,3 +158,36 @@ async def _send(
         await asyncio.sleep(seconds / len(body) if body else 0)
         await stream.write(piece)
     return stream
+
+
+class Door:
+    """Lets in only live tokens of this account, and each not more often than it may."""
+
+    def __init__(self, rules: SandboxRules, book: TokenBook, account_id: str, clock: SandboxClock) -> None:
+        self._rules = rules
+        self._answers = ApiAnswers(rules.api)
+        self._book = book
+        self._account_id = account_id
+        self._clock = clock
+
+    def before(self, handler: Handler, pace: Pace | None = None) -> Handler:
+        """`handler` behind this door, and behind the rate limit if there is one."""
+
+        async def checked(request: web.Request) -> web.Response:
+            now = self._clock.elapsed()
+            token = bearer(request)
+            if token is None:
+                return refusal(401)
+            if not self._book.is_live(token, now):
+                return dead_token(self._rules.dead_token)
+            if request.match_info["account"] != self._account_id:
+                return self._answers.error(403)
+            free_in = pace.wait(token, now) if pace is not None else 0.0
+            if free_in > 0:
+                return self._answers.too_many(free_in)
+            try:
+                return await handler(request)
+            except RefusedError as error:
+                return self._answers.refused(error)
+
+        return checked
