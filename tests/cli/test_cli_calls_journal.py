@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from truecaller_vbc.cli.calls.book import ChunkBook, Totals
-from truecaller_vbc.cli.calls.journal import Entry, Header, open_journal
-from truecaller_vbc.cli.calls.source import Fingerprint
+from truecaller_vbc.cli.calls.journal import ChunkBook, Entry, Header, Totals, open_journal
+from truecaller_vbc.cli.calls.reading import Fingerprint
 from truecaller_vbc.errors import ConfigurationError
 
 HEADER = Header(fingerprint=Fingerprint(1, "x"), options={"a": None}, records=1200)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from truecaller_vbc.cli.calls.results import harmless
+from truecaller_vbc.cli.calls.report import harmless
 from truecaller_vbc.sandbox import Sandbox
 
 from .cli_process import Ended

@@ -12,14 +12,12 @@ import attrs
 import pytest
 
 from truecaller_vbc import APIPolicy, VBCSession
-from truecaller_vbc.cli.calls.book import Totals
-from truecaller_vbc.cli.calls.interruption import Interruption
-from truecaller_vbc.cli.calls.journal import Header, Journal, JournalError, open_journal
-from truecaller_vbc.cli.calls.judge import Judge
+from truecaller_vbc.cli.calls.journal import Header, Journal, JournalError, Totals, open_journal
 from truecaller_vbc.cli.calls.progress import Bar
-from truecaller_vbc.cli.calls.pusher import Pusher
-from truecaller_vbc.cli.calls.results import results_of_push, write_results
-from truecaller_vbc.cli.calls.source import InputChangedError, open_source
+from truecaller_vbc.cli.calls.pusher import Interruption, Pusher
+from truecaller_vbc.cli.calls.reading import InputChangedError, open_source
+from truecaller_vbc.cli.calls.records import Judge
+from truecaller_vbc.cli.calls.report import results_of_push, write_results
 from truecaller_vbc.errors import ConfigurationError, ForbiddenError, TokenError, UnknownOutcomeError
 from truecaller_vbc.sandbox import Sandbox
 

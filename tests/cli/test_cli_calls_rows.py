@@ -14,11 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from truecaller_vbc.api.record import CallRecord
-from truecaller_vbc.cli.calls.csv_rows import csv_rows
-from truecaller_vbc.cli.calls.jsonl_rows import jsonl_rows
-from truecaller_vbc.cli.calls.judge import Judge
-from truecaller_vbc.cli.calls.rows import MOST_CHARACTERS, Row, UnreadableInputError
-from truecaller_vbc.cli.calls.source import Format, open_source
+from truecaller_vbc.cli.calls.formats import MOST_CHARACTERS, Row, UnreadableInputError, csv_rows, jsonl_rows
+from truecaller_vbc.cli.calls.reading import Format, open_source
+from truecaller_vbc.cli.calls.records import Judge
 
 from .record_files import CALLER, HEADER, LABEL, line, number, write_csv, write_jsonl
 

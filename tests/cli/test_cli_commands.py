@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from truecaller_vbc.cli.store_option import without_secret
+from truecaller_vbc.cli.connection import without_secret
 from truecaller_vbc.sandbox import Sandbox
 
 Result = tuple[int, str, str]

@@ -10,15 +10,13 @@ import typer
 
 from ..sandbox import SandboxRules
 from .calls.commands import app as calls
-from .connection import PREFIX, BaseURL, Connection, Prefix, Store
+from .connection import PREFIX, BaseURL, Connection, Prefix, Store, without_secret
 from .demo.options import DemoOptions
 from .demo.run import run_demo
-from .exits import leave
-from .failures import run_to_code
+from .failures import leave, run_to_code
 from .labels import app as labels
 from .numbers import app as numbers
 from .sandbox import serve_sandbox
-from .store_option import without_secret
 from .token import show_token
 
 app = typer.Typer(

@@ -1,16 +1,30 @@
-"""What goes wrong between a command and the API: one line, and an exit code."""
+"""Turn errors into one line and an exit code."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import aiohttp
+import typer
 
 from ..errors import ConfigurationError, InvalidRecordError, StoreError, UnknownOutcomeError, VBCError
-from .exits import leave, quiet
-from .text import plain
+from .tables import plain
+
+
+def quiet() -> None:
+    """What goes wrong is told once, by the error line; the log would say it again, and tear the demo's table."""
+    logging.getLogger("truecaller_vbc").addHandler(logging.NullHandler())
+
+
+def leave(error: Exception, code: int) -> NoReturn:
+    """Say what is wrong in one line, and leave."""
+    typer.echo(f"error: {error}", err=True)
+    sys.exit(code)
+
 
 _MOST: Final = 600
 

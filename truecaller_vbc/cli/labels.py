@@ -7,9 +7,8 @@ import sys
 import typer
 
 from .connection import PREFIX, AsJSON, BaseURL, Connection, Prefix, Store
-from .documents import print_json
 from .failures import DONE, run_to_code
-from .tables import print_table
+from .tables import print_json, print_table
 
 app = typer.Typer(no_args_is_help=True, help="The labels of the account.")
 

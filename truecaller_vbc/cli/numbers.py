@@ -1,25 +1,63 @@
-"""``truecaller-vbc numbers``: which numbers are listed, and in which feature set."""
+"""``truecaller-vbc numbers``: list numbers, publish and delist them."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Final, Literal
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Final, Literal
 
 import attrs
 import typer
 
 from ..api.buckets import NumbersResult
 from ..api.models import BusinessNumber, FeatureSet
+from ..api.phone import is_e164, number_problem
 from ..errors import ConfigurationError, NumbersRefusedError, PartlyDoneError
 from ..session import VBCSession
 from .connection import PREFIX, AsJSON, BaseURL, Connection, Prefix, Store
-from .documents import print_json
-from .exits import leave
-from .failures import DONE, IN_PART, NOTHING_SENT, STOPPED, run_to_code, said
-from .number_lists import read_numbers
-from .tables import print_table
-from .text import plain
+from .failures import DONE, IN_PART, NOTHING_SENT, STOPPED, leave, run_to_code, said
+from .streams import standard_input
+from .tables import plain, print_json, print_table
+
+_STDIN: Final = "-"
+_MOST_SHOWN: Final = 20
+_MOST_CHARACTERS: Final = 200
+
+
+def read_numbers(file: str) -> list[str]:
+    """The numbers, in E.164; blank lines are none.
+
+    Raises:
+        ConfigurationError: names every line (20 of them) that has no number, or says that there are none.
+    """
+    if file == _STDIN:
+        return _read_lines(standard_input())
+    try:
+        with Path(file).open("rb") as opened:
+            return _read_lines(opened)
+    except OSError as error:
+        raise ConfigurationError(f"{plain(file)} cannot be read ({error.strerror})") from None
+
+
+def _read_lines(file: BinaryIO) -> list[str]:
+    numbers: list[str] = []
+    wrong: list[str] = []
+    for line, text in enumerate(file, 1):
+        # Trimmed before it is cut: a number with something far behind it is none.
+        number = text.decode("utf-8-sig", "replace").strip()[:_MOST_CHARACTERS]
+        if is_e164(number):
+            numbers.append(number)
+        elif number:
+            wrong.append(f"line {line}: {plain(number_problem(number))}")
+    if wrong:
+        more = len(wrong) - _MOST_SHOWN
+        shown = [*wrong[:_MOST_SHOWN], *([f"and {more:,} more lines"] if more > 0 else [])]
+        raise ConfigurationError("\n".join(["nothing was sent: these are no numbers in E.164", *shown]))
+    if not numbers:
+        raise ConfigurationError("there are no numbers: one on each line is needed")
+    return numbers
+
 
 app = typer.Typer(no_args_is_help=True, help="Which numbers are listed, and in which feature set.")
 

@@ -1,20 +1,50 @@
-"""Tables for people: drawn on a terminal, plain and never cut off elsewhere."""
+"""Print tables for people and JSON for machines, with foreign text made harmless."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, cast
 
+import attrs
+import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from .streams import is_terminal
-from .text import plain
+
+_MOST: Final = 300
+
+
+def plain(value: object, most: int = _MOST) -> str:
+    """One line of at most `most` characters; what cannot be printed is written as an escape."""
+    text = str(value)
+    if len(text) > most:
+        text = text[: most - 1] + "…"
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+def print_json(document: Any) -> None:
+    """One document on standard output."""
+    typer.echo(json.dumps(document, indent=2, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, frozenset):
+        return sorted(cast(frozenset[str], value))
+    return attrs.asdict(value, recurse=False)
+
 
 _WIDE: Final = 100_000
 

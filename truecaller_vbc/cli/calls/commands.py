@@ -1,21 +1,60 @@
-"""``truecaller-vbc calls``: its commands and their options."""
+"""Define the ``calls`` commands and their options."""
 
 from __future__ import annotations
 
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, cast
 
 import typer
 
-from ...errors import ConfigurationError
+from ...api.calls import Version
+from ...api.models import BatchStatus
+from ...api.status import Status
+from ...errors import ConfigurationError, StillPendingError
 from ..connection import PREFIX, AsJSON, BaseURL, Connection, Prefix, Store
-from ..exits import leave
-from ..failures import NOTHING_SENT, run_to_code
+from ..failures import DONE, IN_PART, NOTHING_SENT, STOPPED, leave, run_to_code
+from ..tables import plain, print_json, print_table
 from .push import PushOptions, push
-from .source import Format
-from .status import show_batch
+from .reading import Format
+
+
+async def show_batch(connection: Connection, batch: str, *, wait: float | None, version: Version, as_json: bool) -> int:
+    """Print it; 0 if every record succeeded, 1 if one failed, 3 if some are not final yet.
+
+    Raises:
+        VBCError: it cannot be had; also aiohttp.ClientError and TimeoutError.
+    """
+    async with connection.session() as vbc:
+        if wait is None:
+            status = await vbc.calls.batch_status(batch, version=version)
+        else:
+            try:
+                status = await vbc.calls.wait_for_batch(batch, timeout=wait, version=version)
+            except StillPendingError as error:
+                if error.done is None:
+                    raise
+                status = cast(BatchStatus, error.done)
+    if as_json:
+        facts = {"batch_id": status.batch_id, "final": status.final, "counts": status.counts, "records": status.data}
+        print_json(facts)
+    else:
+        _print(status)
+    if not status.final:
+        return STOPPED
+    return DONE if set(status.counts) == {Status.SUCCESS} else IN_PART
+
+
+def _print(status: BatchStatus) -> None:
+    rows = [(it.receiver_number, it.status or "not known yet", it.status_info.message, it.id) for it in status.data]
+    if rows:
+        print_table(("receiver", "status", "message", "record"), rows)
+    counts = ", ".join(f"{count} {plain(word) or 'not known yet'}" for word, count in status.counts.items())
+    typer.echo(f"batch {plain(status.batch_id)}: {counts or 'no records yet'}")
+    if not status.final:
+        typer.echo("it is not final: ask again later, or wait for it with --wait SECONDS", err=True)
+
 
 app = typer.Typer(no_args_is_help=True, help="Tell the API of calls to come.")
 
@@ -66,7 +105,9 @@ class APIVersion(StrEnum):
     V2 = "v2"
 
 
-Version = Annotated[APIVersion, typer.Option("--api-version", help="Of the batch endpoint; v2 is the previous one.")]
+VersionOption = Annotated[
+    APIVersion, typer.Option("--api-version", help="Of the batch endpoint; v2 is the previous one.")
+]
 
 
 @app.command("push", help=_PUSH)
@@ -81,7 +122,7 @@ def push_file(  # noqa: D103 - its help is what it says
         Path | None, typer.Option(help="What became of each record, CSV or .jsonl; else FILE.results.csv.")
     ] = None,
     journal: Annotated[Path | None, typer.Option(help="What was sent so far; else FILE.journal.")] = None,
-    api_version: Version = APIVersion.V3,
+    api_version: VersionOption = APIVersion.V3,
     input_format: Annotated[
         Format | None, typer.Option("--format", help="By default what FILE's name or first character says.")
     ] = None,
@@ -114,7 +155,7 @@ def show_status(  # noqa: D103 - as above
     batch: Annotated[str, typer.Argument(metavar="BATCH", help="The batch_id in the results.")],
     *,
     wait: Annotated[float | None, typer.Option(min=0.001, help="Seconds to wait until it is final.")] = None,
-    api_version: Version = APIVersion.V3,
+    api_version: VersionOption = APIVersion.V3,
     prefix: Prefix = PREFIX,
     base_url: BaseURL = None,
     store: Store = None,

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ..streams import is_terminal
-from .book import Totals
+from .journal import Totals
 
 _PER_SECOND: Final = 4
 

@@ -16,19 +16,14 @@ from ...api.policy import APIPolicy
 from ...errors import ConfigurationError, VBCError
 from ...session import VBCSession
 from ..connection import Connection
-from ..exits import leave, quiet
-from ..failures import ANY_FAILURE, INTERRUPTED, exit_code, said
+from ..failures import ANY_FAILURE, INTERRUPTED, exit_code, leave, quiet, said
 from ..streams import told
-from .book import Totals
-from .check import Checked, check
-from .interruption import Interruption
-from .journal import Header, Journal, open_journal
-from .judge import Judge
+from .journal import Header, Journal, Totals, open_journal
 from .progress import Bar
-from .pusher import Pusher
-from .report import Report
-from .results import results_of_check, results_of_push, write_results
-from .source import Format, Source, keep, must_be_regular, open_source, spooled
+from .pusher import Interruption, Pusher
+from .reading import Format, Source, keep, must_be_regular, open_source, spooled
+from .records import Checked, Judge, check
+from .report import Report, results_of_check, results_of_push, write_results
 
 _STDIN: Final = "-"
 _STDIN_NAME: Final = "calls-push"

@@ -1,11 +1,14 @@
-"""Sending what the journal says is to be sent, and writing down what comes of it."""
+"""Send the rows of an input in batches, note each step in the journal, and end in order on a signal."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Mapping
+import os
+import signal
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from itertools import islice
+from types import FrameType
 from typing import Any, Final
 
 import attrs
@@ -15,12 +18,66 @@ from ...api.chunks import Chunk, ChunkResult
 from ...api.record import CallRecord
 from ...errors import BadRequestError, NotDeliveredError, VBCError
 from ..failures import ANY_FAILURE, said
-from .book import ChunkState
-from .interruption import Interruption
-from .journal import Journal, JournalError
-from .judge import Judge, faults
+from .journal import ChunkState, Journal, JournalError
 from .progress import Bar
-from .source import InputChangedError, Source
+from .reading import InputChangedError, Source
+from .records import Judge, faults
+
+_SIGNALS: Final = tuple(
+    number for name in ("SIGINT", "SIGTERM", "SIGBREAK") if (number := getattr(signal, name, None)) is not None
+)
+INTERRUPTED: Final = 130
+
+
+class Interruption:
+    """What was asked for from outside.
+
+    While `on` an event loop, the first signal sets `asked` and the second leaves; elsewhere each raises
+    KeyboardInterrupt.
+
+    Attributes:
+        asked: set by the first signal.
+    """
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._leave: Callable[[], object] | None = None
+
+    @contextlib.contextmanager
+    def watched(self) -> Generator[None]:
+        """Take the signals, and give them back in the end. In the main thread only."""
+        # One that is ignored stays so: whoever began this in the background meant it.
+        taken = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._take) for number in taken}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def on(self, loop: asyncio.AbstractEventLoop, leave: Callable[[], object]) -> Generator[None]:
+        """In the block the first signal sets `asked`, and the second calls `leave` and ends the process."""
+        self._loop, self._leave = loop, leave
+        try:
+            yield
+        finally:
+            self._loop = None
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if self._loop is None:
+            raise KeyboardInterrupt
+        # Through the loop, which sleeps in its selector and would not see a mere flag.
+        self._loop.call_soon_threadsafe(self._ask)
+
+    def _ask(self) -> None:
+        if self.asked.is_set() and self._leave is not None:
+            self._leave()
+            os._exit(INTERRUPTED)
+        self.asked.set()
+
 
 # The answer to an attempt comes within its timeout, or it is lost.
 _LAST_ANSWERS: Final = 35.0

@@ -1,13 +1,18 @@
-"""A row as a valid record, or what is wrong with it."""
+"""Turn rows into call records and collect their problems."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
+
+import attrs
 
 from ...api.record import CallRecord
 from ...errors import InvalidRecordError, Problem
-from ..text import plain
-from .rows import Row
+from ..tables import plain
+from .formats import Row, UnreadableInputError
+from .progress import Bar
+from .reading import Source
 
 
 class Judge:
@@ -56,3 +61,57 @@ def receiver(row: Row) -> str:
     """Whom the row names, for a person who looks for it."""
     number = row.fields.get("receiver_number")
     return plain(number, 40) if isinstance(number, str) else ""
+
+
+_MOST_SHOWN: Final = 20
+_EVERY: Final = 1000
+
+
+@attrs.frozen
+class InvalidRow:
+    """What is wrong with a record.
+
+    Args:
+        line: its first.
+        fault: in words.
+    """
+
+    line: int
+    fault: str
+
+
+@attrs.frozen
+class Checked:
+    """What an input is like.
+
+    Args:
+        records: in it.
+        invalid: of these.
+        problems: the first of them.
+        unreadable: whether it could not be read to its end.
+    """
+
+    records: int
+    invalid: int
+    problems: tuple[InvalidRow, ...]
+    unreadable: bool
+
+
+def check(source: Source, judge: Judge, now: float, bar: Bar) -> Checked:
+    """Judge every record at `now` (seconds since 1970)."""
+    records = invalid = 0
+    shown: list[InvalidRow] = []
+    unreadable = False
+    try:
+        for row in source.rows():
+            records += 1
+            if fault := judge.fault(row, now):
+                invalid += 1
+                if len(shown) < _MOST_SHOWN:
+                    shown.append(InvalidRow(row.line, fault))
+            if records % _EVERY == 0:
+                bar.at(records)
+    except UnreadableInputError as error:
+        unreadable = True
+        shown.append(InvalidRow(error.line, error.fault))
+    return Checked(records, invalid, tuple(shown), unreadable)

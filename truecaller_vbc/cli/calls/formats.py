@@ -1,19 +1,52 @@
-"""Rows of a CSV file: a header, commas, double quotes, UTF-8 with or without a BOM."""
+"""Read rows of CSV and of JSON Lines."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
 import io
+import json
 import re
-from collections.abc import Generator
-from typing import BinaryIO, Final, TextIO
+from collections.abc import Generator, Mapping
+from typing import Any, BinaryIO, Final, NamedTuple, TextIO, cast
 
 import attrs
 
 from ...api.record import CallRecord
-from ..text import plain
-from .rows import MOST_CHARACTERS, Row, UnreadableInputError
+from ...errors import VBCError
+from ..tables import plain
+
+MOST_CHARACTERS: Final = 1024 * 1024
+"""Of one record: what is longer is no record, and is not kept in memory."""
+
+
+class Row(NamedTuple):
+    """One record as it was read.
+
+    Attributes:
+        line: its first line, counted from 1.
+        fields: by their names; none where it cannot be read.
+        fault: why it cannot be read.
+    """
+
+    line: int
+    fields: Mapping[str, Any]
+    fault: str = ""
+
+
+class UnreadableInputError(VBCError):
+    """Nobody can tell where the next record begins, so nothing after it can be read.
+
+    Attributes:
+        line: where.
+        fault: what is wrong there.
+    """
+
+    def __init__(self, line: int, fault: str) -> None:
+        super().__init__(f"line {line}: {fault}")
+        self.line = line
+        self.fault = fault
+
 
 _FIELDS: Final = tuple(field.name for field in attrs.fields(CallRecord))
 _NEEDED: Final = ("caller_number", "receiver_number", "starts_at", "ends_at")
@@ -53,7 +86,7 @@ def csv_rows(file: BinaryIO) -> Generator[Row]:
             if header is None:
                 header = _header(line, cells)
             else:
-                yield _row(line, header, cells)
+                yield _csv_row(line, header, cells)
         if header is None:
             raise UnreadableInputError(1, f"a header is needed, with the columns {', '.join(_NEEDED)}")
     finally:
@@ -102,7 +135,7 @@ def _header(line: int, cells: list[str]) -> tuple[str, ...]:
     return names
 
 
-def _row(line: int, header: tuple[str, ...], cells: list[str]) -> Row:
+def _csv_row(line: int, header: tuple[str, ...], cells: list[str]) -> Row:
     fields = dict(zip(header, cells, strict=False))
     if len(cells) != len(header):
         return Row(line, fields, f"has {len(cells)} cells, and the header has {len(header)}")
@@ -119,3 +152,50 @@ def _complaint(error: csv.Error) -> str:
     if "field limit" in text:
         return "a cell is longer than any field can be; is a quote never closed?"
     return f"is no CSV: {text}"
+
+
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+def jsonl_rows(file: BinaryIO) -> Generator[Row]:
+    """The objects; blank lines are none."""
+    number = 0
+    while line := file.readline(MOST_CHARACTERS + 1):
+        number += 1
+        if number == 1:
+            line = line.removeprefix(_BOM)
+        if len(line) > MOST_CHARACTERS:
+            while line and not line.endswith(b"\n"):
+                line = file.readline(MOST_CHARACTERS)
+            yield Row(number, {}, f"a record of more than {MOST_CHARACTERS:,} bytes")
+        elif line.strip():
+            yield _json_row(number, line)
+
+
+def _json_row(number: int, line: bytes) -> Row:
+    try:
+        value = json.loads(line.decode(), object_pairs_hook=_object, parse_constant=_no_number)
+    except UnicodeDecodeError:
+        return Row(number, {}, "has bytes that are not UTF-8 text")
+    except json.JSONDecodeError as error:
+        return Row(number, {}, f"is no JSON: {error.msg} at character {error.pos + 1}")
+    except RecursionError:
+        return Row(number, {}, "is nested too deeply")
+    except ValueError as error:
+        return Row(number, {}, plain(error))
+    if not isinstance(value, dict):
+        return Row(number, {}, f"must be a JSON object, not {type(value).__name__}")
+    return Row(number, cast(dict[str, Any], value))
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{plain(doubled, 40)!r} is there more than once")
+    return found
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")

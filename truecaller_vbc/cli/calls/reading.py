@@ -1,4 +1,4 @@
-"""The input: one open file that is read several times, and must not change meanwhile."""
+"""Open the input, copy a pipe to a file, and read its rows."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ import attrs
 
 from ...errors import ConfigurationError, VBCError
 from ..streams import standard_input
-from .csv_rows import csv_rows
-from .jsonl_rows import jsonl_rows
-from .rows import Row
+from .formats import Row, csv_rows, jsonl_rows
 
 _SUFFIXES: Final = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _SNIFFED: Final = 4096
