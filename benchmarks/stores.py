@@ -15,8 +15,8 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from rounds import Row
 from server import Server, server
 
+from tests.redis_server import RedisServer
 from truecaller_vbc import RedisStore, TokenPolicy, TokenStore, VBCSession
-from truecaller_vbc.cli.demo.redis_server import RedisServer
 
 SESSIONS = 1000
 

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from truecaller_vbc.cli.demo.redis_server import RedisServer
 from truecaller_vbc.sandbox.faults import FaultOptions
+
+from ..redis_server import RedisServer
 
 if TYPE_CHECKING:
     from .real_processes import RealGauntlet

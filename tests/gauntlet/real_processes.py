@@ -13,10 +13,10 @@ from typing import Final
 import attrs
 
 from truecaller_vbc import TokenPolicy
-from truecaller_vbc.cli.demo.redis_server import RedisServer
 from truecaller_vbc.sandbox import Sandbox, SandboxRules
 from truecaller_vbc.sandbox.tokens import fingerprint
 
+from ..redis_server import RedisServer
 from .gauntlet_worker import CALLERS, SCALE
 from .invariants import Violation
 from .real_faults import FAULTS, WEIGHTS, Store

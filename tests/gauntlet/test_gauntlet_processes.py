@@ -6,7 +6,7 @@ import asyncio
 import faulthandler
 from pathlib import Path
 
-from ..stores.redis_server import redis_server
+from ..redis_server import redis_server
 from .plan import Plan
 from .real_processes import RealGauntlet
 

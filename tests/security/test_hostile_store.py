@@ -19,8 +19,8 @@ from truecaller_vbc import FileStore, MemoryStore, TokenError, TokenStore, VBCSe
 from truecaller_vbc.token import document
 from truecaller_vbc.token.document import Document, short_hash
 
+from ..redis_server import redis_server
 from ..requests.two_origins import CREDENTIALS, Origin, origin
-from ..stores.redis_server import redis_server
 
 EXAMPLES: Final = int(os.environ.get("TRUECALLER_VBC_EXAMPLES", "40"))
 KEY: Final = short_hash(CREDENTIALS.key_id)

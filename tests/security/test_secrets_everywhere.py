@@ -32,7 +32,7 @@ from truecaller_vbc.sandbox import Sandbox, SandboxRules
 from truecaller_vbc.secret import Secret
 
 from ..api.api_world import record
-from ..stores.redis_server import redis_server
+from ..redis_server import redis_server
 from .showing import Hidden, everything_about
 
 API_KEY: Final = "api-key-0123456789-+/=-0123456789"

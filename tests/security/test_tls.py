@@ -11,10 +11,9 @@ import pytest
 from yarl import URL
 
 from truecaller_vbc import RedisStore, StoreError, TokenEndpointError, VBCSession
-from truecaller_vbc.cli.demo.redis_server import RedisServer
 
+from ..redis_server import RedisServer, redis_server
 from ..requests.two_origins import CREDENTIALS, Origin
-from ..stores.redis_server import redis_server
 from .relay import Relay
 from .tls_origin import Authority, tls_origin
 

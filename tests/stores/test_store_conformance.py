@@ -11,7 +11,7 @@ import pytest
 from truecaller_vbc import FileStore, MemoryStore, RedisStore, TokenStore
 from truecaller_vbc.stores.conformance import CHECKS, NewStore, check_store, older_document_is_refused
 
-from .redis_server import redis_url
+from ..redis_server import redis_url
 
 Check = Callable[[NewStore], Awaitable[None]]
 

@@ -17,10 +17,9 @@ from typing import Any
 import pytest
 
 from truecaller_vbc import RedisStore, TokenAdopted, TokenPolicy, VBCSession
-from truecaller_vbc.cli.demo.redis_server import RedisServer
 from truecaller_vbc.sandbox import Sandbox, SandboxRules
 
-from .redis_server import redis_server, redis_url
+from ..redis_server import RedisServer, redis_server, redis_url
 
 WORKER = str(Path(__file__).with_name("fleet_worker.py"))
 

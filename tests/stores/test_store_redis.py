@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from truecaller_vbc import ConfigurationError, RedisStore, StoreError, VBCSession
 from truecaller_vbc.sandbox import Sandbox
 
-from .redis_server import redis_server, redis_url
+from ..redis_server import redis_server, redis_url
 
 KEY = "k" * 32
 DOCUMENT = json.dumps({"revision": 1})

@@ -10,9 +10,8 @@ import typer
 
 from ..sandbox import SandboxRules
 from .calls.commands import app as calls
-from .connection import PREFIX, BaseURL, Connection, Prefix, Store, without_secret
-from .demo.options import DemoOptions
-from .demo.run import run_demo
+from .connection import PREFIX, BaseURL, Connection, Prefix, Store
+from .demo.scenario import DemoOptions, run_demo
 from .failures import leave, run_to_code
 from .labels import app as labels
 from .numbers import app as numbers
@@ -56,27 +55,14 @@ def demo(
     *,
     seconds: Annotated[float, typer.Option(min=4, help="How long it plays.")] = 20.0,
     callers: Annotated[int, typer.Option(min=1, help="Coroutines in all.")] = 1000,
-    processes: Annotated[int, typer.Option(min=1, max=64, help="As a fleet of so many processes.")] = 1,
-    store: Annotated[
-        str,
-        typer.Option(
-            help="memory; or what a fleet shares: file, redis (a server of its own), or a store's URL.",
-            callback=without_secret,
-            is_eager=True,
-        ),
-    ] = "memory",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object at the end, and nothing else.")] = False,
 ) -> None:
     """Share one token among many callers through refreshes, a revocation, an outage and lost connections.
 
-    Against the built-in sandbox, with 60 minutes in 3 seconds. The exit code is 0 only if no call failed for want of a
+    Runs against the built-in sandbox, with 60 minutes in 3 seconds. The exit code is 0 if no call failed without a
     token and the quota held; 1 if the library broke its promise; 4 if this machine was too slow to tell.
-
-    The object of --json has: ok, verdict (ok, failed or unproven), reasons, quota_held, seconds, callers, processes,
-    calls, lost_connections, want_of_token, unexpected, died, mints, refused_for_quota, most_in_window,
-    refused_in_outage, unseen, latest_ms, p50_ms, p99_ms, cut_short, acts.
     """
-    options = DemoOptions(seconds=seconds, callers=callers, processes=processes, store=store, as_json=as_json)
+    options = DemoOptions(seconds=seconds, callers=callers, as_json=as_json)
     sys.exit(run_to_code(run_demo(options)))
 
 

@@ -1,1 +1,1 @@
-"""``truecaller-vbc demo``: a play in which everything goes wrong and nobody is without a token."""
+"""``truecaller-vbc demo``: keep many callers supplied with one token through refreshes, outages and revocation."""

@@ -1,4 +1,4 @@
-"""Was anybody without a token, and did the quota hold?"""
+"""Judge the demo: did any call fail without a token, and did the quota hold?"""
 
 from __future__ import annotations
 
@@ -7,58 +7,61 @@ from typing import Any, Final, Literal
 
 import attrs
 
-from ...sandbox import Sandbox
-from .options import POLICY, RULES
-from .tally import Tally
+from ...sandbox import Sandbox, SandboxRules
+from ...token.policy import TokenPolicy
+from .load import Stats
 
-# Five minutes of the token's sixty: about what is left between the end of the outage and the token's own.
-_TOO_LATE_MS: Final = 250
+# Five minutes of the token's sixty: about the time between the end of the outage and the token's own end.
+_LAG_LIMIT_MS: Final = 250
 
 
 @attrs.frozen(kw_only=True)
 class Verdict:
-    """The end of the play, in figures.
+    """The result of the demo, in figures.
 
     Args:
-        unseen: token requests that are no longer in the server's log, so that nobody can count them by windows.
-        latest_ms: the most that an event loop came late.
-        cut_short: what kept the play from its end, or None.
+        crashed: whether an exception ended the callers.
+        unlogged: token requests that the server's log no longer has, so that their windows cannot be counted.
+        loop_lag_ms: the longest delay of the event loop.
+        cut_short: why the scenario did not reach its end, or None.
     """
 
     calls: int
     lost_connections: int
-    want_of_token: int
+    token_failures: int
     unexpected: int
-    died: int
+    crashed: bool
     mints: int
+    max_mints: int
+    lifetime: float
     refused_for_quota: int
     most_in_window: int
     refused_in_outage: int
-    unseen: int
-    latest_ms: float
+    unlogged: int
+    loop_lag_ms: float
     p50_ms: float | None
     p99_ms: float | None
     cut_short: str | None
 
     @property
-    def _broken(self) -> list[str]:
-        """What no machine is too slow for."""
-        return _those(
+    def _broken_promises(self) -> list[str]:
+        """List the failures that no slow machine excuses."""
+        return _true_ones(
             {
-                f"{self.unexpected} calls had an answer that nobody expects": self.unexpected,
-                f"{self.died} processes with callers died": self.died,
+                f"{self.unexpected} calls had an unexpected answer": self.unexpected,
+                "an exception ended the callers": self.crashed,
                 f"the server refused {self.refused_for_quota} mints for quota": self.refused_for_quota,
-                f"{self.most_in_window} mints in one window": self.most_in_window > RULES.max_mints,
+                f"{self.most_in_window} mints in one window": self.most_in_window > self.max_mints,
             }
         )
 
     @property
-    def _late(self) -> list[str]:
-        """What a good library may miss, too, where the machine keeps it from running in time."""
-        return _those(
+    def _missed(self) -> list[str]:
+        """List the failures that a slow machine may cause."""
+        return _true_ones(
             {
                 "no call was answered": not self.calls,
-                f"{self.want_of_token} calls failed for want of a token": self.want_of_token,
+                f"{self.token_failures} calls failed without a token": self.token_failures,
                 "the outage met no refresh": not self.refused_in_outage,
                 f"{self.cut_short}": self.cut_short,
             }
@@ -66,82 +69,85 @@ class Verdict:
 
     @property
     def _doubts(self) -> list[str]:
-        """Why a bad end would prove nothing."""
-        return _those(
+        """List the reasons why a failure would prove nothing."""
+        slow = self._missed and self.loop_lag_ms > _LAG_LIMIT_MS
+        return _true_ones(
             {
-                f"this machine was too slow for so many callers ({self.latest_ms:.0f} ms late, where 60 minutes are "
-                f"{POLICY.lifetime.total_seconds():.0f} s): take fewer with --callers": self._late
-                and self.latest_ms > _TOO_LATE_MS,
-                f"{self.unseen} token requests fell out of the server's log: take fewer --callers or --seconds": (
-                    self.unseen
+                f"this machine was too slow for so many callers ({self.loop_lag_ms:.0f} ms late, where 60 minutes are "
+                f"{self.lifetime:.0f} s): take fewer with --callers": slow,
+                f"{self.unlogged} token requests are missing in the server's log: take fewer --callers or --seconds": (
+                    self.unlogged
                 ),
             }
         )
 
     @property
     def outcome(self) -> Literal["ok", "failed", "unproven"]:
-        """Whether the library kept its promises, or broke one, or this cannot be told."""
-        if self._broken:
+        """Tell whether the library kept its promises, broke one, or the run cannot tell."""
+        if self._broken_promises:
             return "failed"
         if self._doubts:
             return "unproven"
-        return "failed" if self._late else "ok"
+        return "failed" if self._missed else "ok"
 
     @property
     def exit_code(self) -> int:
-        """Of the command."""
+        """Return the exit code of the command."""
         return {"ok": 0, "failed": 1, "unproven": 4}[self.outcome]
 
     @property
     def reasons(self) -> list[str]:
-        """Why it is not ok; empty if it is."""
-        return [*self._broken, *self._doubts, *self._late]
+        """List why the outcome is not ok; empty if it is."""
+        return [*self._broken_promises, *self._doubts, *self._missed]
 
     @property
     def quota_held(self) -> bool:
-        """Whether the server refused no mint, and every window was seen and had no more than are granted."""
-        return not self.refused_for_quota and not self.unseen and self.most_in_window <= RULES.max_mints
+        """Tell whether the server refused no mint, and no window had more mints than are granted."""
+        return not self.refused_for_quota and not self.unlogged and self.most_in_window <= self.max_mints
 
     def __str__(self) -> str:
         if self.reasons:
             return f"{self.outcome.upper()}: {'; '.join(self.reasons)}."
         return (
-            f"OK: {self.calls} calls, {self.mints} mints, at most {self.most_in_window} of {RULES.max_mints} in one "
-            f"window, {self.lost_connections} lost connections made good, and no call failed for want of a token."
+            f"OK: {self.calls} calls, {self.mints} mints, at most {self.most_in_window} of {self.max_mints} in one "
+            f"window, {self.lost_connections} lost connections repeated, and no call failed without a token."
         )
 
-    def facts(self) -> dict[str, Any]:
-        """For machines."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures for ``--json``."""
         judged = {"verdict": self.outcome, "reasons": self.reasons, "quota_held": self.quota_held}
         return {"ok": self.outcome == "ok", **judged, **attrs.asdict(self)}
 
 
-def _those(reasons: dict[str, Any]) -> list[str]:
+def _true_ones(reasons: dict[str, Any]) -> list[str]:
     return [reason for reason, holds in reasons.items() if holds]
 
 
-def judge(tally: Tally, sandbox: Sandbox, cut_short: str | None) -> Verdict:
-    """The verdict on what the callers counted and what the server saw."""
-    tokens = [record for record in sandbox.log if record.path.endswith("/token")]
+def judge(stats: Stats, sandbox: Sandbox, rules: SandboxRules, policy: TokenPolicy, cut_short: str | None) -> Verdict:
+    """Return the verdict on the callers' counts and the server's log."""
+    token_requests = [entry for entry in sandbox.log if entry.path.endswith("/token")]
+    granted = (entry.at for entry in token_requests if entry.status in (200, None))
     return Verdict(
-        calls=tally.calls,
-        lost_connections=tally.lost_connections,
-        want_of_token=tally.want_of_token,
-        unexpected=tally.unexpected,
-        died=tally.died,
+        calls=stats.calls,
+        lost_connections=stats.lost_connections,
+        token_failures=stats.token_failures,
+        unexpected=stats.unexpected,
+        crashed=stats.crashed,
         mints=sandbox.mints,
-        refused_for_quota=sum(record.status == 429 for record in tokens),  # noqa: PLR2004
-        most_in_window=most_in_window((r.at for r in tokens if r.status in (200, None)), RULES.mint_window),
-        refused_in_outage=sum(record.status == 503 for record in tokens),  # noqa: PLR2004
-        unseen=sandbox.token_requests - len(tokens),
-        latest_ms=tally.latest * 1000,
-        p50_ms=tally.percentile_ms(0.5),
-        p99_ms=tally.percentile_ms(0.99),
+        max_mints=rules.max_mints,
+        lifetime=policy.lifetime.total_seconds(),
+        refused_for_quota=sum(entry.status == 429 for entry in token_requests),  # noqa: PLR2004
+        most_in_window=most_in_window(granted, rules.mint_window),
+        refused_in_outage=sum(entry.status == 503 for entry in token_requests),  # noqa: PLR2004
+        unlogged=sandbox.token_requests - len(token_requests),
+        loop_lag_ms=stats.loop_lag * 1000,
+        p50_ms=stats.percentile_ms(0.5),
+        p99_ms=stats.percentile_ms(0.99),
         cut_short=cut_short,
     )
 
 
 def most_in_window(times: Iterable[float], window: float) -> int:
-    """The most of these times that lie in any window of this length."""
+    """Return the largest number of these times that lie in any window of this length."""
     ordered = sorted(times)
     return max((sum(at - window < other <= at for other in ordered) for at in ordered), default=0)

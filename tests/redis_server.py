@@ -1,26 +1,27 @@
-"""A Redis or Valkey server of one's own, for as long as it is needed."""
+"""Start a real Redis or Valkey server for the tests: the one at a URL, one on PATH, or the one of the wheel."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
-
-from ...errors import ConfigurationError
 
 _PATIENCE: Final = 5.0
 
 
 class RedisServer:
-    """A server on a free loopback port, which keeps nothing on disk and can be killed and started again.
+    """Run a server on a free loopback port that keeps nothing on disk and can be killed and started again.
 
     Raises:
-        ConfigurationError: there is no server program to be had.
+        RuntimeError: no server program was found.
     """
 
     def __init__(self, *options: str) -> None:
@@ -31,15 +32,13 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """Return its URL."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
         """Start it, empty, and wait until it answers."""
         settings = ("--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
-        self._process = subprocess.Popen(  # noqa: S603
-            [self._program, *settings, *self._options], stdout=subprocess.DEVNULL
-        )
+        self._process = subprocess.Popen([self._program, *settings, *self._options], stdout=subprocess.DEVNULL)
         end = time.monotonic() + _PATIENCE
         while time.monotonic() < end:
             with contextlib.suppress(OSError):
@@ -47,10 +46,10 @@ class RedisServer:
                 return
             time.sleep(0.01)
         self.kill()
-        raise ConfigurationError(f"{self._program} did not start: run it yourself, and give its URL")
+        raise RuntimeError(f"{self._program} did not start: run it yourself, and give its URL")
 
     def kill(self) -> None:
-        """Kill it; what it kept is gone."""
+        """Kill it, with all of its data."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -65,9 +64,7 @@ def _program() -> str:
         for place in spec.submodule_search_locations or ():
             for path in Path(place).rglob("valkey-server*"):
                 return str(path)
-    raise ConfigurationError(
-        "no redis-server and no valkey-server on PATH: install one, or give the URL of one that runs"
-    )
+    raise RuntimeError("no redis-server and no valkey-server on PATH: install one, or give the URL of one that runs")
 
 
 def _free_port() -> int:
@@ -75,3 +72,24 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@contextmanager
+def redis_server(*options: str) -> Iterator[RedisServer]:
+    """Run a server for one test."""
+    server = RedisServer(*options)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@contextmanager
+def redis_url() -> Iterator[str]:
+    """Give the URL of the server that the environment names, or of a new one."""
+    if given := os.environ.get("TRUECALLER_VBC_TEST_REDIS_URL"):
+        yield given
+        return
+    with redis_server() as server:
+        yield server.url
