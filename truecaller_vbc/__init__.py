@@ -46,14 +46,14 @@ from .token.model import AccessToken
 from .token.policy import TokenPolicy
 
 if TYPE_CHECKING:
-    from .api.buckets import NumbersResult
     from .api.calls import Calls
-    from .api.chunks import Chunk, ChunkResult, Progress
     from .api.labels import Labels
     from .api.models import Batch, BatchStatus, BusinessNumber, FeatureSet, Label, PushResult, RecordStatus, StatusInfo
+    from .api.number_results import NumbersResult
     from .api.numbers import Numbers
     from .api.policy import APIPolicy
-    from .api.record import CallRecord
+    from .api.push import Chunk, ChunkResult, Progress
+    from .api.records import CallRecord
     from .api.status import FailureReason, Status
 
 __all__ = [
@@ -125,17 +125,17 @@ _TYPED_API = {
     "Batch": "models",
     "BatchStatus": "models",
     "BusinessNumber": "models",
-    "CallRecord": "record",
+    "CallRecord": "records",
     "Calls": "calls",
-    "Chunk": "chunks",
-    "ChunkResult": "chunks",
+    "Chunk": "push",
+    "ChunkResult": "push",
     "FailureReason": "status",
     "FeatureSet": "models",
     "Label": "models",
     "Labels": "labels",
     "Numbers": "numbers",
-    "NumbersResult": "buckets",
-    "Progress": "chunks",
+    "NumbersResult": "number_results",
+    "Progress": "push",
     "PushResult": "models",
     "RecordStatus": "models",
     "Status": "status",

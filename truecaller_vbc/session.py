@@ -27,11 +27,11 @@ from .token.policy import TokenPolicy
 from .transport import RequestContext, Transport, is_loopback
 
 if TYPE_CHECKING:
+    from .api import TypedAPI
     from .api.calls import Calls
     from .api.labels import Labels
     from .api.numbers import Numbers
     from .api.policy import APIPolicy
-    from .api.typed import TypedAPI
 
 BASE_URL: Final = "https://enterprise-portal-noneu.truecaller.com"
 _DEFAULT_POLICY: Final = TokenPolicy()
@@ -296,8 +296,8 @@ class VBCSession:
     def _typed(self) -> TypedAPI:
         if self._api is None:
             # Imported on first use: it needs cattrs, which programs that only use tokens do not.
+            from .api import TypedAPI  # noqa: PLC0415
             from .api.policy import APIPolicy  # noqa: PLC0415
-            from .api.typed import TypedAPI  # noqa: PLC0415
 
             self._api = TypedAPI(self, self._api_policy or APIPolicy(), self._clock.wall)
         return self._api

@@ -22,8 +22,8 @@ from truecaller_vbc import (
     ServerError,
     UnauthorizedError,
 )
-from truecaller_vbc.api.answers import read_answer, readable
-from truecaller_vbc.api.buckets import is_refusal
+from truecaller_vbc.api.number_results import is_refusal
+from truecaller_vbc.api.responses import read_response, readable
 
 E1 = {"slug": "invalid-input", "message": "api_key is required"}
 E2 = {"field": "ends_at", "message": "Request body is invalid", "status": "error"}
@@ -37,7 +37,7 @@ def refused(status: int, body: Any, headers: dict[str, str] | None = None) -> AP
     """The error that an answer is."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     with pytest.raises(APIError) as caught:
-        read_answer(status, CIMultiDict(headers or {}), raw)
+        read_response(status, CIMultiDict(headers or {}), raw)
     return caught.value
 
 
@@ -119,7 +119,7 @@ def test_a_receiver_that_cannot_be_reached(reason: FailureReason, status: int) -
 )
 def test_what_is_no_error(body: bytes) -> None:
     """A success may be nearly anything."""
-    assert read_answer(200, {}, body) == (json.loads(body) if body.strip() else None)
+    assert read_response(200, {}, body) == (json.loads(body) if body.strip() else None)
 
 
 def test_a_gateway_s_page_is_readable() -> None:
@@ -153,12 +153,12 @@ def test_a_refusal_in_buckets_may_be_read_by_the_caller() -> None:
         seen.append(status)
         return is_refusal(answer)
 
-    assert read_answer(200, {}, raw, accept) == read_answer(400, {}, raw, accept) == E4
+    assert read_response(200, {}, raw, accept) == read_response(400, {}, raw, accept) == E4
     with pytest.raises(ServerError):
-        read_answer(500, {}, raw, accept)
+        read_response(500, {}, raw, accept)
     assert seen == [200, 400]
     with pytest.raises(BadRequestError):
-        read_answer(400, {}, json.dumps(E1).encode(), accept)
+        read_response(400, {}, json.dumps(E1).encode(), accept)
 
 
 json_like = st.recursive(
@@ -178,7 +178,7 @@ bodies = st.binary() | json_like.map(lambda value: json.dumps(value).encode()) |
 def test_any_status_and_any_body(status: int, body: bytes, retry_after: str) -> None:
     """A JSON value of a success, or an APIError that can be printed; nothing else, ever."""
     try:
-        answer = read_answer(status, CIMultiDict({"Retry-After": retry_after}), body)
+        answer = read_response(status, CIMultiDict({"Retry-After": retry_after}), body)
     except APIError as error:
         assert error.status == status
         assert str(error)

@@ -276,7 +276,7 @@ def test_a_policy_is_scaled() -> None:
 
 
 async def test_a_closed_session_sends_nothing() -> None:
-    """Also to those who wait for their turn."""
+    """Also to those who wait for their acquire."""
     async with api_world(APIPolicy(realtime_rate=1)) as (_, vbc):
         await vbc.calls.push(record())
         waiting = asyncio.create_task(vbc.calls.push(record()))

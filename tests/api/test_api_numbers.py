@@ -22,8 +22,8 @@ from truecaller_vbc import (
     StillPendingError,
     UnknownOutcomeError,
 )
-from truecaller_vbc.api.buckets import is_refusal, merged, read_buckets
-from truecaller_vbc.api.poll import comes_about
+from truecaller_vbc.api.lists import poll_until
+from truecaller_vbc.api.number_results import is_refusal, merge_results, read_number_result
 
 from ..token.virtual_time import run_virtual
 from .api_world import FEATURE_SET, LABEL, api_world, posts, receiver
@@ -228,7 +228,7 @@ def test_a_number_that_is_still_being_delisted() -> None:
 @pytest.mark.parametrize("operation", ["publish", "delist"])
 def test_buckets_of_any_kind(answer: dict[str, Any], operation: Any) -> None:
     """What is in no bucket is unmentioned, so that each number is somewhere."""
-    result = read_buckets(operation, answer, ["+911234567890", "+911234567891"])
+    result = read_number_result(operation, answer, ["+911234567890", "+911234567891"])
 
     everywhere = result.accepted | result.not_listed | result.unmentioned
     assert everywhere == {"+911234567890", "+911234567891"}
@@ -236,21 +236,21 @@ def test_buckets_of_any_kind(answer: dict[str, Any], operation: Any) -> None:
 
 def test_merging_nothing() -> None:
     """An empty result, which is no failure."""
-    assert merged([]) == NumbersResult()
+    assert merge_results([]) == NumbersResult()
 
 
 def test_what_failed_was_not_accepted() -> None:
     """Whatever bucket a number is in: where the whole failed, nothing will come of it."""
     for operation, bucket in (("publish", "new_numbers"), ("delist", "existing_numbers")):
         kind: Any = operation
-        result = read_buckets(kind, {bucket: ["911234567890"], "status": "failed"}, ["+911234567890"])
+        result = read_number_result(kind, {bucket: ["911234567890"], "status": "failed"}, ["+911234567890"])
         assert result == NumbersResult(unmentioned=frozenset({"+911234567890"}), status=Status.FAILED)
         assert result.not_done == {"+911234567890"}
 
 
 def test_a_bucket_has_numbers_only() -> None:
     """Not what JSON has beside them."""
-    assert read_buckets("publish", {"new_numbers": [True, 1.5, [], None]}, []) == NumbersResult()
+    assert read_number_result("publish", {"new_numbers": [True, 1.5, [], None]}, []) == NumbersResult()
 
 
 def test_every_bucket_has_its_set() -> None:
@@ -268,19 +268,19 @@ def test_every_bucket_has_its_set() -> None:
     given = {bucket: [f"9112345678{number}"] for number, bucket in enumerate(names, 10)}
     for operation in ("publish", "delist"):
         kind: Any = operation
-        result = read_buckets(kind, given, [])
+        result = read_number_result(kind, given, [])
         for number, name in enumerate(names.values(), 10):
             assert getattr(result, name) == {f"+9112345678{number}"}
         assert len(result.not_done) == 4
-    assert read_buckets("publish", {"new_numbers": [911234567890]}, []).accepted == {"+911234567890"}
+    assert read_number_result("publish", {"new_numbers": [911234567890]}, []).accepted == {"+911234567890"}
 
 
 def test_several_results_failed_only_if_all_did() -> None:
     """One that was taken makes it no failure."""
     failed, taken = NumbersResult(status=Status.FAILED), NumbersResult(status=Status.PENDING)
 
-    assert merged([failed, taken]).status is merged([taken, failed]).status is Status.PENDING
-    assert merged([failed, failed]).status is Status.FAILED
+    assert merge_results([failed, taken]).status is merge_results([taken, failed]).status is Status.PENDING
+    assert merge_results([failed, failed]).status is Status.FAILED
 
 
 def test_a_refusal_has_both_its_word_and_its_buckets() -> None:
@@ -340,7 +340,7 @@ async def test_a_timeout_of_somebody_else_is_not_the_end_of_waiting() -> None:
         raise TimeoutError("mine")
 
     with pytest.raises(TimeoutError, match="mine"):
-        await comes_about(look, APIPolicy(), timedelta(seconds=5))
+        await poll_until(look, APIPolicy(), timedelta(seconds=5))
 
 
 @pytest.mark.parametrize("body", ["{}", '"x"', "7", ""])

@@ -28,7 +28,7 @@ from truecaller_vbc import (
     VBCError,
     VBCSession,
 )
-from truecaller_vbc.api.channel import Call, Channel, _failure
+from truecaller_vbc.api.client import ApiClient, ApiRequest, _failure
 from truecaller_vbc.sandbox import Sandbox
 
 from ..token.virtual_time import run_virtual
@@ -273,10 +273,10 @@ def test_a_microsecond_is_no_wait() -> None:
 
 def test_waits_grow_without_breaking() -> None:
     """However many there were."""
-    channel: Any = Channel(cast(Any, None), APIPolicy())
+    client: Any = ApiClient(cast(Any, None), APIPolicy())
     busy = RateLimitedError("busy", status=429)
 
-    assert 4 <= channel._wait(Call("GET", "/"), busy, 5000) <= 8
+    assert 4 <= client._wait(ApiRequest("GET", "/"), busy, 5000) <= 8
 
 
 @pytest.mark.parametrize("records", [None, ["a record"]])
@@ -292,39 +292,39 @@ def test_waits_grow_without_breaking() -> None:
 )
 def test_what_waiting_does_not_mend(error: Exception, records: Any) -> None:
     """A wrong certificate, a proxy that refuses: said at once, and not after four attempts."""
-    channel: Any = Channel(cast(Any, None), APIPolicy())
+    client: Any = ApiClient(cast(Any, None), APIPolicy())
 
-    assert channel._wait(Call("GET", "/", records=records), error, 1) is None
+    assert client._wait(ApiRequest("GET", "/", records=records), error, 1) is None
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 3, 9])
 def test_how_long_the_waits_are(attempt: int) -> None:
     """Half a second, doubled each time up to 8, and at least half of it."""
-    channel: Any = Channel(cast(Any, None), APIPolicy())
+    client: Any = ApiClient(cast(Any, None), APIPolicy())
     most = min(0.5 * 2 ** (attempt - 1), 8)
 
     for _ in range(20):
-        assert most / 2 <= channel._wait(Call("GET", "/"), TimeoutError(), attempt) <= most
+        assert most / 2 <= client._wait(ApiRequest("GET", "/"), TimeoutError(), attempt) <= most
 
 
 def test_a_rate_needs_part_of_its_window() -> None:
     """Where the server does not say how long, and the limit is one of ours, too."""
-    channel: Any = Channel(cast(Any, None), APIPolicy())
+    client: Any = ApiClient(cast(Any, None), APIPolicy())
 
     for _ in range(20):
-        wait = channel._wait(Call("POST", "/", pace=channel.batch), RateLimitedError("busy", status=429), 1)
+        wait = client._wait(ApiRequest("POST", "/", limiter=client.batch), RateLimitedError("busy", status=429), 1)
         assert 61 / 16 <= wait <= 61.2 / 8
 
 
 def test_no_connection_means_that_nothing_left() -> None:
     """Connecting has less time than the whole, so the one is not taken for the other."""
-    channel: Any = Channel(cast(Any, None), APIPolicy())
-    call = Call("POST", "/", records=["a record"])
+    client: Any = ApiClient(cast(Any, None), APIPolicy())
+    request = ApiRequest("POST", "/", records=["a record"])
 
-    assert channel._timeout_of_once.connect < channel._timeout_of_once.total == channel._timeout.total
+    assert client._timeout_of_once.connect < client._timeout_of_once.total == client._timeout.total
     for error in (aiohttp.ConnectionTimeoutError(), aiohttp.ClientConnectorError(cast(Any, None), OSError())):
-        assert _failure(call, error, None) is error
-        assert channel._wait(call, error, 1) is not None
+        assert _failure(request, error, None) is error
+        assert client._wait(request, error, 1) is not None
 
 
 @pytest.mark.parametrize("status", [400, 408, 500, 501, 505])

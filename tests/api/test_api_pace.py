@@ -1,4 +1,4 @@
-"""The pace: never more starts in a window, first come first served, and nobody wakes in vain."""
+"""The limiter: never more starts in a window, first come first served, and nobody wakes in vain."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from truecaller_vbc import APIPolicy, SessionClosedError
-from truecaller_vbc.api.pace import Pace
-from truecaller_vbc.api.poll import pauses
+from truecaller_vbc.api.lists import pauses
+from truecaller_vbc.api.rate_limit import RateLimiter
 
 from ..token.virtual_time import run_virtual
 
 
-class _Counted(Pace):
+class _Counted(RateLimiter):
     """Counts how often a timer woke it."""
 
     __slots__ = ("wakes",)
@@ -49,7 +49,7 @@ def test_no_window_has_too_many(most: int, seconds: float, arrivals: list[float]
 
         async def one(at: float) -> None:
             await asyncio.sleep(at)
-            await pace.turn()
+            await pace.acquire()
             starts.append(loop.time())
 
         await asyncio.gather(*(one(at) for at in arrivals))
@@ -68,11 +68,11 @@ def test_first_come_first_served() -> None:
     order: list[int] = []
 
     async def main() -> None:
-        pace = Pace(1, 1)
+        pace = RateLimiter(1, 1)
 
         async def one(number: int) -> None:
             await asyncio.sleep(number / 100)
-            await pace.turn()
+            await pace.acquire()
             order.append(number)
 
         await asyncio.gather(*(one(number) for number in range(6)))
@@ -85,30 +85,30 @@ def test_cancelled_waiters_cost_no_turn() -> None:
     """A crowd that went home leaves the way free."""
 
     async def main() -> float:
-        pace = Pace(1, 1)
-        await pace.turn()
-        crowd = [asyncio.create_task(pace.turn()) for _ in range(1000)]
+        pace = RateLimiter(1, 1)
+        await pace.acquire()
+        crowd = [asyncio.create_task(pace.acquire()) for _ in range(1000)]
         await asyncio.sleep(0.5)
         for task in crowd:
             task.cancel()
         await asyncio.gather(*crowd, return_exceptions=True)
-        await pace.turn()
+        await pace.acquire()
         return asyncio.get_running_loop().time()
 
     assert run_virtual(main()) == pytest.approx(1.02)
 
 
 def test_a_turn_that_was_granted_and_not_used_is_given_back() -> None:
-    """Cancelled in the very moment in which its turn had come."""
+    """Cancelled in the very moment in which its acquire had come."""
 
     async def main() -> float:
-        pace = Pace(1, 1)
-        await pace.turn()
-        first = asyncio.create_task(pace.turn())
-        second = asyncio.create_task(pace.turn())
+        pace = RateLimiter(1, 1)
+        await pace.acquire()
+        first = asyncio.create_task(pace.acquire())
+        second = asyncio.create_task(pace.acquire())
         loop = asyncio.get_running_loop()
         await asyncio.sleep(0)
-        # Due with the pace's own timer and after it: the turn is granted, and its owner has not run yet.
+        # Due with the pace's own timer and after it: the acquire is granted, and its owner has not run yet.
         loop.call_at(1.02, first.cancel)
         await second
         assert first.cancelled()
@@ -121,9 +121,9 @@ def test_a_turn_that_was_granted_and_outlived_its_window_unused() -> None:
     """The loop stood still in the very moment: another has the place already, and the one who is cancelled is that."""
 
     async def main() -> None:
-        pace = Pace(1, 0.02)
-        await pace.turn()
-        first = asyncio.create_task(pace.turn())
+        pace = RateLimiter(1, 0.02)
+        await pace.acquire()
+        first = asyncio.create_task(pace.acquire())
         loop = asyncio.get_running_loop()
         due = loop.create_future()
 
@@ -131,11 +131,11 @@ def test_a_turn_that_was_granted_and_outlived_its_window_unused() -> None:
             await due
             first.cancel()
             time.sleep(0.05)  # noqa: ASYNC251 - the loop stands still
-            await pace.turn()
+            await pace.acquire()
 
         second = asyncio.create_task(stand_still())
         await asyncio.sleep(0)
-        # Armed before the pace rings, so that it is this one's step that comes before that of the granted turn.
+        # Armed before the pace rings, so that it is this one's step that comes before that of the granted acquire.
         loop.call_later(0, due.set_result, None)
         time.sleep(0.05)  # noqa: ASYNC251 - until both are due
         await asyncio.wait_for(second, 10)
@@ -149,16 +149,16 @@ def test_hold_is_for_everybody() -> None:
     """Those who wait already, and those who come."""
 
     async def main() -> list[float]:
-        pace = Pace(1, 1)
+        pace = RateLimiter(1, 1)
         loop = asyncio.get_running_loop()
-        await pace.turn()
-        waiting = asyncio.create_task(pace.turn())
+        await pace.acquire()
+        waiting = asyncio.create_task(pace.acquire())
         await asyncio.sleep(0)
-        pace.hold(loop.time() + 10)
+        pace.pause_until(loop.time() + 10)
         await waiting
         first = loop.time()
-        pace.hold(loop.time() + 5)
-        await pace.turn()
+        pace.pause_until(loop.time() + 5)
+        await pace.acquire()
         return [first, loop.time()]
 
     assert run_virtual(main()) == pytest.approx([10, 15])
@@ -168,11 +168,11 @@ def test_close_sends_everybody_home() -> None:
     """With the error that a closed session has."""
 
     async def main() -> None:
-        pace = Pace(1, 1)
-        await pace.turn()
-        waiting = asyncio.create_task(pace.turn())
+        pace = RateLimiter(1, 1)
+        await pace.acquire()
+        waiting = asyncio.create_task(pace.acquire())
         await asyncio.sleep(0)
-        pace.close()
+        limiter.close()
         with pytest.raises(SessionClosedError, match="not sent"):
             await waiting
 
@@ -183,38 +183,38 @@ def test_after_close_a_turn_still_comes() -> None:
     """Whoever comes late does not wait for ever: the session itself turns it away."""
 
     async def main() -> float:
-        pace = Pace(1, 1)
-        await pace.turn()
-        waiting = asyncio.create_task(pace.turn())
+        pace = RateLimiter(1, 1)
+        await pace.acquire()
+        waiting = asyncio.create_task(pace.acquire())
         await asyncio.sleep(0)
-        pace.close()
+        limiter.close()
         await asyncio.gather(waiting, return_exceptions=True)
-        await asyncio.wait_for(pace.turn(), 10)
+        await asyncio.wait_for(pace.acquire(), 10)
         return asyncio.get_running_loop().time()
 
     assert run_virtual(main()) == pytest.approx(1.02)
 
 
 def test_a_newcomer_in_the_very_moment() -> None:
-    """Whoever waits for the turn that has just come due gets it, although the timer has not rung yet."""
+    """Whoever waits for the acquire that has just come due gets it, although the timer has not rung yet."""
 
     async def main() -> bool:
-        pace = Pace(1, 1)
+        pace = RateLimiter(1, 1)
         loop = asyncio.get_running_loop()
-        await pace.turn()
+        await pace.acquire()
         overtook = False
 
         def newcomer() -> None:
             nonlocal overtook
-            turn = pace.turn()
+            acquire = pace.acquire()
             try:
-                turn.send(None)
+                acquire.send(None)
             except StopIteration:
                 overtook = True
-            turn.close()
+            acquire.close()
 
         loop.call_at(1.02, newcomer)
-        await pace.turn()
+        await pace.acquire()
         return overtook
 
     assert not run_virtual(main())
@@ -224,10 +224,10 @@ def test_a_shorter_hold_does_not_end_a_longer_one() -> None:
     """Two answers may ask for different waits."""
 
     async def main() -> float:
-        pace = Pace(1, 1)
-        pace.hold(10)
-        pace.hold(5)
-        await pace.turn()
+        pace = RateLimiter(1, 1)
+        pace.pause_until(10)
+        pace.pause_until(5)
+        await pace.acquire()
         return asyncio.get_running_loop().time()
 
     assert run_virtual(main()) == pytest.approx(10)
@@ -237,10 +237,10 @@ def test_a_timer_that_rings_early() -> None:
     """By a tick of the clock: what was due then is due now."""
 
     async def main() -> float:
-        pace = Pace(1, 1)
+        pace = RateLimiter(1, 1)
         loop = asyncio.get_running_loop()
-        await pace.turn()
-        waiting = asyncio.create_task(pace.turn())
+        await pace.acquire()
+        waiting = asyncio.create_task(pace.acquire())
         await asyncio.sleep(0)
         pace._wake(loop, 1.02)
         await waiting
@@ -253,13 +253,13 @@ def test_close_with_one_that_has_gone() -> None:
     """A waiter that was cancelled is still in the queue, and needs no error."""
 
     async def main() -> None:
-        pace = Pace(1, 1)
-        await pace.turn()
-        waiting = asyncio.create_task(pace.turn())
+        pace = RateLimiter(1, 1)
+        await pace.acquire()
+        waiting = asyncio.create_task(pace.acquire())
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-        pace.close()
+        limiter.close()
 
     run_virtual(main())
 

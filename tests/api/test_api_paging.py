@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from truecaller_vbc import BadRequestError, BusinessNumber, Label, NotFoundError
+from truecaller_vbc.api.lists import ListPage, pages
 from truecaller_vbc.api.numbers import name_of
-from truecaller_vbc.api.paging import Page, pages
 
 MOST_REQUESTS = 20
 
@@ -38,7 +38,7 @@ class Server:
         self.before: dict[int, Callable[[], object]] = {}
         self.asked: list[int | None] = []
 
-    async def fetch(self, number: int | None) -> Page:
+    async def fetch(self, number: int | None) -> ListPage:
         self.asked.append(number)
         assert len(self.asked) < MOST_REQUESTS
         self.before.get(len(self.asked), list)()
@@ -49,7 +49,7 @@ class Server:
                 raise (NotFoundError if self.beyond == "404" else BadRequestError)("no such page", status=404)
             index = {"last": count - 1, "first": 0}.get(self.beyond, index)
         items = self.items[index * self.size :][: self.size]
-        return Page(tuple(Label(id=item) for item in items), self.total(count))
+        return ListPage(tuple(Label(id=item) for item in items), self.total(count))
 
     async def read(self) -> str:
         """The whole list, one letter each."""
@@ -111,19 +111,19 @@ async def test_a_server_that_knows_no_pages() -> None:
 async def test_an_error_of_the_first_page_is_one() -> None:
     """It says nothing of where the list ends."""
 
-    async def fetch(_: int | None) -> Page:
+    async def fetch(_: int | None) -> ListPage:
         raise NotFoundError("no such account", status=404)
 
     with pytest.raises(NotFoundError):
         await anext(pages(fetch, lambda label: label.id))
 
 
-def told(*given: list[Label]) -> Callable[[int | None], Awaitable[Page]]:
+def told(*given: list[Label]) -> Callable[[int | None], Awaitable[ListPage]]:
     """These pages, the first of which is 1."""
 
-    async def fetch(number: int | None) -> Page:
+    async def fetch(number: int | None) -> ListPage:
         index = (number or 1) - 1
-        return Page(tuple(given[index]) if index < len(given) else ())
+        return ListPage(tuple(given[index]) if index < len(given) else ())
 
     return fetch
 

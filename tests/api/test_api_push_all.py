@@ -208,7 +208,7 @@ async def test_breaking_off_leaves_nothing_behind() -> None:
 
         assert closed
         running = {getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()}
-        assert not {name for name in running if name in ("_sent", "_Reader.read")}
+        assert not {name for name in running if name in ("_send_chunk", "_ChunkReader.read")}
 
 
 async def test_memory_is_bounded_by_what_is_in_flight() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from truecaller_vbc import CallRecord, InvalidRecordError
 from truecaller_vbc.api.calls import _RENDERING
-from truecaller_vbc.api.phone import as_e164, checked_numbers
+from truecaller_vbc.api.records import as_e164, check_numbers
 
 from .api_world import HOUR, LABEL, api_world, fields, record
 
@@ -164,7 +164,7 @@ def test_a_misspelt_column_is_no_silent_loss() -> None:
 def test_many_problems_are_counted_and_kept() -> None:
     """The text stays readable, the attribute has them all."""
     with pytest.raises(InvalidRecordError, match="and 80 more") as caught:
-        checked_numbers(["x"] * 100)
+        check_numbers(["x"] * 100)
 
     assert len(caught.value.problems) == 100
 
@@ -173,12 +173,12 @@ def test_many_problems_are_counted_and_kept() -> None:
 def test_numbers_that_are_none(numbers: Any) -> None:
     """An empty list, a string taken for a list, and anything that is not in E.164."""
     with pytest.raises(InvalidRecordError, match="phone_numbers"):
-        checked_numbers(numbers)
+        check_numbers(numbers)
 
 
 def test_a_number_twice_is_one() -> None:
-    """Duplicates inside one list are undocumented, so none are sent."""
-    assert checked_numbers(["+911234567890", "+911234567891", "+911234567890"]) == ("+911234567890", "+911234567891")
+    """Duplicates inside one list are undocumented_response, so none are sent."""
+    assert check_numbers(["+911234567890", "+911234567891", "+911234567890"]) == ("+911234567890", "+911234567891")
 
 
 def test_the_wire_writes_numbers_both_ways() -> None:

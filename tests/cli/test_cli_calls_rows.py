@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from truecaller_vbc.api.record import CallRecord
+from truecaller_vbc.api.records import CallRecord
 from truecaller_vbc.cli.calls.formats import MOST_CHARACTERS, Row, UnreadableInputError, csv_rows, jsonl_rows
 from truecaller_vbc.cli.calls.reading import Format, open_source
 from truecaller_vbc.cli.calls.records import Judge

@@ -1,4 +1,34 @@
-"""What the token is for: the typed Verified Business API, one module for each of its pages.
+"""Call the typed Verified Business API: calls, labels and numbers.
 
-It sits on `VBCSession.request` and never touches a token. Start from ``vbc.calls``, ``vbc.labels`` and ``vbc.numbers``.
+Built on `VBCSession.request`; it never handles a token. Start from ``vbc.calls``, ``vbc.labels`` and ``vbc.numbers``.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .calls import Calls
+from .client import ApiClient, Session
+from .labels import Labels
+from .numbers import Numbers
+from .policy import APIPolicy
+
+
+class TypedAPI:
+    """Made when the first typed call is made: a session that only lends its token does not pay for it.
+
+    Args:
+        session: to send with.
+        policy: how fast, and how often.
+        now: the wall clock, in seconds since 1970.
+    """
+
+    def __init__(self, session: Session, policy: APIPolicy, now: Callable[[], float]) -> None:
+        self._client = ApiClient(session, policy)
+        self.calls = Calls(self._client, now)
+        self.labels = Labels(self._client)
+        self.numbers = Numbers(self._client)
+
+    def close(self) -> None:
+        """Let nobody wait for a acquire any longer."""
+        self._client.close()

@@ -18,19 +18,18 @@ from ..errors import (
     StillPendingError,
     UnknownOutcomeError,
 )
-from .answers import JSON, undocumented
-from .channel import Call, Channel
-from .chunks import Chunk, ChunkResult, Plan, Progress, push_chunks
+from .client import ApiClient, ApiRequest
+from .lists import poll_until
 from .models import Batch, BatchStatus, PushResult
-from .phone import plain, without_plus
-from .poll import comes_about
-from .record import CallRecord
+from .push import Chunk, ChunkResult, Progress, PushConfig, push_chunks
+from .records import CallRecord, plain, without_plus
+from .responses import JSON, undocumented_response
 from .status import Status
 from .wire import read
 
 Version: TypeAlias = Literal["v3", "v2"]
 
-MOST_RECORDS: Final = 500
+MAX_RECORDS: Final = 500
 """Records in one batch (API reference, "Rate limits and size limits")."""
 
 _REALTIME: Final = "/v2/clients/{account}/dynamic_call_record"
@@ -48,12 +47,12 @@ class Calls:
     Success means that the API took the record, not that a phone has shown anything.
 
     Args:
-        channel: to send with.
+        client: to send with.
         now: the wall clock, in seconds since 1970.
     """
 
-    def __init__(self, channel: Channel, now: Callable[[], float]) -> None:
-        self._channel = channel
+    def __init__(self, client: ApiClient, now: Callable[[], float]) -> None:
+        self._client = client
         self._now = now
 
     async def push(self, record: CallRecord) -> PushResult:
@@ -71,7 +70,7 @@ class Calls:
         if (late := _checked(record).late(self._now())) is not None:
             raise InvalidRecordError([late])
         body = record.encoded(without_plus, without_plus).encode()
-        answer = await self._channel.send(Call("POST", _REALTIME, body, pace=self._channel.realtime))
+        answer = await self._client.send(ApiRequest("POST", _REALTIME, body, limiter=self._client.realtime))
         fields = cast(dict[str, JSON], answer) if isinstance(answer, dict) else {}
         info = fields.get("status_info") or fields.get("statusInfo") or fields
         if isinstance(info, dict):  # the usual answer needs no forgiveness
@@ -97,7 +96,7 @@ class Calls:
             aiohttp.ClientError: the API could not be reached; also TimeoutError.
         """
         records = tuple(records)
-        if not 1 <= len(records) <= MOST_RECORDS:
+        if not 1 <= len(records) <= MAX_RECORDS:
             raise InvalidRecordError([Problem("call_records", f"must be 1 to 500 records, not {len(records)}")])
         self._check(records)
         return await self._send_batch(records, version)
@@ -115,12 +114,14 @@ class Calls:
             TokenError: there is no token.
             aiohttp.ClientError: the API could not be reached; also TimeoutError.
         """
-        batch_id, version, _ = _known(batch, version)
-        answer = await self._channel.send(Call("GET", f"/{_version(version)}/{_BATCH}", params={"batchId": batch_id}))
+        batch_id, version, _ = _batch_key(batch, version)
+        answer = await self._client.send(
+            ApiRequest("GET", f"/{_version(version)}/{_BATCH}", params={"batchId": batch_id})
+        )
         if isinstance(answer, list):  # as v1 did
             answer = dict[str, JSON](data=answer)
         if not isinstance(answer, dict):
-            raise undocumented(200, "the answer is no status of a batch")
+            raise undocumented_response(200, "the answer is no status of a batch")
         status = read(answer, BatchStatus)
         return status if status.batch_id else attrs.evolve(status, batch_id=batch_id)
 
@@ -142,7 +143,7 @@ class Calls:
             TokenError: there is no token.
             aiohttp.ClientError: the API could not be reached; also TimeoutError.
         """
-        batch_id, version, size = _known(batch, version)
+        batch_id, version, size = _batch_key(batch, version)
         last: BatchStatus | None = None
 
         async def look() -> bool:
@@ -152,7 +153,7 @@ class Calls:
             return last is not None and last.final and len(last.data) >= size
 
         limit = as_duration(timeout, owner="timeout=")
-        if await comes_about(look, self._channel.policy, limit) and last is not None:
+        if await poll_until(look, self._client.policy, limit) and last is not None:
             return last
         known = 0 if last is None else sum(record.status.final for record in last.data)
         raise StillPendingError(
@@ -202,15 +203,17 @@ class Calls:
         _version(version)
         if type(in_flight) is not int or in_flight < 1:
             raise ConfigurationError("push_all(in_flight=...) must be an int of 1 or more")
-        return push_chunks(records, Plan(MOST_RECORDS, in_flight, self._now, send, on_send, on_progress))
+        return push_chunks(records, PushConfig(MAX_RECORDS, in_flight, self._now, send, on_send, on_progress))
 
     async def _send_batch(
         self, records: Sequence[CallRecord], version: Version, on_send: Callable[[], object] | None = None
     ) -> Batch:
         caller, receiver = _RENDERING[_version(version)]
         body = f'{{"call_records":[{",".join([record.encoded(caller, receiver) for record in records])}]}}'.encode()
-        call = Call("POST", f"/{version}/{_BATCH}", body, pace=self._channel.batch, records=records, on_send=on_send)
-        answer = await self._channel.send(call)
+        request = ApiRequest(
+            "POST", f"/{version}/{_BATCH}", body, limiter=self._client.batch, records=records, on_send=on_send
+        )
+        answer = await self._client.send(request)
         batch_id = cast(dict[str, JSON], answer).get("batch_id") if isinstance(answer, dict) else None
         if not isinstance(batch_id, str | int) or isinstance(batch_id, bool) or not batch_id:
             raise UnknownOutcomeError(
@@ -244,7 +247,7 @@ def _version(version: Version) -> Version:
     return version
 
 
-def _known(batch: Batch | str, version: Version) -> tuple[str, Version, int]:
+def _batch_key(batch: Batch | str, version: Version) -> tuple[str, Version, int]:
     """The ID of a batch, its version, and how many records it has at least."""
     if isinstance(batch, Batch):
         return batch.batch_id, _version(batch.version), batch.size

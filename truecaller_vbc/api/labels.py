@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator
 from functools import partial
 from typing import Final, cast
 
-from .answers import JSON, undocumented
-from .channel import Call, Channel
+from .client import ApiClient, ApiRequest
+from .lists import ListPage, as_params, pages
 from .models import Label
-from .paging import Page, as_params, pages
+from .responses import JSON, undocumented_response
 from .wire import read_list
 
 _PATH: Final = "/clients/{account}/labels"
@@ -19,11 +19,11 @@ class Labels:
     """The labels of the account (API reference, "Details of Dynamic Label"). They are made in the console.
 
     Args:
-        channel: to send with.
+        client: to send with.
     """
 
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
 
     async def list(self) -> list[Label]:
         """All labels; a `CallRecord` takes the ``id`` of one whose ``label_type`` is ``dynamic``.
@@ -49,8 +49,10 @@ class Labels:
         async for page in pages(partial(self._page, limit), lambda label: label.id):
             yield cast(tuple[Label, ...], page)
 
-    async def _page(self, limit: int | None, page: int | None) -> Page:
-        answer: JSON = await self._channel.send(Call("GET", _PATH, params=as_params({"limit": limit, "page": page})))
+    async def _page(self, limit: int | None, page: int | None) -> ListPage:
+        answer: JSON = await self._client.send(
+            ApiRequest("GET", _PATH, params=as_params({"limit": limit, "page": page}))
+        )
         if not isinstance(answer, list):
-            raise undocumented(200, "the answer is no list of labels")
-        return Page(read_list(answer, Label))
+            raise undocumented_response(200, "the answer is no list of labels")
+        return ListPage(read_list(answer, Label))

@@ -8,7 +8,7 @@ from typing import Literal
 
 import attrs
 
-from .record import CallRecord
+from .records import CallRecord
 from .status import FailureReason, Status
 
 

@@ -13,17 +13,16 @@ import aiohttp
 
 from ..durations import as_duration
 from ..errors import ConfigurationError, NumbersRefusedError, PartlyDoneError, StillPendingError, VBCError
-from .answers import JSON, undocumented
-from .buckets import NumbersResult, Operation, is_refusal, merged, read_buckets
-from .channel import Call, Channel
+from .client import ApiClient, ApiRequest
+from .lists import ListPage, as_params, pages, poll_until
 from .models import BusinessNumber, FeatureSet
-from .paging import Page, as_params, pages
-from .phone import checked_numbers, without_plus
-from .poll import comes_about
+from .number_results import NumbersResult, Operation, is_refusal, merge_results, read_number_result
+from .records import check_numbers, without_plus
+from .responses import JSON, undocumented_response
 from .status import Status
 from .wire import read_list
 
-MOST_NUMBERS: Final = 10_000
+MAX_NUMBERS: Final = 10_000
 """Numbers in one request (API reference, "Rate limits and size limits")."""
 
 _FEATURE_SETS: Final = "/clients/{account}/number_management/feature_sets"
@@ -35,11 +34,11 @@ class Numbers:
     """The numbers of the account and their feature sets (API reference, "Number management").
 
     Args:
-        channel: to send with.
+        client: to send with.
     """
 
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
 
     async def feature_sets(
         self,
@@ -157,7 +156,7 @@ class Numbers:
             VBCError: as `numbers`.
             aiohttp.ClientError: as `numbers`.
         """
-        wanted = frozenset(checked_numbers(numbers))
+        wanted = frozenset(check_numbers(numbers))
         listed: dict[str, BusinessNumber] = {}
 
         async def look() -> bool:
@@ -165,7 +164,7 @@ class Numbers:
             return len(listed) == len(wanted)
 
         limit = as_duration(timeout, owner="timeout=")
-        if await comes_about(look, self._channel.policy, limit):
+        if await poll_until(look, self._client.policy, limit):
             return listed
         missing = wanted.difference(listed)
         raise StillPendingError(
@@ -190,8 +189,8 @@ class Numbers:
     async def _change(self, operation: Operation, feature_set_id: str, numbers: Iterable[str]) -> NumbersResult:
         if not _ID.fullmatch(feature_set_id):
             raise ConfigurationError("feature_set_id must be the ID of a feature set: letters, digits, '-' and '_'")
-        given = checked_numbers(numbers)
-        parts = [given[first : first + MOST_NUMBERS] for first in range(0, len(given), MOST_NUMBERS)]
+        given = check_numbers(numbers)
+        parts = [given[first : first + MAX_NUMBERS] for first in range(0, len(given), MAX_NUMBERS)]
         results: list[NumbersResult] = []
         statuses: list[int] = []
 
@@ -205,15 +204,15 @@ class Numbers:
             except (VBCError, aiohttp.ClientError, TimeoutError) as error:
                 if len(parts) == 1:
                     raise
-                unsent = given[(len(results) + 1) * MOST_NUMBERS :]
+                unsent = given[(len(results) + 1) * MAX_NUMBERS :]
                 raise PartlyDoneError(
                     f"{operation} stopped at request {len(results) + 1} of {len(parts)}: {error}; "
                     "see .done, .failed and .unsent",
-                    done=merged(results),
+                    done=merge_results(results),
                     failed=part,
                     unsent=unsent,
                 ) from error
-        result = merged(results)
+        result = merge_results(results)
         if result.status is Status.FAILED:
             refusal = NumbersRefusedError(
                 f"none of the {len(given)} numbers was taken ({result}): see .result",
@@ -229,21 +228,21 @@ class Numbers:
     ) -> NumbersResult:
         body = json.dumps({"phone_numbers": [without_plus(number) for number in part]}).encode()
         path = f"{_FEATURE_SETS}/{feature_set_id}/numbers/{operation}"
-        answer = await self._channel.send(Call("POST", path, body, records=part, accept=accept))
+        answer = await self._client.send(ApiRequest("POST", path, body, records=part, accept=accept))
         if not isinstance(answer, dict):
             answer = {}
-        return read_buckets(operation, cast(dict[str, Any], answer), part)
+        return read_number_result(operation, cast(dict[str, Any], answer), part)
 
-    async def _page(self, path: str, name: str, kind: type[Any], query: dict[str, Any], page: int | None) -> Page:
-        answer = await self._channel.send(Call("GET", path, params=as_params({**query, "page": page})))
+    async def _page(self, path: str, name: str, kind: type[Any], query: dict[str, Any], page: int | None) -> ListPage:
+        answer = await self._client.send(ApiRequest("GET", path, params=as_params({**query, "page": page})))
         if isinstance(answer, list):
-            return Page(read_list(answer, kind))
+            return ListPage(read_list(answer, kind))
         if not isinstance(answer, dict):
-            raise undocumented(200, f"the answer has no {name}")
+            raise undocumented_response(200, f"the answer has no {name}")
         fields = cast(dict[str, Any], answer)
         about = fields.get("pagination_information")
         total = cast(dict[str, Any], about).get("total_page_count") if isinstance(about, dict) else None
-        return Page(read_list(fields.get(name), kind), total if type(total) is int and total >= 0 else None)
+        return ListPage(read_list(fields.get(name), kind), total if type(total) is int and total >= 0 else None)
 
 
 def name_of(number: BusinessNumber) -> tuple[str, str] | None:

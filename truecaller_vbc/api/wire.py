@@ -17,7 +17,7 @@ import attrs
 from cattrs import Converter
 
 from ..timestamps import read_timestamp
-from .phone import as_e164
+from .records import as_e164
 from .status import OpenEnum
 
 T = TypeVar("T")
@@ -88,14 +88,14 @@ def _word(kind: type[OpenEnum], value: Any) -> OpenEnum:
 def _model_hook(kind: type[attrs.AttrsInstance]) -> Callable[[Any, Any], Any]:
     """How an attrs class is read. Made once per class, so that a page of thousands does not ask again."""
     fields = attrs.fields(attrs.resolve_types(kind))
-    plan = [(_names(field), _reader(field)) for field in fields]
+    config = [(_names(field), _reader(field)) for field in fields]
 
     def hook(value: Any, _: Any) -> Any:
         if not isinstance(value, dict):
             return kind()
         source = cast(dict[str, Any], value)
         found: dict[str, Any] = {}
-        for names, reader in plan:
+        for names, reader in config:
             for name in names:
                 if (given := source.get(name)) is not None:
                     if (value := reader(given)) is not None:

@@ -10,9 +10,9 @@ from typing import Annotated, Any, BinaryIO, Final, Literal
 import attrs
 import typer
 
-from ..api.buckets import NumbersResult
 from ..api.models import BusinessNumber, FeatureSet
-from ..api.phone import is_e164, number_problem
+from ..api.number_results import NumbersResult
+from ..api.records import is_e164, number_problem
 from ..errors import ConfigurationError, NumbersRefusedError, PartlyDoneError
 from ..session import VBCSession
 from .connection import PREFIX, AsJSON, BaseURL, Connection, Prefix, Store

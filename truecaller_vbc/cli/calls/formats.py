@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final, NamedTuple, TextIO, cast
 
 import attrs
 
-from ...api.record import CallRecord
+from ...api.records import CallRecord
 from ...errors import VBCError
 from ..tables import plain
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Final, Literal, TypeAlias, cast, get_args
 import attrs
 from filelock import FileLock, Timeout
 
-from ...api.calls import MOST_RECORDS
+from ...api.calls import MAX_RECORDS
 from ...errors import ConfigurationError, VBCError
 from .reading import Fingerprint
 
@@ -45,14 +45,14 @@ class ChunkBook:
 
     def __init__(self, records: int) -> None:
         self.records = records
-        self.chunks = -(-records // MOST_RECORDS)
+        self.chunks = -(-records // MAX_RECORDS)
         self._states = bytearray(self.chunks)
         self._invalid = array("H", bytes(2 * self.chunks))
         self._places = array("Q", bytes(8 * self.chunks))
 
     def size(self, chunk: int) -> int:
         """How many records it has, the invalid ones included."""
-        return min(MOST_RECORDS, self.records - chunk * MOST_RECORDS)
+        return min(MAX_RECORDS, self.records - chunk * MAX_RECORDS)
 
     def state(self, chunk: int) -> ChunkState:
         """What became of it; ``sending`` is ``unknown`` once nobody is at it any more."""

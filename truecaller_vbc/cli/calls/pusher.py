@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import attrs
 
-from ...api.calls import MOST_RECORDS, Calls, Version
-from ...api.chunks import Chunk, ChunkResult
-from ...api.record import CallRecord
+from ...api.calls import MAX_RECORDS, Calls, Version
+from ...api.push import Chunk, ChunkResult
+from ...api.records import CallRecord
 from ...errors import BadRequestError, NotDeliveredError, VBCError
 from ..failures import ANY_FAILURE, said
 from .journal import ChunkState, Journal, JournalError
@@ -163,7 +163,7 @@ class Pusher:
         book = self._journal.book
         with contextlib.closing(self._source.rows()) as rows:
             for chunk in range(book.chunks):
-                piece = list(islice(rows, MOST_RECORDS))
+                piece = list(islice(rows, MAX_RECORDS))
                 if not book.to_do(chunk):
                     await asyncio.sleep(0)
                     continue
@@ -186,12 +186,12 @@ class Pusher:
     def _announce(self, chunk: Chunk) -> None:
         if self._asked.is_set():
             raise _StoppedError("asked to stop")
-        fed = self._fed[chunk.first // MOST_RECORDS]
+        fed = self._fed[chunk.first // MAX_RECORDS]
         self._journal.sending(fed.chunk, _invalid(chunk, fed))
         self._announced.add(fed.chunk)
 
     def _take(self, result: ChunkResult) -> None:
-        fed = self._fed.pop(result.chunk.first // MOST_RECORDS)
+        fed = self._fed.pop(result.chunk.first // MAX_RECORDS)
         self._announced.discard(fed.chunk)
         if not isinstance(result.error, _StoppedError):
             batch_id = result.batch.batch_id if result.batch is not None else ""

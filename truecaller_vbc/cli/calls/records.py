@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from ...api.record import CallRecord
+from ...api.records import CallRecord
 from ...errors import InvalidRecordError, Problem
 from ..tables import plain
 from .formats import Row, UnreadableInputError

@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple, TextIO
 import attrs
 import typer
 
-from ...api.calls import MOST_RECORDS
-from ...api.phone import is_e164
+from ...api.calls import MAX_RECORDS
+from ...api.records import is_e164
 from ...errors import ConfigurationError
 from ..failures import DONE, IN_PART, INTERRUPTED, NOTHING_SENT, STOPPED, said
 from ..tables import plain
@@ -50,7 +50,7 @@ def results_of_push(source: Source, judge: Judge, journal: Journal) -> Iterator[
     state: ChunkState = "open"
     entry = Entry()
     for position, row in enumerate(islice(source.rows(), book.records)):
-        chunk, place = divmod(position, MOST_RECORDS)
+        chunk, place = divmod(position, MAX_RECORDS)
         if place == 0:
             state, entry = book.state(chunk), journal.entry(chunk)
         # A chunk that was not sent was not judged, either.

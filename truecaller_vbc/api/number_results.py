@@ -1,4 +1,4 @@
-"""What became of each number of a list: the API's buckets, whose names mean the opposite in publish and in delist."""
+"""Read what happened to each number of a list from the API's buckets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 import attrs
 
-from .phone import as_e164
+from .records import as_e164
 from .status import Status
 
 Operation: TypeAlias = Literal["publish", "delist"]
@@ -76,7 +76,7 @@ class NumbersResult:
         return ", ".join(f"{len(value)} {name}" for name, value in sets if name != "status" and value) or "none"
 
 
-def read_buckets(operation: Operation, answer: Mapping[str, Any], sent: Iterable[str]) -> NumbersResult:
+def read_number_result(operation: Operation, answer: Mapping[str, Any], sent: Iterable[str]) -> NumbersResult:
     """The result in an answer. Every array may be missing or null, and a number may be in none of them."""
     found = {name: _numbers(answer.get(bucket)) for bucket, name in _BUCKETS[operation].items()}
     status = _status(answer)
@@ -95,7 +95,7 @@ def is_refusal(answer: Any) -> bool:
     return _status(fields) is Status.FAILED and any(bucket in fields for bucket in _BUCKETS["publish"])
 
 
-def merged(results: Iterable[NumbersResult]) -> NumbersResult:
+def merge_results(results: Iterable[NumbersResult]) -> NumbersResult:
     """One result of several requests; ``failed`` only if all were."""
     several = list(results)
     if not several:

@@ -1,4 +1,4 @@
-"""So many starts in a while, and no more: first come, first served."""
+"""Limit how many requests start in a window, first come, first served."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from ..errors import SessionClosedError
 _MARGIN: Final = 1.02
 
 
-class Pace:
+class RateLimiter:
     """At most `most` starts in any `seconds`, on the event loop's clock.
 
-    Each waiter wakes once, at its own turn; one that is cancelled gives its turn to the next.
+    Each waiter wakes once, at its own acquire; one that is cancelled gives its acquire to the next.
 
     Args:
         most: how many starts.
         seconds: the window that they may fall into.
     """
 
-    __slots__ = ("_held_until", "_most", "_taken", "_timer", "_waiting", "window")
+    __slots__ = ("_most", "_paused_until", "_taken", "_timer", "_waiting", "window")
 
     def __init__(self, most: int, seconds: float) -> None:
         self.window = seconds * _MARGIN
         self._most = most
         self._taken: deque[float] = deque()
-        self._held_until = 0.0
+        self._paused_until = 0.0
         self._waiting: deque[asyncio.Future[float]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def turn(self) -> None:
+    async def acquire(self) -> None:
         """Come back when the next start is yours.
 
         Raises:
@@ -43,23 +43,23 @@ class Pace:
         if not self._waiting and self._next() <= (now := loop.time()):
             self._take(now)
             return
-        turn: asyncio.Future[float] = loop.create_future()
-        self._waiting.append(turn)
+        acquire: asyncio.Future[float] = loop.create_future()
+        self._waiting.append(acquire)
         if self._timer is None:
             self._arm(loop)
         try:
-            await turn
+            await acquire
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
+            if acquire.done() and not acquire.cancelled() and acquire.exception() is None:
                 # Granted, and never used. Where the loop stood still for a whole window, another has its place already.
                 with contextlib.suppress(ValueError):
-                    self._taken.remove(turn.result())
+                    self._taken.remove(acquire.result())
                 self._arm(loop)
             raise
 
-    def hold(self, until: float) -> None:
+    def pause_until(self, until: float) -> None:
         """No start before `until` (loop time): the server has had enough."""
-        self._held_until = max(self._held_until, until)
+        self._paused_until = max(self._paused_until, until)
 
     def close(self) -> None:
         """Send everybody home."""
@@ -67,14 +67,14 @@ class Pace:
             self._timer.cancel()
             self._timer = None
         while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_exception(SessionClosedError("this VBCSession was closed: the call was not sent"))
+            acquire = self._waiting.popleft()
+            if not acquire.done():
+                acquire.set_exception(SessionClosedError("this VBCSession was closed: the call was not sent"))
 
     def _next(self) -> float:
         """When the next start may be."""
         oldest = self._taken[0] + self.window if len(self._taken) >= self._most else 0.0
-        return max(oldest, self._held_until)
+        return max(oldest, self._paused_until)
 
     def _take(self, now: float) -> None:
         if len(self._taken) >= self._most:
@@ -93,8 +93,8 @@ class Pace:
         # armed again and again for a time that never quite comes.
         now = max(loop.time(), due)
         while self._waiting and self._next() <= now:
-            turn = self._waiting.popleft()
-            if not turn.done():
+            acquire = self._waiting.popleft()
+            if not acquire.done():
                 self._take(now)
-                turn.set_result(now)
+                acquire.set_result(now)
         self._arm(loop)

@@ -1,4 +1,4 @@
-"""The way of one call to the API: in its turn, judged by what comes back, repeated where that does no harm."""
+"""Send one API request: rate limit, classify the response, retry when safe."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from aiohttp import hdrs
 
 from ..errors import APIError, RateLimitedError, ServerError, SessionClosedError, UnknownOutcomeError
 from ..transport_errors import NOT_SENT
-from .answers import JSON, read_answer, undocumented, without_token
-from .pace import Pace
 from .policy import APIPolicy
+from .rate_limit import RateLimiter
+from .responses import JSON, mask_token, read_response, undocumented_response
 
-_MOST_BYTES: Final = 64 * 1024 * 1024
+_MAX_BYTES: Final = 64 * 1024 * 1024
 _CONNECT_SHARE: Final = 0.5
 _JITTER: Final = (0.5, 1.0)
-_MOST_DOUBLINGS: Final = 30
+_MAX_DOUBLINGS: Final = 30
 _HEADERS: Final = {hdrs.CONTENT_TYPE: "application/json"}
 _CLOSED: Final = "Session is closed"  # as aiohttp says it
-_MAY_PASS: Final = frozenset({429, 502, 503, 504})
+_RETRYABLE_STATUS: Final = frozenset({429, 502, 503, 504})
 # Of what was never sent, what waiting does not mend.
-_IN_VAIN: Final = (
+_NOT_RETRYABLE: Final = (
     aiohttp.ClientConnectorCertificateError,
     aiohttp.ClientHttpProxyError,
     aiohttp.ServerFingerprintMismatch,
@@ -52,17 +52,17 @@ class Session(Protocol):
 
 
 @attrs.define
-class Call:
-    """One call.
+class ApiRequest:
+    """One request.
 
     Args:
         method: of HTTP.
         path: with ``{account}`` in the place of the account's ID.
         body: JSON, encoded.
         params: of the query.
-        pace: whose turn is waited for.
+        limiter: whose acquire is waited for.
         records: what must not be sent twice; None says that repeating the call does no harm.
-        accept: see `read_answer`.
+        accept: see `read_response`.
         on_send: called once, when the first byte is about to leave.
     """
 
@@ -70,13 +70,13 @@ class Call:
     path: str
     body: bytes | None = attrs.field(default=None, repr=False)
     params: dict[str, str] | None = None
-    pace: Pace | None = None
+    limiter: RateLimiter | None = None
     records: Sequence[Any] | None = attrs.field(default=None, repr=False)
     accept: Callable[[int, JSON], bool] | None = None
     on_send: Callable[[], object] | None = None
 
 
-class Channel:
+class ApiClient:
     """Sends the calls of one session.
 
     Args:
@@ -87,8 +87,8 @@ class Channel:
     def __init__(self, session: Session, policy: APIPolicy) -> None:
         self._session = session
         self.policy = policy
-        self.realtime = _pace(policy.realtime_rate, policy.realtime_window.total_seconds())
-        self.batch = _pace(policy.batch_rate, policy.batch_window.total_seconds())
+        self.realtime = _limiter(policy.realtime_rate, policy.realtime_window.total_seconds())
+        self.batch = _limiter(policy.batch_rate, policy.batch_window.total_seconds())
         seconds = policy.timeout.total_seconds()
         self._timeout = aiohttp.ClientTimeout(total=seconds)
         # Connecting has less time than the whole, so that "never connected" is told from "never answered"; what may be
@@ -96,12 +96,12 @@ class Channel:
         self._timeout_of_once = aiohttp.ClientTimeout(total=seconds, connect=seconds * _CONNECT_SHARE)
 
     def close(self) -> None:
-        """Let nobody wait for a turn any longer."""
-        for pace in (self.realtime, self.batch):
-            if pace is not None:
-                pace.close()
+        """Let nobody wait for a acquire any longer."""
+        for limiter in (self.realtime, self.batch):
+            if limiter is not None:
+                limiter.close()
 
-    async def send(self, call: Call) -> JSON:
+    async def send(self, request: ApiRequest) -> JSON:
         """The JSON that answers a call; None where there is no body.
 
         Raises:
@@ -117,40 +117,40 @@ class Channel:
         attempt = 0
         while True:
             try:
-                return await self._send_once(call, first=attempt == 0)
+                return await self._send_once(request, first=attempt == 0)
             except (APIError, aiohttp.ClientError, TimeoutError) as error:
                 attempt += 1
                 now = asyncio.get_running_loop().time()
                 # Patience is for what goes wrong, so it begins when that does.
                 deadline = now + policy.patience.total_seconds() if deadline is None else deadline
-                wait = self._wait(call, error, attempt)
+                wait = self._wait(request, error, attempt)
                 if wait is None or now + wait > deadline:
                     raise
                 if not isinstance(error, RateLimitedError):
                     if attempt >= policy.attempts:
                         raise
-                elif call.pace is not None:
-                    # The server has had enough of us all. Whoever comes back in turn is no burden to it.
-                    call.pace.hold(now + wait)
+                elif request.limiter is not None:
+                    # The server has had enough of us all. Whoever comes back in acquire is no burden to it.
+                    request.limiter.pause_until(now + wait)
             await asyncio.sleep(wait)
 
-    async def _send_once(self, call: Call, *, first: bool) -> JSON:
-        # Before the turn, which would be wasted without a token, and outside the deadline of the attempt.
+    async def _send_once(self, request: ApiRequest, *, first: bool) -> JSON:
+        # Before the acquire, which would be wasted without a token, and outside the deadline of the attempt.
         await self._session.token()
-        if call.pace is not None:
-            await call.pace.turn()
-        if first and call.on_send is not None:
-            call.on_send()
-        path = call.path.replace("{account}", str(self._session.client_account_id))
+        if request.limiter is not None:
+            await request.limiter.acquire()
+        if first and request.on_send is not None:
+            request.on_send()
+        path = request.path.replace("{account}", str(self._session.client_account_id))
         status: int | None = None
         try:
             async with self._session.request(
-                call.method,
+                request.method,
                 path,
-                data=call.body,
-                params=call.params,
+                data=request.body,
+                params=request.params,
                 headers=_HEADERS,
-                timeout=self._timeout if call.records is None else self._timeout_of_once,
+                timeout=self._timeout if request.records is None else self._timeout_of_once,
                 # A record is personal, and goes to no address that an answer names.
                 allow_redirects=False,
                 raise_for_status=False,
@@ -158,62 +158,62 @@ class Channel:
                 status = response.status
                 sent = response.request_info.headers.get(hdrs.AUTHORIZATION, "")
                 # Before anything can be raised: a gateway's error page may quote the request.
-                body = without_token(await _body(response), sent)
-                return read_answer(response.status, response.headers, body, call.accept)
+                body = mask_token(await _body(response), sent)
+                return read_response(response.status, response.headers, body, request.accept)
         except (APIError, aiohttp.ClientError, TimeoutError, RuntimeError) as error:
-            failure = _failure(call, error, status)
+            failure = _failure(request, error, status)
             if failure is error:
                 raise
             # The repr of this one shows the request's headers.
             raise failure from (None if isinstance(error, aiohttp.ClientResponseError) else error)
 
-    def _wait(self, call: Call, error: Exception, attempt: int) -> float | None:
+    def _wait(self, request: ApiRequest, error: Exception, attempt: int) -> float | None:
         """Seconds to wait before a call is repeated; None where it is not to be."""
-        if not self._may_be_repeated(call, error):
+        if not self._may_be_repeated(request, error):
             return None
         if isinstance(error, APIError) and error.retry_after is not None:
             # A server that asks for a microsecond is not asked a million times.
             return max(error.retry_after, self.policy.retry_first.total_seconds())
-        spread = 2.0 ** min(attempt - 1, _MOST_DOUBLINGS) * random.uniform(*_JITTER)
-        if isinstance(error, RateLimitedError) and call.pace is not None:
-            return call.pace.window / 8 * spread  # the server's window has to pass, at least in part
+        spread = 2.0 ** min(attempt - 1, _MAX_DOUBLINGS) * random.uniform(*_JITTER)
+        if isinstance(error, RateLimitedError) and request.limiter is not None:
+            return request.limiter.window / 8 * spread  # the server's window has to pass, at least in part
         return min(self.policy.retry_first.total_seconds() * spread, self.policy.retry_most.total_seconds())
 
     @staticmethod
-    def _may_be_repeated(call: Call, error: Exception) -> bool:
-        if isinstance(error, _IN_VAIN):
+    def _may_be_repeated(request: ApiRequest, error: Exception) -> bool:
+        if isinstance(error, _NOT_RETRYABLE):
             return False
         if isinstance(error, APIError):
-            return error.status in _MAY_PASS and (call.records is None or _was_not_done(error))
-        return isinstance(error, NOT_SENT if call.records is not None else _LOST)
+            return error.status in _RETRYABLE_STATUS and (request.records is None or _surely_not_done(error))
+        return isinstance(error, NOT_SENT if request.records is not None else _LOST)
 
 
-def _pace(rate: int | None, seconds: float) -> Pace | None:
-    return None if rate is None else Pace(rate, seconds)
+def _limiter(rate: int | None, seconds: float) -> RateLimiter | None:
+    return None if rate is None else RateLimiter(rate, seconds)
 
 
-def _failure(call: Call, error: Exception, status: int | None) -> Exception:
+def _failure(request: ApiRequest, error: Exception, status: int | None) -> Exception:
     """What an attempt ends with: its error, or one that says what it means for what must not be sent twice."""
     if isinstance(error, RuntimeError) and str(error) == _CLOSED:
         return SessionClosedError("the aiohttp session given as http= was closed: the call was not sent")
     if isinstance(error, NOT_SENT):
         return error
     if isinstance(error, aiohttp.ClientResponseError):
-        failure = undocumented(error.status, "the answer is no HTTP")
-        return failure if call.records is None else _unknown(call, failure.status)
-    is_unclear = isinstance(error, ServerError) and not _was_not_done(error)
-    if call.records is not None and (is_unclear or isinstance(error, _LOST)):
-        return _unknown(call, error.status if isinstance(error, ServerError) else status)
+        failure = undocumented_response(error.status, "the answer is no HTTP")
+        return failure if request.records is None else _unknown(request, failure.status)
+    is_unclear = isinstance(error, ServerError) and not _surely_not_done(error)
+    if request.records is not None and (is_unclear or isinstance(error, _LOST)):
+        return _unknown(request, error.status if isinstance(error, ServerError) else status)
     return error
 
 
-def _was_not_done(error: APIError) -> bool:
+def _surely_not_done(error: APIError) -> bool:
     """Whether the server itself says that it did nothing: it refused, or asks to come back later."""
     return 300 <= error.status < 500 or (error.status == 503 and error.retry_after is not None)  # noqa: PLR2004
 
 
-def _unknown(call: Call, status: int | None) -> UnknownOutcomeError:
-    records = call.records or ()
+def _unknown(request: ApiRequest, status: int | None) -> UnknownOutcomeError:
+    records = request.records or ()
     what = "its answer was lost" if status is None else f"HTTP {status} does not say whether it was done"
     return UnknownOutcomeError(
         f"the request with {len(records)} records left, and {what}: it was not repeated; see .records",
@@ -223,8 +223,8 @@ def _unknown(call: Call, status: int | None) -> UnknownOutcomeError:
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:
-    if (response.content_length or 0) > _MOST_BYTES:
-        raise undocumented(response.status, "the answer is too long")
+    if (response.content_length or 0) > _MAX_BYTES:
+        raise undocumented_response(response.status, "the answer is too long")
     content = response.content
     body = await content.readany()
     if content.at_eof():
@@ -233,6 +233,6 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
     while chunk := await content.readany():
         chunks.append(chunk)
         size += len(chunk)
-        if size > _MOST_BYTES:
-            raise undocumented(response.status, "the answer is too long")
+        if size > _MAX_BYTES:
+            raise undocumented_response(response.status, "the answer is too long")
     return b"".join(chunks)

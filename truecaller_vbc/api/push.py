@@ -1,4 +1,4 @@
-"""Any number of records in batches of a bounded size: read as they are needed, nothing lost, nothing doubled."""
+"""Send records in batches: read as needed, lose none, send none twice."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from ..errors import (
     VBCError,
 )
 from .models import Batch
-from .record import CallRecord
+from .records import CallRecord
 
 Given: TypeAlias = CallRecord | Mapping[str, Any]
-Outcome: TypeAlias = Literal["acknowledged", "refused", "unknown", "unsent", "invalid"]
+ChunkOutcome: TypeAlias = Literal["acknowledged", "refused", "unknown", "unsent", "invalid"]
 
 # Refusals that say nothing of the chunk: every other one would get the same.
-_CLOSED_WAY: Final = (UnauthorizedError, ForbiddenError, NotFoundError, RateLimitedError)
-_MOST_UNKNOWN_IN_A_ROW: Final = 3
+_FATAL: Final = (UnauthorizedError, ForbiddenError, NotFoundError, RateLimitedError)
+_MAX_UNKNOWN_IN_A_ROW: Final = 3
 _END: Final = object()
 
 
@@ -77,7 +77,7 @@ class ChunkResult:
     error: Exception | None = None
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> ChunkOutcome:
         """What became of its valid records.
 
         ``acknowledged``; ``refused`` by the API; ``unknown``: sent, and nobody knows; ``unsent``: surely not taken, as
@@ -112,7 +112,7 @@ class Progress:
 
 
 @attrs.frozen
-class Plan:
+class PushConfig:
     """How chunks are made and sent.
 
     Args:
@@ -132,15 +132,17 @@ class Plan:
     on_progress: Callable[[Progress], object] | None = None
 
 
-async def push_chunks(records: Iterable[Given] | AsyncIterable[Given], plan: Plan) -> AsyncGenerator[ChunkResult]:
+async def push_chunks(
+    records: Iterable[Given] | AsyncIterable[Given], config: PushConfig
+) -> AsyncGenerator[ChunkResult]:
     """Cut, send and yield; see `Calls.push_all`."""
-    reader = _Reader(records, plan)
-    verdict = _Verdict(plan)
+    reader = _ChunkReader(records, config)
+    tracker = _ResultTracker(config)
     reading: asyncio.Task[Chunk | None] | None = None
     sending: set[asyncio.Task[ChunkResult]] = set()
     try:
         while True:
-            if reading is None and not reader.ended and verdict.stop is None and len(sending) < plan.in_flight:
+            if reading is None and not reader.ended and tracker.stop is None and len(sending) < config.in_flight:
                 reading = asyncio.create_task(reader.read())
             waiting: set[asyncio.Task[Any]] = {*sending, *([reading] if reading is not None else [])}
             if not waiting:
@@ -149,12 +151,12 @@ async def push_chunks(records: Iterable[Given] | AsyncIterable[Given], plan: Pla
             if reading is not None and reading in done:
                 chunk, reading = reading.result(), None
                 if chunk is not None:
-                    sending.add(asyncio.create_task(_sent(chunk, plan)))
+                    sending.add(asyncio.create_task(_send_chunk(chunk, config)))
             for task in [task for task in sending if task in done]:
                 sending.discard(task)
                 result = task.result()
-                verdict.take(result)
-                if verdict.stop is not None and reading is not None:
+                tracker.take(result)
+                if tracker.stop is not None and reading is not None:
                     reader.stop(reading)
                 yield result
     finally:
@@ -163,39 +165,39 @@ async def push_chunks(records: Iterable[Given] | AsyncIterable[Given], plan: Pla
             unfinished.cancel()
         await asyncio.gather(*left, return_exceptions=True)
         await reader.close()
-    if error := verdict.stop or reader.error:
+    if error := tracker.stop or reader.error:
         raise error
 
 
-class _Verdict:
+class _ResultTracker:
     """Counts the results, and says when to stop: nothing can be sent any more, or nobody knows what becomes of it."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, config: PushConfig) -> None:
         self.stop: Exception | None = None
         self._progress = Progress()
         self._unknown_in_a_row = 0
-        self._tell = plan.on_progress
+        self._on_progress = config.on_progress
 
     def take(self, result: ChunkResult) -> None:
         self._unknown_in_a_row = self._unknown_in_a_row + 1 if result.outcome == "unknown" else 0
-        closed = result.outcome == "unsent" or isinstance(result.error, _CLOSED_WAY)
-        if self.stop is None and (closed or self._unknown_in_a_row >= _MOST_UNKNOWN_IN_A_ROW):
+        closed = result.outcome == "unsent" or isinstance(result.error, _FATAL)
+        if self.stop is None and (closed or self._unknown_in_a_row >= _MAX_UNKNOWN_IN_A_ROW):
             self.stop = result.error
         self._progress = self._progress.after(result)
-        if self._tell is None:
+        if self._on_progress is None:
             return
         try:
-            self._tell(self._progress)
+            self._on_progress(self._progress)
         except Exception as error:
             # What is under way has its results all the same, and this one, too.
-            self.stop, self._tell = self.stop or error, None
+            self.stop, self._on_progress = self.stop or error, None
 
 
-async def _sent(chunk: Chunk, plan: Plan) -> ChunkResult:
+async def _send_chunk(chunk: Chunk, config: PushConfig) -> ChunkResult:
     if not chunk.records:
         return ChunkResult(chunk)
     try:
-        return ChunkResult(chunk, await plan.send(chunk, partial(_announce, chunk, plan)))
+        return ChunkResult(chunk, await config.send(chunk, partial(_call_on_send, chunk, config)))
     except _NotAnnouncedError as failure:
         return ChunkResult(chunk, error=failure.error)
     except (VBCError, aiohttp.ClientError, TimeoutError) as error:
@@ -218,24 +220,24 @@ class _NotAnnouncedError(Exception):
         self.error = error
 
 
-def _announce(chunk: Chunk, plan: Plan) -> None:
-    if plan.on_send is None:
+def _call_on_send(chunk: Chunk, config: PushConfig) -> None:
+    if config.on_send is None:
         return
     try:
-        plan.on_send(chunk)
+        config.on_send(chunk)
     except Exception as error:
         raise _NotAnnouncedError(error) from error
 
 
-class _Reader:
+class _ChunkReader:
     """Reads chunks. What the source raises ends it, and is kept until what was read before has been sent."""
 
-    def __init__(self, records: Iterable[Given] | AsyncIterable[Given], plan: Plan) -> None:
+    def __init__(self, records: Iterable[Given] | AsyncIterable[Given], config: PushConfig) -> None:
         self.ended = False
         self.error: BaseException | None = None
         self._position = 0
-        self._most = plan.most
-        self._now = plan.now
+        self._most = config.most
+        self._now = config.now
         # One of the two.
         self._one_by_one: Iterator[Given] | None = None if isinstance(records, AsyncIterable) else iter(records)
         self._many: Any = aiter(records) if isinstance(records, AsyncIterable) else None
@@ -244,7 +246,7 @@ class _Reader:
         """The next chunk; None at the end."""
         first, now = self._position, self._now()
         given: deque[CallRecord | InvalidRecordError] = deque()
-        look = partial(_looked_at, now=now)
+        look = partial(_validate, now=now)
         try:
             if self._one_by_one is not None:
                 # What came before the source failed stays in the deque.
@@ -288,7 +290,7 @@ class _Reader:
             await aclose()
 
 
-def _looked_at(given: object, now: float) -> CallRecord | InvalidRecordError:
+def _validate(given: object, now: float) -> CallRecord | InvalidRecordError:
     """At once, before the source goes on: it may fill one and the same mapping anew for each record."""
     try:
         return _record(given, now)

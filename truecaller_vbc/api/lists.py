@@ -1,17 +1,21 @@
-"""Pages of a list, as far as there are any, whatever the server calls the first one."""
+"""Look up what the server does later: pages of lists, and repeated looks with growing pauses."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Mapping
-from typing import Any, TypeAlias
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterator, Mapping
+from datetime import timedelta
+from typing import Any, Final, TypeAlias
 
 import attrs
 
 from ..errors import BadRequestError, NotFoundError
+from .policy import APIPolicy
 
 
 @attrs.frozen
-class Page:
+class ListPage:
     """One page.
 
     Args:
@@ -23,7 +27,7 @@ class Page:
     total: int | None = None
 
 
-Fetch: TypeAlias = Callable[[int | None], Awaitable[Page]]
+Fetch: TypeAlias = Callable[[int | None], Awaitable[ListPage]]
 
 
 def as_params(asked: Mapping[str, object]) -> dict[str, str]:
@@ -72,3 +76,32 @@ async def pages(
         seen.add(mark)
         before = before.union(names) if is_first_again else frozenset(names)
         number = 1 if number is None else number + 1
+
+
+_GROWTH: Final = 1.6
+_JITTER: Final = (0.8, 1.2)
+
+
+async def poll_until(look: Callable[[], Awaitable[bool]], policy: APIPolicy, limit: timedelta) -> bool:
+    """Look until it has come about, or for as long as `limit`, and once for no time at all; whether it has."""
+    if limit <= timedelta(0):
+        return await look()
+    deadline = asyncio.timeout(limit.total_seconds())
+    try:
+        async with deadline:
+            for pause in pauses(policy):
+                if await look():
+                    return True
+                await asyncio.sleep(pause)
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+    return False
+
+
+def pauses(policy: APIPolicy) -> Iterator[float]:
+    """Seconds to wait between two looks, without end."""
+    pause, most = policy.poll_first.total_seconds(), policy.poll_most.total_seconds()
+    while True:
+        yield pause * random.uniform(*_JITTER)
+        pause = min(pause * _GROWTH, most)

@@ -31,9 +31,9 @@ from .status import FailureReason
 
 JSON: TypeAlias = Any
 
-_MOST_SHOWN: Final = 300
-_MOST_KEPT: Final = 2_000
-_MOST_READ: Final = 100_000
+_MAX_SHOWN: Final = 300
+_MAX_KEPT: Final = 2_000
+_MAX_READ: Final = 100_000
 _CODE: Final = re.compile(r"<(script|style|head)\b.*?(</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
 # Bounded, each of them: a page of nothing but openings must not take the loop for a minute.
 _TITLE: Final = re.compile(r"<title[^<>]*>([^<]*)</title", re.IGNORECASE)
@@ -43,7 +43,7 @@ _BLANK: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _SECRETS: Final = re.compile(r"(?i:bearer)[\s:=]+[^\s\"'<>]+|[A-Za-z0-9_-]{40,}")
 _TOKEN_ALPHABET: Final = f"{string.ascii_letters}{string.digits}_-"
 
-_LEAST_SECRET: Final = 8
+_MIN_SECRET: Final = 8
 
 _UNPARSABLE: Final = "Failed to parse token"
 _BY_STATUS: Final[Mapping[int, type[APIError]]] = {
@@ -85,7 +85,7 @@ class Envelope:
     field: str | None = None
 
 
-def read_answer(
+def read_response(
     status: int, headers: Mapping[str, str], body: bytes, accept: Callable[[int, JSON], bool] | None = None
 ) -> JSON:
     """The JSON of a success; None for a success without a body.
@@ -111,7 +111,7 @@ def read_answer(
     raise _error(status, headers, envelope or Envelope())
 
 
-def without_token(body: bytes, authorization: str) -> bytes:
+def mask_token(body: bytes, authorization: str) -> bytes:
     """An answer in which the token that it was asked with is masked, as it is or escaped for HTML, JSON or a URL.
 
     Args:
@@ -119,7 +119,7 @@ def without_token(body: bytes, authorization: str) -> bytes:
         authorization: the header that was sent; ``""`` for none.
     """
     token = authorization.rpartition(" ")[2]
-    if len(token) < _LEAST_SECRET or _longest_run(token) not in body:
+    if len(token) < _MIN_SECRET or _longest_run(token) not in body:
         return body
     return re.sub("".join(map(_escaped, token)).encode(), b"***", body)
 
@@ -154,7 +154,7 @@ def read_envelope(answer: JSON) -> Envelope | None:
     return None
 
 
-def undocumented(status: int, what: str) -> ServerError:
+def undocumented_response(status: int, what: str) -> ServerError:
     """An answer that says success, and is nothing that the API documents."""
     return ServerError(f"HTTP {status}, but {what}: try again later", status=status)
 
@@ -166,19 +166,19 @@ def readable(text: str) -> str:
     if title is not None:
         plain = f"{html.unescape(title[1])} {plain}"
     line = _SECRETS.sub("***", _BLANK.sub(" ", plain)).strip()
-    return line if len(line) <= _MOST_SHOWN else line[:_MOST_SHOWN] + "…"
+    return line if len(line) <= _MAX_SHOWN else line[:_MAX_SHOWN] + "…"
 
 
 def _unreadable(status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-    said = readable(_cut(body[: _MOST_READ + 1].decode("utf-8", "replace"), _MOST_READ))
+    said = readable(_cut(body[: _MAX_READ + 1].decode("utf-8", "replace"), _MAX_READ))
     kind = "an HTML page" if body.lstrip()[:1] == b"<" else "no JSON"
     if 200 <= status < 300:  # noqa: PLR2004
-        return undocumented(status, f"the answer is {kind} ({said})")
+        return undocumented_response(status, f"the answer is {kind} ({said})")
     return _error(status, headers, Envelope(message=said), note=f" ({kind}, not from the API itself)")
 
 
 def _error(status: int, headers: Mapping[str, str], envelope: Envelope, *, note: str = "") -> APIError:
-    kind = _class(status, envelope)
+    kind = _error_class(status, envelope)
     parts = [f"HTTP {status}"]
     if envelope.slug:
         parts.append(envelope.slug)
@@ -198,7 +198,7 @@ def _error(status: int, headers: Mapping[str, str], envelope: Envelope, *, note:
     return error
 
 
-def _class(status: int, envelope: Envelope) -> type[APIError]:
+def _error_class(status: int, envelope: Envelope) -> type[APIError]:
     reason = FailureReason.of(envelope.message)
     # Before the status: a 404 for a receiver who has no account says nothing of the path.
     if status < 500 and status not in (401, 429) and reason not in (None, FailureReason.INVALID_INPUT):  # noqa: PLR2004
@@ -229,7 +229,7 @@ def _is_bad(status: JSON) -> bool:
 def _text(value: JSON) -> str | None:
     if value is None or isinstance(value, dict | list):
         return None
-    return readable(_cut(str(value), _MOST_KEPT)) or None
+    return readable(_cut(str(value), _MAX_KEPT)) or None
 
 
 def _cut(text: str, most: int) -> str:
