@@ -172,7 +172,7 @@ def test_close_sends_everybody_home() -> None:
         await pace.acquire()
         waiting = asyncio.create_task(pace.acquire())
         await asyncio.sleep(0)
-        limiter.close()
+        pace.close()
         with pytest.raises(SessionClosedError, match="not sent"):
             await waiting
 
@@ -187,7 +187,7 @@ def test_after_close_a_turn_still_comes() -> None:
         await pace.acquire()
         waiting = asyncio.create_task(pace.acquire())
         await asyncio.sleep(0)
-        limiter.close()
+        pace.close()
         await asyncio.gather(waiting, return_exceptions=True)
         await asyncio.wait_for(pace.acquire(), 10)
         return asyncio.get_running_loop().time()
@@ -259,7 +259,7 @@ def test_close_with_one_that_has_gone() -> None:
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-        limiter.close()
+        pace.close()
 
     run_virtual(main())
 

@@ -60,7 +60,7 @@ class ApiRequest:
         path: with ``{account}`` in the place of the account's ID.
         body: JSON, encoded.
         params: of the query.
-        limiter: whose acquire is waited for.
+        limiter: rate limiter to wait for, or None.
         records: what must not be sent twice; None says that repeating the call does no harm.
         accept: see `read_response`.
         on_send: called once, when the first byte is about to leave.
@@ -96,7 +96,7 @@ class ApiClient:
         self._timeout_of_once = aiohttp.ClientTimeout(total=seconds, connect=seconds * _CONNECT_SHARE)
 
     def close(self) -> None:
-        """Let nobody wait for a acquire any longer."""
+        """Fail all waiters with SessionClosedError."""
         for limiter in (self.realtime, self.batch):
             if limiter is not None:
                 limiter.close()
@@ -130,12 +130,12 @@ class ApiClient:
                     if attempt >= policy.attempts:
                         raise
                 elif request.limiter is not None:
-                    # The server has had enough of us all. Whoever comes back in acquire is no burden to it.
+                    # A 429 pauses every request of this session. Requests then resume at the normal rate.
                     request.limiter.pause_until(now + wait)
             await asyncio.sleep(wait)
 
     async def _send_once(self, request: ApiRequest, *, first: bool) -> JSON:
-        # Before the acquire, which would be wasted without a token, and outside the deadline of the attempt.
+        # Before acquiring the limiter, which would be wasted without a token, and outside the deadline of the attempt.
         await self._session.token()
         if request.limiter is not None:
             await request.limiter.acquire()
