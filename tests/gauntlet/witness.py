@@ -81,7 +81,7 @@ class Witness:
 
     def watch(self, sandbox: Sandbox, now: Any) -> None:
         """Look over the shoulder of the sandbox."""
-        book = sandbox._book
+        book = sandbox._tokens
         mint = book._mint
 
         def watched(elapsed: float) -> IssuedToken:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from truecaller_vbc.sandbox.calls import BatchBook
+from truecaller_vbc.sandbox.calls import BatchStore
 
 from .sandbox_account import LABEL, account, call_record, plus_record
 from .sandbox_wire import HandClock
@@ -198,7 +198,7 @@ def test_kept_batch_is_small() -> None:
     """A thousand batches of a campaign take a few megabytes."""
     records = [plus_record(receiver_number=f"+91{number * 7919:010}") for number in range(500)]
     body = {"call_records": records}
-    batch = BatchBook(keep=1).add(json.dumps(body).encode(), 500, 0.0, {})
+    batch = BatchStore(keep=1).add(json.dumps(body).encode(), 500, 0.0, {})
 
     assert batch.records() == records
     assert len(batch.packed) < 500 * 20

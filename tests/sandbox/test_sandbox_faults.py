@@ -164,7 +164,7 @@ async def test_slow_body_comes_byte_by_byte() -> None:
 
 
 async def test_delay_comes_before_the_work() -> None:
-    """During a delay nothing is made yet; afterwards the answer is the usual one."""
+    """During a delay nothing is made yet; afterwards the answer is the usual_words one."""
     async with wire() as w:
         w.sandbox.fail_next("token", delay=0.05)
         asked = asyncio.create_task(w.mint())
@@ -242,9 +242,9 @@ async def test_single_endpoint_fails(endpoint: Endpoint) -> None:
         client.sandbox.end_outage(endpoint)
 
         unmet = {"status": 404} if endpoint == "batch" else {}  # there is no batch then to ask for
-        usual = dict.fromkeys(queued, 200) | unmet
-        assert queued == usual | {endpoint: 503}
-        assert outage == usual | {endpoint: 500}
+        usual_words = dict.fromkeys(queued, 200) | unmet
+        assert queued == usual_words | {endpoint: 503}
+        assert outage == usual_words | {endpoint: 500}
         assert set((await each(client)).values()) == {200}
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from truecaller_vbc.sandbox import ApiRules
-from truecaller_vbc.sandbox.numbers import NumberBook
+from truecaller_vbc.sandbox.numbers import NumberStore
 
 from .sandbox_account import FEATURE_SET, Client, account
 from .sandbox_wire import HandClock
@@ -260,7 +260,7 @@ moves = st.lists(
 @given(moves=moves)
 def test_book_against_a_state_machine(moves: list[tuple[str, str, int]]) -> None:
     """Whatever is asked for in whatever order, a number is where the documented steps lead."""
-    book = NumberBook(ApiRules(listing_seconds=2.0, delisting_seconds=2.0))
+    book = NumberStore(ApiRules(listing_seconds=2.0, delisting_seconds=2.0))
     states: dict[str, tuple[str, float]] = {}
     now = 0.0
     for action, number, gap in moves:

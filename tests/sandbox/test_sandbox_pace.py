@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from truecaller_vbc.sandbox.middlewares import Pace
+from truecaller_vbc.sandbox.middlewares import RequestRate
 
 from .sandbox_account import Client, account, call_record, plus_record
 from .sandbox_wire import HandClock
@@ -103,12 +103,12 @@ async def test_retry_after_of_real_time_is_a_whole_second() -> None:
 )
 def test_pace_is_a_sliding_window_for_each_token(asks: list[tuple[float, str]], limit: int) -> None:
     """A place is given exactly when that token took fewer than the limit in the seconds before."""
-    pace, now = Pace(limit, 3.0), 0.0
+    rate, now = RequestRate(limit, 3.0), 0.0
     taken: defaultdict[str, list[float]] = defaultdict(list)
     for gap, token in asks:
         now += gap
         recent = [then for then in taken[token] if then > now - 3.0]
-        wait = pace.wait(token, now)
+        wait = rate.wait(token, now)
         assert wait == (0.0 if len(recent) < limit else recent[-limit] + 3.0 - now)
         if wait == 0:
             taken[token].append(now)
@@ -116,8 +116,8 @@ def test_pace_is_a_sliding_window_for_each_token(asks: list[tuple[float, str]], 
 
 def test_idle_tokens_are_forgotten() -> None:
     """A fleet's tokens of yesterday take no memory."""
-    pace = Pace(5, 1.0)
+    rate = RequestRate(5, 1.0)
     for number in range(1000):
-        pace.wait(str(number), float(number))
+        rate.wait(str(number), float(number))
 
-    assert len(pace._windows) < 3
+    assert len(rate._windows) < 3

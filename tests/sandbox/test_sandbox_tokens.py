@@ -1,4 +1,4 @@
-"""The book of tokens, without any network."""
+"""Tests of the token issuer, without a network."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import re
 import pytest
 
 from truecaller_vbc.sandbox import SandboxRules
-from truecaller_vbc.sandbox.tokens import QuotaSpentError, TokenBook, fingerprint
+from truecaller_vbc.sandbox.tokens import QuotaSpentError, TokenIssuer, fingerprint
 
 
 def test_token_is_64_alphanumerics() -> None:
     """A token looks like the documented example, and no two are the same."""
-    book = TokenBook(SandboxRules())
-    values = {book.issue(0.0).value for _ in range(10)}
+    issuer = TokenIssuer(SandboxRules())
+    values = {issuer.issue(0.0).value for _ in range(10)}
 
     assert len(values) == 10
     assert all(re.fullmatch(r"[A-Za-z0-9]{64}", value) for value in values)
@@ -21,39 +21,39 @@ def test_token_is_64_alphanumerics() -> None:
 
 def test_token_ends_with_its_lifetime() -> None:
     """A token is good until its lifetime is over, and not at that very moment."""
-    book = TokenBook(SandboxRules(token_lifetime=60.0))
-    token = book.issue(5.0).value
+    issuer = TokenIssuer(SandboxRules(token_lifetime=60.0))
+    token = issuer.issue(5.0).value
 
-    assert [book.is_live(token, now) for now in (5.0, 64.9, 65.0)] == [True, True, False]
+    assert [issuer.is_live(token, now) for now in (5.0, 64.9, 65.0)] == [True, True, False]
 
 
 def test_spent_quota_says_when_it_is_free() -> None:
     """The mint beyond the limit makes nothing and knows the seconds until there is room."""
-    book = TokenBook(SandboxRules(max_mints=2, mint_window=30.0))
-    book.issue(0.0)
-    book.issue(10.0)
+    issuer = TokenIssuer(SandboxRules(max_mints=2, mint_window=30.0))
+    issuer.issue(0.0)
+    issuer.issue(10.0)
 
     with pytest.raises(QuotaSpentError) as caught:
-        book.issue(12.0)
+        issuer.issue(12.0)
 
-    assert (caught.value.free_in, book.mints) == (18.0, 2)
+    assert (caught.value.free_in, issuer.mints) == (18.0, 2)
 
 
 def test_ended_tokens_are_forgotten() -> None:
-    """A book does not grow with the tokens that it made long ago."""
-    book = TokenBook(SandboxRules(token_lifetime=1.0, max_mints=1000))
+    """The issuer does not grow with the tokens that it made long ago."""
+    issuer = TokenIssuer(SandboxRules(token_lifetime=1.0, max_mints=1000))
     for now in range(100):
-        book.issue(float(now))
+        issuer.issue(float(now))
 
-    assert len(book._live) == 1
+    assert len(issuer._live) == 1
 
 
 def test_reprs_are_masked() -> None:
-    """Neither a token nor its book shows the value."""
-    book = TokenBook(SandboxRules())
-    token = book.issue(0.0)
+    """Neither a token nor its issuer shows the value."""
+    issuer = TokenIssuer(SandboxRules())
+    token = issuer.issue(0.0)
 
-    assert token.value not in repr(token) + repr(book)
+    assert token.value not in repr(token) + repr(issuer)
 
 
 def test_fingerprint_is_8_hex_of_sha256() -> None:

@@ -15,7 +15,7 @@ from .policy import APIPolicy
 
 
 class TypedAPI:
-    """Made when the first typed call is made: a session that only lends its token does not pay for it.
+    """Hold the typed calls of one session, created at the first typed call.
 
     Args:
         session: to send with.
@@ -30,5 +30,5 @@ class TypedAPI:
         self.numbers = Numbers(self._client)
 
     def close(self) -> None:
-        """Let nobody wait for a acquire any longer."""
+        """Fail all waiters with SessionClosedError."""
         self._client.close()

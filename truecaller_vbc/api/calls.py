@@ -1,4 +1,4 @@
-"""`vbc.calls`: tell the API of calls to come, one by one or in batches."""
+"""Announce calls to the API, one by one or in batches (`vbc.calls`)."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ MAX_RECORDS: Final = 500
 _REALTIME: Final = "/v2/clients/{account}/dynamic_call_record"
 _BATCH: Final = "clients/{account}/dynamic_call_records"
 _RENDERING: Final[Mapping[str, tuple[Callable[[str], str], Callable[[str], str]]]] = {
-    # As the documents' own examples have them: v2 mixes both.
+    # As in the documents' own examples: v2 mixes both forms.
     "v3": (plain, plain),
     "v2": (plain, without_plus),
 }
 
 
 class Calls:
-    """What a receiver's phone shows of a call to come (API reference, "Call personalisation").
+    """Announce calls, so that the receiver's phone shows who is calling (API reference, "Call personalisation").
 
-    Success means that the API took the record, not that a phone has shown anything.
+    Success means that the API accepted the record, not that a phone has shown anything.
 
     Args:
         client: to send with.
@@ -56,15 +56,15 @@ class Calls:
         self._now = now
 
     async def push(self, record: CallRecord) -> PushResult:
-        """Send one record at once: real-time v2, at most 100 in a second.
+        """Send one record with the real-time endpoint (v2), at most 100 in a second.
 
-        It is repeated after 429, 502, 503, 504 and lost connections: the same record twice does no harm.
+        Repeated after 429, 502, 503, 504 and lost connections, since sending the same record twice does no harm.
 
         Raises:
-            InvalidRecordError: its window has closed already; nothing was sent.
+            InvalidRecordError: the record's window has already closed; nothing was sent.
             NotDeliveredError: it cannot reach this receiver; ``reason`` says why.
             APIError: it was refused.
-            TokenError: there is no token.
+            TokenError: no token could be had.
             aiohttp.ClientError: the API could not be reached; also TimeoutError.
         """
         if (late := _checked(record).late(self._now())) is not None:
@@ -73,26 +73,26 @@ class Calls:
         answer = await self._client.send(ApiRequest("POST", _REALTIME, body, limiter=self._client.realtime))
         fields = cast(dict[str, JSON], answer) if isinstance(answer, dict) else {}
         info = fields.get("status_info") or fields.get("statusInfo") or fields
-        if isinstance(info, dict):  # the usual answer needs no forgiveness
+        if isinstance(info, dict):  # Fast path for the usual answer.
             said = cast(dict[str, JSON], info)
             if said.get("status") == "success" and type(message := said.get("message")) is str:
                 return PushResult(Status.SUCCESS, message)
         return read(info, PushResult)
 
     async def push_batch(self, records: Sequence[CallRecord], *, version: Version = "v3") -> Batch:
-        """Send 1 to 500 records, which the server processes later; ask `batch_status` how each fared.
+        """Send 1 to 500 records, which the server processes later; see `batch_status` for their results.
 
-        At most 60 batches in a minute. One whose answer is lost is not repeated.
+        At most 60 batches in a minute. A batch whose answer was lost is not repeated.
 
         Args:
             records: 1 to 500.
-            version: of the endpoint; ``"v2"`` is the previous one.
+            version: version of the endpoint; ``"v2"`` is the previous one.
 
         Raises:
-            InvalidRecordError: names every record and field that is wrong; nothing was sent.
-            UnknownOutcomeError: it may have been taken; ``records`` has them.
+            InvalidRecordError: some records are invalid; the error names each record and field. Nothing was sent.
+            UnknownOutcomeError: the batch may have been accepted; ``records`` has its records.
             APIError: it was refused, as a whole.
-            TokenError: there is no token.
+            TokenError: no token could be had.
             aiohttp.ClientError: the API could not be reached; also TimeoutError.
         """
         records = tuple(records)
@@ -102,23 +102,23 @@ class Calls:
         return await self._send_batch(records, version)
 
     async def batch_status(self, batch: Batch | str, *, version: Version = "v3") -> BatchStatus:
-        """How far a batch is. Before the server has begun it may have no records, or not be found at all.
+        """Return the progress of a batch. Before the server has started on it, it may have no records or not be found.
 
         Args:
-            batch: what `push_batch` gave, or a batch's ID.
+            batch: the result of `push_batch`, or a batch's ID.
             version: in which the batch was sent, for an ID alone.
 
         Raises:
             NotFoundError: the server does not know it, or not yet.
             APIError: it was refused.
-            TokenError: there is no token.
+            TokenError: no token could be had.
             aiohttp.ClientError: the API could not be reached; also TimeoutError.
         """
         batch_id, version, _ = _batch_key(batch, version)
         answer = await self._client.send(
             ApiRequest("GET", f"/{_version(version)}/{_BATCH}", params={"batchId": batch_id})
         )
-        if isinstance(answer, list):  # as v1 did
+        if isinstance(answer, list):  # the deprecated v1 endpoint answers with a list
             answer = dict[str, JSON](data=answer)
         if not isinstance(answer, dict):
             raise undocumented_response(200, "the answer is no status of a batch")
@@ -128,19 +128,19 @@ class Calls:
     async def wait_for_batch(
         self, batch: Batch | str, *, timeout: float | timedelta, version: Version = "v3"
     ) -> BatchStatus:
-        """Ask for a batch's status, with growing pauses, until all of its records are final.
+        """Wait until all records of a batch are final, asking for its status with growing pauses.
 
         A batch that is not found yet, a record without a status, and a status that is not documented are not final.
 
         Args:
-            batch: what `push_batch` gave, or a batch's ID; with the former, all of its records are waited for.
+            batch: the result of `push_batch`, or a batch's ID; the former also tells how many records to wait for.
             timeout: how long to wait, in seconds.
             version: in which the batch was sent, for an ID alone.
 
         Raises:
-            StillPendingError: it took too long; ``done`` is the last `BatchStatus`, or None.
+            StillPendingError: the timeout passed; ``done`` is the last `BatchStatus`, or None.
             APIError: it was refused.
-            TokenError: there is no token.
+            TokenError: no token could be had.
             aiohttp.ClientError: the API could not be reached; also TimeoutError.
         """
         batch_id, version, size = _batch_key(batch, version)
@@ -171,27 +171,27 @@ class Calls:
         on_send: Callable[[Chunk], object] | None = None,
         on_progress: Callable[[Progress], object] | None = None,
     ) -> AsyncGenerator[ChunkResult]:
-        """Send records of any number, in batches of 500, at most 60 in a minute, and yield each batch's result.
+        """Send any number of records in batches of 500, at most 60 in a minute, and yield the result of each batch.
 
-        Records are read as they are needed, so memory does not grow with their number. Those that are invalid are left
-        out and named in the result; a batch that is refused, or whose answer is lost, does not stop the others.
+        Records are read as they are needed, so memory does not grow with their number. Invalid records are left out and
+        named in the result. A batch that is refused, or whose answer is lost, does not stop the others.
 
         Args:
             records: `CallRecord` or mappings (see `CallRecord.from_mapping`), from any iterable or async iterable.
             version: of the endpoint.
             in_flight: how many batches may wait for their answers at once.
-            on_send: called with each `Chunk` when its first byte is about to leave: for a journal. Whoever breaks off
-                has no result of what is under way: it is what was announced here and not yielded.
+            on_send: called with each `Chunk` just before its first byte leaves, for a journal. A caller that stops
+                early has no result for the chunks announced here and not yielded: they may have been sent.
             on_progress: called with a `Progress` for each result, before it is yielded.
 
         Yields:
             a `ChunkResult` for every 500 records that were read, in the order in which they are answered.
 
         Raises:
-            TokenError: as all that follows, when nothing more can be sent: the results of everything that was read
-                have been yielded before.
+            TokenError: no token could be had. This and the following errors mean that nothing more can be sent; the
+                results of everything that was read have been yielded before.
             UnauthorizedError: and `ForbiddenError`, `NotFoundError`, `RateLimitedError`.
-            UnknownOutcomeError: several batches in a row had no answer that says anything.
+            UnknownOutcomeError: several batches in a row had no usable answer.
             SessionClosedError: the session is closed.
             aiohttp.ClientError: the API could not be reached; also TimeoutError.
             Exception: whatever `records`, `on_send` or `on_progress` raised.
@@ -248,7 +248,7 @@ def _version(version: Version) -> Version:
 
 
 def _batch_key(batch: Batch | str, version: Version) -> tuple[str, Version, int]:
-    """The ID of a batch, its version, and how many records it has at least."""
+    """Return a batch's ID, its version, and the smallest number of records that it has."""
     if isinstance(batch, Batch):
         return batch.batch_id, _version(batch.version), batch.size
     if not batch:

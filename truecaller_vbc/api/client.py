@@ -22,9 +22,9 @@ _CONNECT_SHARE: Final = 0.5
 _JITTER: Final = (0.5, 1.0)
 _MAX_DOUBLINGS: Final = 30
 _HEADERS: Final = {hdrs.CONTENT_TYPE: "application/json"}
-_CLOSED: Final = "Session is closed"  # as aiohttp says it
+_CLOSED: Final = "Session is closed"  # aiohttp's own text
 _RETRYABLE_STATUS: Final = frozenset({429, 502, 503, 504})
-# Of what was never sent, what waiting does not mend.
+# Connection errors that a retry cannot fix.
 _NOT_RETRYABLE: Final = (
     aiohttp.ClientConnectorCertificateError,
     aiohttp.ClientHttpProxyError,
@@ -35,15 +35,15 @@ _LOST: Final = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, Timeo
 
 
 class Session(Protocol):
-    """What the typed calls need of a session."""
+    """Describe what the typed calls need of a session."""
 
     @property
     def client_account_id(self) -> str | None:
-        """The account's ID, once it is known."""
+        """Return the account's ID, once it is known."""
         ...
 
     async def token(self) -> Any:
-        """Have a token, and with it the account's ID."""
+        """Get a token, and with it the account's ID."""
         ...
 
     def request(self, method: str, path: str, **kwargs: Any) -> Any:
@@ -53,15 +53,15 @@ class Session(Protocol):
 
 @attrs.define
 class ApiRequest:
-    """One request.
+    """Describe one request.
 
     Args:
         method: of HTTP.
-        path: with ``{account}`` in the place of the account's ID.
+        path: path with ``{account}`` for the account's ID.
         body: JSON, encoded.
         params: of the query.
         limiter: rate limiter to wait for, or None.
-        records: what must not be sent twice; None says that repeating the call does no harm.
+        records: records that must not be sent twice; None if repeating the request does no harm.
         accept: see `read_response`.
         on_send: called once, when the first byte is about to leave.
     """
@@ -77,7 +77,7 @@ class ApiRequest:
 
 
 class ApiClient:
-    """Sends the calls of one session.
+    """Send the requests of one session.
 
     Args:
         session: to send with.
@@ -91,8 +91,8 @@ class ApiClient:
         self.batch = _limiter(policy.batch_rate, policy.batch_window.total_seconds())
         seconds = policy.timeout.total_seconds()
         self._timeout = aiohttp.ClientTimeout(total=seconds)
-        # Connecting has less time than the whole, so that "never connected" is told from "never answered"; what may be
-        # repeated anyway does not need to know, and is spared a second timer.
+        # Connecting gets less time than the whole request, which tells "never connected" from "never answered".
+        # Requests that may be repeated do not need the distinction, and save the second timer.
         self._timeout_of_once = aiohttp.ClientTimeout(total=seconds, connect=seconds * _CONNECT_SHARE)
 
     def close(self) -> None:
@@ -102,15 +102,15 @@ class ApiClient:
                 limiter.close()
 
     async def send(self, request: ApiRequest) -> JSON:
-        """The JSON that answers a call; None where there is no body.
+        """Send a request and return the JSON of its answer; None for an empty body.
 
         Raises:
             APIError: it was refused, at last.
             UnknownOutcomeError: it may have been done, and must not be repeated.
-            TokenError: there is no token.
+            TokenError: no token could be had.
             SessionClosedError: the session is closed.
-            aiohttp.ClientError: the API could not be reached, or the answer to what may be repeated was lost;
-                also TimeoutError.
+            aiohttp.ClientError: the API could not be reached, or the answer to a repeatable request was lost; also
+                TimeoutError.
         """
         policy = self.policy
         deadline: float | None = None
@@ -121,7 +121,7 @@ class ApiClient:
             except (APIError, aiohttp.ClientError, TimeoutError) as error:
                 attempt += 1
                 now = asyncio.get_running_loop().time()
-                # Patience is for what goes wrong, so it begins when that does.
+                # The time limit for retries starts with the first failure.
                 deadline = now + policy.patience.total_seconds() if deadline is None else deadline
                 wait = self._wait(request, error, attempt)
                 if wait is None or now + wait > deadline:
@@ -130,12 +130,12 @@ class ApiClient:
                     if attempt >= policy.attempts:
                         raise
                 elif request.limiter is not None:
-                    # A 429 pauses every request of this session. Requests then resume at the normal rate.
+                    # A 429 pauses every request of this session; requests then resume at the normal rate.
                     request.limiter.pause_until(now + wait)
             await asyncio.sleep(wait)
 
     async def _send_once(self, request: ApiRequest, *, first: bool) -> JSON:
-        # Before acquiring the limiter, which would be wasted without a token, and outside the deadline of the attempt.
+        # Get the token first: waiting for it must use neither a place in the rate limit nor the attempt's deadline.
         await self._session.token()
         if request.limiter is not None:
             await request.limiter.acquire()
@@ -151,32 +151,32 @@ class ApiClient:
                 params=request.params,
                 headers=_HEADERS,
                 timeout=self._timeout if request.records is None else self._timeout_of_once,
-                # A record is personal, and goes to no address that an answer names.
+                # A record is personal data, so redirects are not followed.
                 allow_redirects=False,
                 raise_for_status=False,
             ) as response:
                 status = response.status
                 sent = response.request_info.headers.get(hdrs.AUTHORIZATION, "")
-                # Before anything can be raised: a gateway's error page may quote the request.
+                # Mask before anything is raised: a gateway's error page may quote the request.
                 body = mask_token(await _body(response), sent)
                 return read_response(response.status, response.headers, body, request.accept)
         except (APIError, aiohttp.ClientError, TimeoutError, RuntimeError) as error:
             failure = _failure(request, error, status)
             if failure is error:
                 raise
-            # The repr of this one shows the request's headers.
+            # The repr of a ClientResponseError shows the request's headers.
             raise failure from (None if isinstance(error, aiohttp.ClientResponseError) else error)
 
     def _wait(self, request: ApiRequest, error: Exception, attempt: int) -> float | None:
-        """Seconds to wait before a call is repeated; None where it is not to be."""
+        """Return the seconds to wait before a retry; None if the request must not be repeated."""
         if not self._may_be_repeated(request, error):
             return None
         if isinstance(error, APIError) and error.retry_after is not None:
-            # A server that asks for a microsecond is not asked a million times.
+            # A tiny Retry-After must not cause a retry storm.
             return max(error.retry_after, self.policy.retry_first.total_seconds())
         spread = 2.0 ** min(attempt - 1, _MAX_DOUBLINGS) * random.uniform(*_JITTER)
         if isinstance(error, RateLimitedError) and request.limiter is not None:
-            return request.limiter.window / 8 * spread  # the server's window has to pass, at least in part
+            return request.limiter.window / 8 * spread  # at least a part of the server's window has to pass
         return min(self.policy.retry_first.total_seconds() * spread, self.policy.retry_most.total_seconds())
 
     @staticmethod
@@ -193,7 +193,7 @@ def _limiter(rate: int | None, seconds: float) -> RateLimiter | None:
 
 
 def _failure(request: ApiRequest, error: Exception, status: int | None) -> Exception:
-    """What an attempt ends with: its error, or one that says what it means for what must not be sent twice."""
+    """Return the error that ends an attempt; `UnknownOutcomeError` if the records may have been accepted."""
     if isinstance(error, RuntimeError) and str(error) == _CLOSED:
         return SessionClosedError("the aiohttp session given as http= was closed: the call was not sent")
     if isinstance(error, NOT_SENT):
@@ -208,7 +208,7 @@ def _failure(request: ApiRequest, error: Exception, status: int | None) -> Excep
 
 
 def _surely_not_done(error: APIError) -> bool:
-    """Whether the server itself says that it did nothing: it refused, or asks to come back later."""
+    """Tell whether the server itself says that it did nothing: it refused, or asked to come back later."""
     return 300 <= error.status < 500 or (error.status == 503 and error.retry_after is not None)  # noqa: PLR2004
 
 

@@ -1,4 +1,4 @@
-"""`vbc.labels`: the labels of the account."""
+"""List the labels of the account (`vbc.labels`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PATH: Final = "/clients/{account}/labels"
 
 
 class Labels:
-    """The labels of the account (API reference, "Details of Dynamic Label"). They are made in the console.
+    """List the labels of the account (API reference, "Details of Dynamic Label"). Labels are created in the console.
 
     Args:
         client: to send with.
@@ -26,20 +26,20 @@ class Labels:
         self._client = client
 
     async def list(self) -> list[Label]:
-        """All labels; a `CallRecord` takes the ``id`` of one whose ``label_type`` is ``dynamic``.
+        """Return all labels. A `CallRecord` takes the ``id`` of one whose ``label_type`` is ``dynamic``.
 
         Raises:
             APIError: it was refused: `ForbiddenError` where the API key lacks the feature.
-            TokenError: there is no token.
+            TokenError: no token could be had.
             aiohttp.ClientError: the API could not be reached; also TimeoutError.
         """
         return [label async for page in self.pages() for label in page]
 
     async def pages(self, *, limit: int | None = None) -> AsyncGenerator[tuple[Label, ...]]:
-        """The labels page by page.
+        """Yield the labels page by page.
 
         Args:
-            limit: how many a page has; None for what the server does, 1,000 by the documents.
+            limit: items per page; None for the server's default, which is 1,000 in the documents.
 
         Raises:
             APIError: as `list`.

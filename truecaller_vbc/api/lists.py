@@ -1,4 +1,4 @@
-"""Look up what the server does later: pages of lists, and repeated looks with growing pauses."""
+"""Read lists page by page, and poll with growing pauses."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .policy import APIPolicy
 
 @attrs.frozen
 class ListPage:
-    """One page.
+    """Hold one page of a list.
 
     Args:
         items: on it.
-        total: how many pages there are by the server's account; None where it says nothing.
+        total: number of pages, as the server states it; None if it does not.
     """
 
     items: tuple[Any, ...]
@@ -31,25 +31,25 @@ Fetch: TypeAlias = Callable[[int | None], Awaitable[ListPage]]
 
 
 def as_params(asked: Mapping[str, object]) -> dict[str, str]:
-    """A query of what is given; None is not."""
+    """Return the query of the given values, leaving out None."""
     return {name: str(value) for name, value in asked.items() if value is not None}
 
 
 async def pages(
     fetch: Fetch, identity: Callable[[Any], str | tuple[str, ...] | None]
 ) -> AsyncGenerator[tuple[Any, ...]]:
-    """Every page once, in order.
+    """Yield every page once, in order.
 
-    Whether the first page is 0 or 1 is not documented. So the first is asked for without a number, and then 1, 2, 3:
-    where counting begins with 1, page 1 is the first again, and is left out. A page that was there before, or that
-    is empty, ends the list, whatever the server says of their number: one that counts on for ever does not keep anyone.
+    The documents do not say whether the first page is 0 or 1. So the first request has no page number, and the next
+    ones ask for 1, 2, 3: if the server counts from 1, page 1 repeats the first page and is skipped. A repeated or empty
+    page ends the list whatever total the server states, so that a wrong total cannot cause an endless loop.
 
-    Where something is put into the list while it is read, what stood at a page's end comes again on the next, and is
-    left out. What moves up to a page that was read already, since something was taken out, is missed.
+    If an item is inserted while the list is read, the last item of a page comes again on the next page and is skipped.
+    If an item is removed, one that moves up to a page already read is missed.
 
     Args:
         fetch: gets a page by its number.
-        identity: what makes an item the same one as another; None or ``""`` where only all of it does.
+        identity: returns the key of an item; None or ``""`` if only the whole item identifies it.
     """
     seen: set[int] = set()
     before: frozenset[Hashable] = frozenset()
@@ -60,9 +60,9 @@ async def pages(
         except (NotFoundError, BadRequestError):
             if number is None:
                 raise
-            return  # beyond the last page: what that answers is not documented
+            return  # The answer beyond the last page is not documented.
         names: list[Hashable] = [identity(item) or item for item in page.items]
-        # Their hash is enough to know a page again, and a list of any length is not kept.
+        # A hash is enough to recognise a page, and keeps memory constant.
         mark = hash(tuple(names))
         new = tuple(item for item, name in zip(page.items, names, strict=True) if name not in before)
         is_first_again = number == 1 and len(new) < len(names)
@@ -70,7 +70,7 @@ async def pages(
             return
         if new:
             yield new
-        # By the page's number, as if the first were 1: where it is 0, one more is asked for, and is not there.
+        # Compare as if the first page were 1; a server that counts from 0 gets one request too many.
         if page.total and (number or 1) >= page.total:
             return
         seen.add(mark)
@@ -83,7 +83,7 @@ _JITTER: Final = (0.8, 1.2)
 
 
 async def poll_until(look: Callable[[], Awaitable[bool]], policy: APIPolicy, limit: timedelta) -> bool:
-    """Look until it has come about, or for as long as `limit`, and once for no time at all; whether it has."""
+    """Call `look` until it returns True or `limit` passes (at least once). Return whether it did."""
     if limit <= timedelta(0):
         return await look()
     deadline = asyncio.timeout(limit.total_seconds())
@@ -100,7 +100,7 @@ async def poll_until(look: Callable[[], Awaitable[bool]], policy: APIPolicy, lim
 
 
 def pauses(policy: APIPolicy) -> Iterator[float]:
-    """Seconds to wait between two looks, without end."""
+    """Yield the seconds to wait between two looks, without end."""
     pause, most = policy.poll_first.total_seconds(), policy.poll_most.total_seconds()
     while True:
         yield pause * random.uniform(*_JITTER)

@@ -1,4 +1,4 @@
-"""What the API answers, typed. Everything may be missing: the documents promise little, and nothing here insists."""
+"""Define the models of the API's answers. Every field has a default, since the documents promise few of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .status import FailureReason, Status
 
 @attrs.frozen
 class StatusInfo:
-    """How a record fares: a word, and what there is to say about it.
+    """Hold the state of a record: a status word and a message.
 
     Attributes:
         status: such as ``success``.
@@ -28,13 +28,13 @@ class StatusInfo:
 
     @property
     def reason(self) -> FailureReason | None:
-        """Why it failed, where the message is one of the documented reasons."""
+        """Return why the record failed, if the message is one of the documented reasons."""
         return FailureReason.of(self.message)
 
 
 @attrs.frozen
 class RecordStatus:
-    """One record of a batch, as the server has it (API reference, "Batch status").
+    """Hold one record of a batch, as the server returns it (API reference, "Batch status").
 
     Attributes:
         id: of the record.
@@ -59,13 +59,13 @@ class RecordStatus:
 
     @property
     def status(self) -> Status:
-        """How it fares."""
+        """Return the state of the record."""
         return self.status_info.status
 
 
 @attrs.frozen
 class BatchStatus:
-    """How far a batch is (API reference, "Batch status").
+    """Hold the progress of a batch (API reference, "Batch status").
 
     Attributes:
         batch_id: of the batch.
@@ -78,27 +78,27 @@ class BatchStatus:
 
     @property
     def final(self) -> bool:
-        """Whether there are records, and none of them will change. A word that is not documented is not final."""
+        """Tell whether there are records and all are final. An undocumented status is not final."""
         return bool(self.data) and all(record.status.final for record in self.data)
 
     @property
     def counts(self) -> dict[Status, int]:
-        """How many records have which status."""
+        """Count the records by status."""
         return dict(Counter(record.status for record in self.data))
 
     def find(self, record: CallRecord) -> RecordStatus | None:
-        """The status of one of your records, by its numbers and its window; None if it is not among them."""
+        """Return the status of one of your records, found by its numbers and window; None if it is missing."""
         return next((status for status in self.data if _is_of(status, record)), None)
 
 
 @attrs.frozen
 class Batch:
-    """A batch that the server has taken.
+    """Identify a batch that the server has accepted.
 
     Attributes:
         batch_id: an opaque text, by which its status is asked for.
-        version: of the endpoint that took it; its status is asked for in the same one.
-        size: how many records it has.
+        version: version of the endpoint that accepted it, which is also asked for its status.
+        size: number of records.
     """
 
     batch_id: str
@@ -108,10 +108,10 @@ class Batch:
 
 @attrs.frozen
 class PushResult:
-    """A record that the server has taken. It gives no ID: a real-time record cannot be looked up or changed later.
+    """Report that the server accepted a record. It has no ID: a real-time record cannot be looked up or changed later.
 
     Attributes:
-        status: ``success``, or what the server said in its place.
+        status: ``success``, or the server's own word.
         message: in the server's words.
     """
 
@@ -121,10 +121,10 @@ class PushResult:
 
 @attrs.frozen
 class Label:
-    """A label of the account (API reference, "Details of Dynamic Label"). Calls take a *dynamic* one.
+    """Describe a label of the account (API reference, "Details of Dynamic Label"). Calls take a *dynamic* one.
 
     Attributes:
-        id: what a `CallRecord` has as its ``label_id``.
+        id: value for `CallRecord.label_id`.
         label_type: ``dynamic``, or another.
     """
 
@@ -143,10 +143,10 @@ class Label:
 
 @attrs.frozen
 class FeatureSet:
-    """A set of features that numbers are listed in (API reference, "Feature-set ID").
+    """Describe a feature set, in which numbers are listed (API reference, "Feature-set ID").
 
     Attributes:
-        id: what `Numbers.publish` and `Numbers.delist` take.
+        id: argument of `Numbers.publish` and `Numbers.delist`.
         status: only ``draft`` is documented.
     """
 
@@ -175,7 +175,7 @@ class FeatureSet:
 
 @attrs.frozen
 class BusinessNumber:
-    """A number of the account (API reference, "Number details").
+    """Describe a number of the account (API reference, "Number details").
 
     Attributes:
         phone_number: in E.164.

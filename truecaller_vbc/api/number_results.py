@@ -22,7 +22,7 @@ _SAME: Final = {
     "updated_numbers": "updated",
     "delisted_numbers": "delisted",
 }
-# To publish a number that the set has, or to delist one that it has not, is nothing to do.
+# Publishing a listed number, or delisting an unlisted one, changes nothing.
 _BUCKETS: Final[Mapping[Operation, Mapping[str, str]]] = {
     "publish": {"new_numbers": "accepted", "existing_numbers": "already_listed", **_SAME},
     "delist": {"existing_numbers": "accepted", "new_numbers": "not_listed", **_SAME},
@@ -31,24 +31,24 @@ _BUCKETS: Final[Mapping[Operation, Mapping[str, str]]] = {
 
 @attrs.frozen
 class NumbersResult:
-    """What became of each number, in E.164 (API reference, "List Number" and "DeList Number").
+    """Report what happened to each number, in E.164 (API reference, "List Number" and "DeList Number").
 
     Listing and delisting are done later: `Numbers.wait_until_listed` waits.
 
     Attributes:
         accepted: will be listed, or delisted.
-        already_listed: publish only: this set has them already.
+        already_listed: publish only: already listed in this set.
         not_listed: delist only: this set does not have them.
         processing: something else is being done with them.
-        in_other_set: another feature set has them.
+        in_other_set: listed in another feature set.
         of_other_type: registered under another phone type.
-        of_others: somebody else's.
-        invalid: no numbers, says the API.
+        of_others: owned by another account.
+        invalid: not a number, according to the API.
         migrated: moved here from somewhere else.
         updated: changed.
         delisted: taken off.
-        unmentioned: the API said nothing of them, or that it failed as a whole. (It also ignores, without a word, a
-            number that is still being delisted: publish it again later.)
+        unmentioned: missing in the answer, or the request failed as a whole. (The API also silently ignores a number
+            that is still being delisted: publish it again later.)
         status: of the whole, ``pending`` or ``failed``.
     """
 
@@ -68,7 +68,7 @@ class NumbersResult:
 
     @property
     def not_done(self) -> frozenset[str]:
-        """The numbers that will not come to what was asked for: neither accepted nor so already."""
+        """Return the numbers whose state will not be the requested one."""
         return self.in_other_set | self.of_other_type | self.of_others | self.invalid | self.unmentioned
 
     def __str__(self) -> str:
@@ -77,18 +77,18 @@ class NumbersResult:
 
 
 def read_number_result(operation: Operation, answer: Mapping[str, Any], sent: Iterable[str]) -> NumbersResult:
-    """The result in an answer. Every array may be missing or null, and a number may be in none of them."""
+    """Read the result in an answer. Every array may be missing or null, and a number may be in none of them."""
     found = {name: _numbers(answer.get(bucket)) for bucket, name in _BUCKETS[operation].items()}
     status = _status(answer)
     if status is Status.FAILED:
-        # The bucket of what could be done; where the whole failed, it was not.
+        # This bucket lists what could be done; if the whole request failed, it was not done.
         found["accepted"] = frozenset()
     unmentioned = frozenset(sent).difference(*found.values())
     return NumbersResult(**found, unmentioned=unmentioned, status=status)
 
 
 def is_refusal(answer: Any) -> bool:
-    """Whether it is the body that says ``failed`` and why, in buckets."""
+    """Tell whether an answer is the documented refusal: status ``failed`` with buckets."""
     if not isinstance(answer, dict):
         return False
     fields = cast(dict[str, Any], answer)
@@ -96,7 +96,7 @@ def is_refusal(answer: Any) -> bool:
 
 
 def merge_results(results: Iterable[NumbersResult]) -> NumbersResult:
-    """One result of several requests; ``failed`` only if all were."""
+    """Combine the results of several requests; the status is ``failed`` only if all failed."""
     several = list(results)
     if not several:
         return NumbersResult()

@@ -1,4 +1,4 @@
-"""`vbc.numbers`: which numbers are listed, and in which feature set."""
+"""List, publish and delist the account's numbers (`vbc.numbers`)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 class Numbers:
-    """The numbers of the account and their feature sets (API reference, "Number management").
+    """Manage the numbers of the account and their feature sets (API reference, "Number management").
 
     Args:
         client: to send with.
@@ -48,17 +48,17 @@ class Numbers:
         process_id: str | None = None,
         limit: int | None = None,
     ) -> AsyncGenerator[FeatureSet]:
-        """All feature sets, page by page as they are needed.
+        """Yield all feature sets, reading pages as they are needed.
 
         Args:
             department_id: only those of this department.
             operation_id: only those of this operation.
             process_id: only those of this process or sub-process.
-            limit: how many a page has; None for what the server does.
+            limit: items per page; None for the server's default.
 
         Raises:
             APIError: it was refused.
-            TokenError: there is no token.
+            TokenError: no token could be had.
             aiohttp.ClientError: the API could not be reached; also TimeoutError.
         """
         filters = {"department_id": department_id, "operation_id": operation_id, "process_id": process_id}
@@ -76,14 +76,14 @@ class Numbers:
         process_id: str | None = None,
         limit: int | None = None,
     ) -> AsyncGenerator[BusinessNumber]:
-        """All numbers, page by page as they are needed.
+        """Yield all numbers, reading pages as they are needed.
 
         Args:
             feature_set_id: only those of this feature set.
             department_id: only those of this department.
             operation_id: only those of this operation.
             process_id: only those of this process.
-            limit: how many a page has; None for what the server does.
+            limit: items per page; None for the server's default.
 
         Raises:
             APIError: as `feature_sets`.
@@ -102,34 +102,34 @@ class Numbers:
                 yield item
 
     async def publish(self, feature_set_id: str, numbers: Iterable[str]) -> NumbersResult:
-        """List numbers in a feature set. They are listed later: see `wait_until_listed`.
+        """List numbers in a feature set. The server lists them later: see `wait_until_listed`.
 
-        More than 10,000 take several requests, one after the other.
+        More than 10,000 numbers are sent in several requests, one after the other.
 
         Args:
             feature_set_id: of the set.
-            numbers: in E.164; one that comes twice is sent once.
+            numbers: numbers in E.164; duplicates are sent once.
 
         Raises:
-            InvalidRecordError: names every number that is not in E.164; nothing was sent.
-            NumbersRefusedError: none was taken; ``result`` says why.
+            InvalidRecordError: some numbers are not in E.164; the error names each. Nothing was sent.
+            NumbersRefusedError: all numbers were refused; ``result`` says why.
             UnknownOutcomeError: the answer was lost; ``records`` has the numbers.
-            PartlyDoneError: one of several requests failed; it says what was done and what was not sent.
+            PartlyDoneError: one of several requests failed; the error says what was done and what was not sent.
             APIError: it was refused.
-            TokenError: there is no token.
+            TokenError: no token could be had.
             aiohttp.ClientError: the API could not be reached; also TimeoutError.
         """
         return await self._change("publish", feature_set_id, numbers)
 
     async def delist(self, feature_set_id: str, numbers: Iterable[str]) -> NumbersResult:
-        """Take numbers off a feature set. They are taken off later, and cannot be listed again until then.
+        """Remove numbers from a feature set. The server does it later; until then they cannot be listed again.
 
         Args:
             feature_set_id: of the set.
             numbers: as in `publish`.
 
         Raises:
-            NumbersRefusedError: this set has none of them, for example; ``result`` says why.
+            NumbersRefusedError: for example, the set does not have these numbers; ``result`` says why.
             VBCError: as `publish`.
             aiohttp.ClientError: as `publish`.
         """
@@ -140,19 +140,19 @@ class Numbers:
     ) -> dict[str, BusinessNumber]:
         """Read the list of numbers, with growing pauses, until all of these are listed.
 
-        There is no way to ask for a single number (API reference, "Number details"), so the list is read up to the last
-        of them each time.
+        The API has no query for a single number (API reference, "Number details"), so each look reads the list up to
+        the last of them.
 
         Args:
             numbers: in E.164.
             timeout: how long to wait, in seconds.
-            feature_set_id: where to look; None for all sets.
+            feature_set_id: feature set to read; None for all.
 
         Returns:
-            the numbers, by themselves in E.164.
+            the numbers, keyed by their E.164 form.
 
         Raises:
-            StillPendingError: it took too long; ``done`` has those that are listed, ``pending`` those that are not.
+            StillPendingError: the timeout passed; ``done`` has the listed numbers, ``pending`` the others.
             VBCError: as `numbers`.
             aiohttp.ClientError: as `numbers`.
         """
@@ -246,5 +246,5 @@ class Numbers:
 
 
 def name_of(number: BusinessNumber) -> tuple[str, str] | None:
-    """What makes an entry of the list the same one as another; None where it has no number."""
+    """Return the key that identifies an entry of the list; None for an entry without a number."""
     return (number.phone_number, number.feature_set_name) if number.phone_number else None

@@ -1,4 +1,4 @@
-"""Every number of the typed API calls, in one place."""
+"""Define every number of the typed API calls."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from ..errors import ConfigurationError
 
 @attrs.frozen(kw_only=True)
 class APIPolicy:
-    """How fast typed calls are sent, and how often they are repeated. Durations are timedeltas or seconds.
+    """Set how fast typed calls are sent and how often they are repeated. Durations are timedeltas or seconds.
 
-    The rates are those of one token (API reference, "Rate limits and size limits"), and all coroutines of a session
-    share them. Processes that share a token share its rates too, and do not see each other: divide them.
+    The rates are those of one token (API reference, "Rate limits and size limits"), shared by all coroutines of a
+    session. Processes that share a token share its rates too, but do not see each other: divide the rates among them.
 
     Args:
-        realtime_rate: real-time records in one `realtime_window`; None for no limit of ours. 100.
+        realtime_rate: real-time records in one `realtime_window`; None for no limit. 100.
         realtime_window: 1 s.
-        batch_rate: batches in one `batch_window`; None for no limit of ours. 60.
+        batch_rate: batches in one `batch_window`; None for no limit. 60.
         batch_window: 1 min.
         attempts: how often a call is sent at most, if it may be repeated at all; a 429 does not count. 4.
         retry_first: the first wait before it is repeated, doubled each time, with jitter. 0.5 s.
         retry_most: the longest such wait. 8 s.
         patience: how long after its first failure a call may still be repeated; a ``Retry-After`` beyond it is
             not waited for. 60 s.
-        timeout: of one attempt, from the request to the end of the answer. 30 s.
+        timeout: time limit of one attempt, from the request to the end of the answer. 30 s.
         poll_first: the first wait between two looks at something that the server does later. 1 s.
         poll_most: the longest such wait. 30 s.
 
@@ -63,7 +63,7 @@ class APIPolicy:
             raise ConfigurationError("APIPolicy needs poll_first <= poll_most")
 
     def scaled(self, factor: float) -> APIPolicy:
-        """The same policy with every duration but `timeout` multiplied by `factor`, for demos and tests.
+        """Return the policy with every duration but `timeout` multiplied by `factor`, for demos and tests.
 
         Raises:
             ConfigurationError: `factor` is not a positive finite number.

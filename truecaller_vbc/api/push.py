@@ -37,7 +37,7 @@ from .records import CallRecord
 Given: TypeAlias = CallRecord | Mapping[str, Any]
 ChunkOutcome: TypeAlias = Literal["acknowledged", "refused", "unknown", "unsent", "invalid"]
 
-# Refusals that say nothing of the chunk: every other one would get the same.
+# Refusals that every other chunk would get as well.
 _FATAL: Final = (UnauthorizedError, ForbiddenError, NotFoundError, RateLimitedError)
 _MAX_UNKNOWN_IN_A_ROW: Final = 3
 _END: Final = object()
@@ -45,7 +45,7 @@ _END: Final = object()
 
 @attrs.frozen
 class Chunk:
-    """Consecutive records of the input, as they were read.
+    """Hold consecutive records of the input, as they were read.
 
     Attributes:
         first: the position of the first, counted from 0.
@@ -64,12 +64,12 @@ class Chunk:
 
 @attrs.frozen
 class ChunkResult:
-    """What became of a chunk.
+    """Report what happened to a chunk.
 
     Attributes:
         chunk: which it is.
-        batch: as it was acknowledged, or None.
-        error: why it was not, or None.
+        batch: the acknowledged batch, or None.
+        error: why the chunk was not acknowledged, or None.
     """
 
     chunk: Chunk
@@ -78,10 +78,10 @@ class ChunkResult:
 
     @property
     def outcome(self) -> ChunkOutcome:
-        """What became of its valid records.
+        """Return what happened to the valid records.
 
-        ``acknowledged``; ``refused`` by the API; ``unknown``: sent, and nobody knows; ``unsent``: surely not taken, as
-        nothing was sent; ``invalid``: there was no valid one.
+        ``acknowledged``; ``refused`` by the API; ``unknown``: sent, but the answer was lost; ``unsent``: surely not
+        accepted, since nothing was sent; ``invalid``: the chunk has no valid record.
         """
         if self.batch is not None:
             return "acknowledged"
@@ -94,7 +94,7 @@ class ChunkResult:
 
 @attrs.frozen
 class Progress:
-    """How many records have come to what so far."""
+    """Count the records by outcome so far."""
 
     acknowledged: int = 0
     refused: int = 0
@@ -104,7 +104,7 @@ class Progress:
     chunks: int = 0
 
     def after(self, result: ChunkResult) -> Progress:
-        """The same with one more result."""
+        """Return the counts with one more result."""
         sizes = {"invalid": self.invalid + result.chunk.size - len(result.chunk.records), "chunks": self.chunks + 1}
         if result.outcome != "invalid":
             sizes[result.outcome] = getattr(self, result.outcome) + len(result.chunk.records)
@@ -113,13 +113,13 @@ class Progress:
 
 @attrs.frozen
 class PushConfig:
-    """How chunks are made and sent.
+    """Configure how chunks are cut and sent.
 
     Args:
-        most: records in one.
+        most: records in one chunk.
         in_flight: how many may wait for their answers at once.
         now: the wall clock, in seconds since 1970.
-        send: sends one, and calls what it is given when the first byte is about to leave.
+        send: sends a chunk, and calls its second argument just before the first byte leaves.
         on_send: see `Calls.push_all`.
         on_progress: see `Calls.push_all`.
     """
@@ -135,7 +135,7 @@ class PushConfig:
 async def push_chunks(
     records: Iterable[Given] | AsyncIterable[Given], config: PushConfig
 ) -> AsyncGenerator[ChunkResult]:
-    """Cut, send and yield; see `Calls.push_all`."""
+    """Cut the input into chunks, send them and yield the results; see `Calls.push_all`."""
     reader = _ChunkReader(records, config)
     tracker = _ResultTracker(config)
     reading: asyncio.Task[Chunk | None] | None = None
@@ -170,7 +170,7 @@ async def push_chunks(
 
 
 class _ResultTracker:
-    """Counts the results, and says when to stop: nothing can be sent any more, or nobody knows what becomes of it."""
+    """Count the results, and decide when sending must stop."""
 
     def __init__(self, config: PushConfig) -> None:
         self.stop: Exception | None = None
@@ -189,7 +189,7 @@ class _ResultTracker:
         try:
             self._on_progress(self._progress)
         except Exception as error:
-            # What is under way has its results all the same, and this one, too.
+            # The chunks in flight, and this one, still get their results.
             self.stop, self._on_progress = self.stop or error, None
 
 
@@ -203,7 +203,7 @@ async def _send_chunk(chunk: Chunk, config: PushConfig) -> ChunkResult:
     except (VBCError, aiohttp.ClientError, TimeoutError) as error:
         return ChunkResult(chunk, error=error)
     except Exception as error:
-        # Of a middleware, for example: no reason to lose the results of the others.
+        # For example an error of a middleware; the other chunks keep their results.
         unknown = UnknownOutcomeError(
             f"sending {len(chunk.records)} records failed in a way that is nobody's documented one, so they may have "
             "been taken: see .records, and __cause__",
@@ -214,7 +214,7 @@ async def _send_chunk(chunk: Chunk, config: PushConfig) -> ChunkResult:
 
 
 class _NotAnnouncedError(Exception):
-    """A callback raised before anything was sent: nothing that a call is repeated for, whatever it is."""
+    """Report that `on_send` raised: the chunk was not sent and must not be retried."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -230,7 +230,7 @@ def _call_on_send(chunk: Chunk, config: PushConfig) -> None:
 
 
 class _ChunkReader:
-    """Reads chunks. What the source raises ends it, and is kept until what was read before has been sent."""
+    """Read chunks. An error of the source ends reading, and is raised after everything read before has been sent."""
 
     def __init__(self, records: Iterable[Given] | AsyncIterable[Given], config: PushConfig) -> None:
         self.ended = False
@@ -238,25 +238,25 @@ class _ChunkReader:
         self._position = 0
         self._most = config.most
         self._now = config.now
-        # One of the two.
+        # Exactly one of the two is set.
         self._one_by_one: Iterator[Given] | None = None if isinstance(records, AsyncIterable) else iter(records)
         self._many: Any = aiter(records) if isinstance(records, AsyncIterable) else None
 
     async def read(self) -> Chunk | None:
-        """The next chunk; None at the end."""
+        """Return the next chunk; None at the end."""
         first, now = self._position, self._now()
         given: deque[CallRecord | InvalidRecordError] = deque()
         look = partial(_validate, now=now)
         try:
             if self._one_by_one is not None:
-                # What came before the source failed stays in the deque.
+                # The items read before the source failed stay in the deque.
                 given.extend(map(look, islice(self._one_by_one, self._most)))
             else:
                 while len(given) < self._most and (one := await anext(self._many, _END)) is not _END:
                     given.append(look(one))
             self.ended = self.ended or len(given) < self._most
         except asyncio.CancelledError as error:
-            # Of `stop`, or of those who end all this and wait for nothing, or else the source's own.
+            # Raised by `stop`, by the cancellation of the whole push, or by the source itself.
             if not self.ended:
                 self.ended, self.error = True, error
         except Exception as error:
@@ -279,19 +279,19 @@ class _ChunkReader:
         return Chunk(first, len(positions), tuple(records), valid, tuple(invalid))
 
     def stop(self, reading: asyncio.Task[Any]) -> None:
-        """Read no more: the source may keep us waiting for ever. What was read is given."""
+        """Stop reading, since the source may block forever. What has been read is kept."""
         self.ended = True
         reading.cancel()
 
     async def close(self) -> None:
-        """Let a generator that was not read to its end go."""
+        """Close a generator that was not read to its end."""
         aclose: Callable[[], Awaitable[None]] | None = getattr(self._many, "aclose", None)
         if aclose is not None:
             await aclose()
 
 
 def _validate(given: object, now: float) -> CallRecord | InvalidRecordError:
-    """At once, before the source goes on: it may fill one and the same mapping anew for each record."""
+    """Validate immediately: the source may reuse one dict for all records."""
     try:
         return _record(given, now)
     except InvalidRecordError as error:
@@ -299,14 +299,14 @@ def _validate(given: object, now: float) -> CallRecord | InvalidRecordError:
 
 
 def _record(given: object, now: float) -> CallRecord:
-    """The record, if it is valid.
+    """Return the record, if it is valid.
 
     Raises:
         InvalidRecordError: it is not.
     """
     if type(given) is CallRecord:
         record = given
-    elif type(given) is dict or isinstance(given, Mapping):  # the former is asked quickly
+    elif type(given) is dict or isinstance(given, Mapping):  # the exact type check is faster
         try:
             record = CallRecord.from_mapping(cast(Mapping[str, Any], given))
         except InvalidRecordError:

@@ -9,14 +9,14 @@ from typing import Final
 
 from ..errors import SessionClosedError
 
-# The server counts when a request arrives, we when it starts: two that were far enough apart may arrive nearer.
+# The server counts arrivals and this limiter counts starts: requests may arrive closer together than they started.
 _MARGIN: Final = 1.02
 
 
 class RateLimiter:
-    """At most `most` starts in any `seconds`, on the event loop's clock.
+    """Limit starts to `most` in any `seconds`, on the event loop's clock.
 
-    Each waiter wakes once, at its own acquire; one that is cancelled gives its acquire to the next.
+    Each waiter wakes once, when it may start; a cancelled waiter gives its place to the next.
 
     Args:
         most: how many starts.
@@ -34,7 +34,7 @@ class RateLimiter:
         self._timer: asyncio.TimerHandle | None = None
 
     async def acquire(self) -> None:
-        """Come back when the next start is yours.
+        """Wait until the next start is allowed.
 
         Raises:
             SessionClosedError: `close` was called meanwhile.
@@ -51,18 +51,18 @@ class RateLimiter:
             await acquire
         except asyncio.CancelledError:
             if acquire.done() and not acquire.cancelled() and acquire.exception() is None:
-                # Granted, and never used. Where the loop stood still for a whole window, another has its place already.
+                # Granted but not used. If the loop was blocked for a whole window, the place has been reused already.
                 with contextlib.suppress(ValueError):
                     self._taken.remove(acquire.result())
                 self._arm(loop)
             raise
 
     def pause_until(self, until: float) -> None:
-        """No start before `until` (loop time): the server has had enough."""
+        """Allow no start before `until` (loop time)."""
         self._paused_until = max(self._paused_until, until)
 
     def close(self) -> None:
-        """Send everybody home."""
+        """Fail all waiters with SessionClosedError."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -72,7 +72,7 @@ class RateLimiter:
                 acquire.set_exception(SessionClosedError("this VBCSession was closed: the call was not sent"))
 
     def _next(self) -> float:
-        """When the next start may be."""
+        """Return when the next start is allowed."""
         oldest = self._taken[0] + self.window if len(self._taken) >= self._most else 0.0
         return max(oldest, self._paused_until)
 
@@ -89,8 +89,8 @@ class RateLimiter:
 
     def _wake(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         self._timer = None
-        # A loop wakes its timers up to one tick of the clock early. What was due then is due now, or it would be
-        # armed again and again for a time that never quite comes.
+        # A loop may fire its timers up to one clock tick early. Use the due time then, or the timer would be set again
+        # and again for a time that is never reached.
         now = max(loop.time(), due)
         while self._waiting and self._next() <= now:
             acquire = self._waiting.popleft()

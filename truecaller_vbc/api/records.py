@@ -18,11 +18,11 @@ _ALMOST: Final = re.compile(r"(?:\+|00)?[\s().-]*([1-9](?:[\s().-]*[0-9]){6,14})
 _DIGITS: Final = re.compile(r"[0-9]+")
 
 is_e164 = _E164.fullmatch
-"""A match if the text is a number in E.164: a plus, and 7 to 15 digits of which the first is no zero."""
+"""Match text that is a number in E.164: a plus and 7 to 15 digits, the first of which is not zero."""
 
 
 def number_problem(value: object) -> str:
-    """What is wrong with a number that is not in E.164, and how to write it."""
+    """Return what is wrong with a number that is not in E.164, and how to write it."""
     if value is None or value == "":
         return "is missing: a number such as '+911234567890' is needed"
     if not isinstance(value, str):
@@ -34,25 +34,25 @@ def number_problem(value: object) -> str:
 
 
 plain = str.__str__
-"""An E.164 number as batch v3 wants it: its own text, also of an Enum that is a str."""
+"""Render an E.164 number for batch v3: its own text, also for a str Enum."""
 
 
 def without_plus(number: str) -> str:
-    """An E.164 number as real-time v2 and the number management want it."""
+    """Render an E.164 number for real-time v2 and the number management: without the plus."""
     return number[1:]
 
 
 def as_e164(text: str) -> str:
-    """A number of the API's, which writes them with and without a plus, in E.164; other text as it is."""
+    """Return a number of the API, which writes them with and without a plus, in E.164; other text unchanged."""
     number = text if text.startswith("+") else f"+{text}"
     return number if is_e164(number) else text
 
 
 def check_numbers(numbers: Iterable[str]) -> tuple[str, ...]:
-    """The numbers, each once, in their order.
+    """Return the numbers without duplicates, in their order.
 
     Raises:
-        InvalidRecordError: names every one that is not in E.164, or says that there are none.
+        InvalidRecordError: some are not in E.164, or the list is empty; the error names each.
     """
     if isinstance(numbers, str):
         raise InvalidRecordError([Problem("phone_numbers", "must be several numbers: put a single one into a list")])
@@ -70,7 +70,7 @@ def check_numbers(numbers: Iterable[str]) -> tuple[str, ...]:
 
 
 _DAY: Final = 24 * 60 * 60 * 1000
-# In milliseconds, the year 2000 and the year 2200: what lies outside was meant as seconds or microseconds.
+# The years 2000 and 2200 in milliseconds: values outside were meant as seconds or microseconds.
 _FIRST_MS: Final = 946_684_800_000
 _LAST_MS: Final = 7_258_118_400_000
 _S_RANGE: Final = range(946_684_800, 7_258_118_400)
@@ -83,7 +83,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _epoch_ms(value: datetime | int) -> int:
-    """Milliseconds since 1970; what cannot be converted stays as it is, for the check that names all problems."""
+    """Return milliseconds since 1970; other values stay unchanged, for the check that names all problems."""
     if isinstance(value, datetime) and value.utcoffset() is not None:
         since = value - _EPOCH
         return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
@@ -92,21 +92,21 @@ def _epoch_ms(value: datetime | int) -> int:
 
 @attrs.frozen(kw_only=True)
 class CallRecord:
-    """Who calls whom, when, and what the receiver's phone shall show (API reference, "Call personalisation").
+    """Describe a call: numbers, window, and what the phone shows (API reference, "Call personalisation").
 
-    The fields have their names on the wire. All problems are named at once, before anything is sent.
+    The fields have their names on the wire. All problems are reported together, before anything is sent.
 
     Args:
-        caller_number: one of your verified business numbers, in E.164: ``"+911234567890"``. The session writes it as
-            each endpoint wants it.
-        receiver_number: who will be called, in E.164.
+        caller_number: one of your verified business numbers, in E.164: ``"+911234567890"``. It is rendered as each
+            endpoint requires.
+        receiver_number: number that will be called, in E.164.
         starts_at: when the window opens: an aware datetime, or epoch milliseconds.
         ends_at: when it closes, at most 24 hours later, and not in the past when it is sent.
-        label_id: the *dynamic* label of your account (see `Labels.list`). Newer documents call it optional: None
-            says that you mean it.
+        label_id: ID of a *dynamic* label of your account (see `Labels.list`). Newer documents call it optional: pass
+            None to leave it out deliberately.
         dynamic_label_name: 3 to 40 characters shown in place of the label's own name.
-        dynamic_call_reason: 10 to 100 characters, without ``! @ # $ % ^ & * ( ) _ + /``, and with none of
-            ``. , -`` or a space at either end.
+        dynamic_call_reason: 10 to 100 characters, without ``! @ # $ % ^ & * ( ) _ + /``; not starting or ending with a
+            space or one of ``. , -``.
 
     Raises:
         InvalidRecordError: names every field that is wrong.
@@ -121,7 +121,7 @@ class CallRecord:
     dynamic_call_reason: str | None = None
 
     def __attrs_post_init__(self) -> None:
-        # The way of all good records, of which there may be millions; whatever leaves it is looked at closely.
+        # Fast path for valid records, of which there may be millions; all others are checked field by field.
         try:
             if (
                 type(starts_at := self.starts_at) is int
@@ -134,25 +134,25 @@ class CallRecord:
             ):
                 return
         except TypeError:
-            pass  # something that is neither text nor a number
+            pass  # neither text nor a number
         problems = self._problems() or [("", "must have plain strings and ints for its fields")]
         receiver = _shown(self.receiver_number)
         raise InvalidRecordError([Problem(field, text, None, receiver) for field, text in problems])
 
     @classmethod
     def from_mapping(cls, row: Mapping[str, Any]) -> CallRecord:
-        """A record from a row of a CSV file or an object of JSON.
+        """Build a record from a row of a CSV file or a JSON object.
 
-        Times may be ISO 8601 text with a zone, or epoch milliseconds as a number or text. Blank text counts as
-        missing. A column that the API does not know is a problem: it may be a misspelt one. A label_id of None is taken
-        as meant; `csv.DictReader` gives None for the missing cells of a short row, so give it ``restval=""``.
+        Times may be ISO 8601 text with a zone, or epoch milliseconds as a number or text. Blank text counts as missing.
+        An unknown column is a problem, since it may be misspelt. A label_id of None is taken as deliberate;
+        `csv.DictReader` gives None for the missing cells of a short row, so give it ``restval=""``.
 
         Raises:
             InvalidRecordError: names every field that is wrong, missing or unknown.
         """
         get = row.get
         if _is_dict(row) and type(get("starts_at")) is int:
-            # No text to be trimmed or parsed, most likely: then what is valid as it is needs no second look.
+            # Fast path: most text needs neither trimming nor parsing.
             try:
                 return cls(**row)
             except (InvalidRecordError, TypeError):
@@ -172,7 +172,7 @@ class CallRecord:
 
     @classmethod
     def _refuse(cls, row: Mapping[str, Any]) -> NoReturn:
-        """All problems of a row that has more columns than a record, or no label."""
+        """Collect all problems of a row that has unknown columns or misses the label."""
         problems: list[Problem] = []
         known = {name: row.get(name) for name in _NAMES}
         try:
@@ -187,7 +187,7 @@ class CallRecord:
         raise InvalidRecordError([*problems, *(Problem(field, text, None, receiver) for field, text in extra)])
 
     def late(self, now: float) -> Problem | None:
-        """The problem of a window that has closed already.
+        """Return the problem if the window has already closed.
 
         Args:
             now: seconds since 1970.
@@ -197,8 +197,8 @@ class CallRecord:
         return Problem("ends_at", "lies in the past: the window has closed", None, self.receiver_number)
 
     def encoded(self, caller: Callable[[str], str], receiver: Callable[[str], str]) -> str:
-        """The record as JSON, with its numbers as an endpoint wants them."""
-        # By hand, since numbers need no escapes, and the rest is the same for a whole campaign.
+        """Return the record as JSON, with its numbers rendered by the given functions."""
+        # Concatenated, since numbers need no escapes and the rest is the same for a whole campaign.
         return (
             f'{{"caller_number":"{caller(self.caller_number)}","receiver_number":"{receiver(self.receiver_number)}",'
             f'"starts_at":{self.starts_at},"ends_at":{self.ends_at}'
@@ -237,7 +237,7 @@ def _look_at_texts(label_id: object, name: object, reason: object) -> list[tuple
     return found
 
 
-# What a campaign says a million times is looked at, and encoded, once.
+# Texts repeat throughout a campaign: check and encode each once.
 _text_problems = functools.lru_cache(maxsize=1024)(_look_at_texts)
 _is_caller = functools.lru_cache(maxsize=1024)(is_e164)
 
@@ -280,7 +280,7 @@ def _time_problem(value: object) -> str:
 def _shown(value: object) -> str:
     try:
         return str(value)[:40]
-    except ValueError:  # Python writes no number of thousands of digits
+    except ValueError:  # Python refuses to write a number of thousands of digits
         return "..."
 
 
@@ -310,12 +310,12 @@ def _reason_problem(reason: object) -> str:
 
 
 def _text(value: Any) -> Any:
-    """Text without the blanks around it; nothing, if nothing is left."""
+    """Return text without surrounding blanks; None if nothing is left."""
     return value.strip() or None if type(value) is str else value
 
 
 def _time(value: Any) -> Any:
-    """A time as text or as a whole float, as far as it is one."""
+    """Parse a time given as text or as a whole float, if it is one."""
     if type(value) is int:
         return value
     value = _text(value)

@@ -1,7 +1,7 @@
-"""What an answer of the API says: its JSON, or one of the `APIError` tree. Pure.
+"""Turn a response into its JSON or an `APIError`. Pure: no I/O.
 
-Five shapes of errors are documented (API reference, "Error envelopes seen"), and none of them says its HTTP status;
-an error may come inside a 200. What a gateway says in HTML is made readable.
+Five shapes of errors are documented (API reference, "Error envelopes seen"). They do not contain the HTTP status, and
+an error may come inside a 200. A gateway's HTML page is made readable.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _MAX_SHOWN: Final = 300
 _MAX_KEPT: Final = 2_000
 _MAX_READ: Final = 100_000
 _CODE: Final = re.compile(r"<(script|style|head)\b.*?(</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
-# Bounded, each of them: a page of nothing but openings must not take the loop for a minute.
+# Bounded, so that a page of unclosed tags cannot block the loop.
 _TITLE: Final = re.compile(r"<title[^<>]*>([^<]*)</title", re.IGNORECASE)
 _TAG: Final = re.compile(r"<[^<>]*>")
 _BLANK: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-# A gateway's error page may quote the request, and our header with it.
+# A gateway's error page may quote the request with its Authorization header.
 _SECRETS: Final = re.compile(r"(?i:bearer)[\s:=]+[^\s\"'<>]+|[A-Za-z0-9_-]{40,}")
 _TOKEN_ALPHABET: Final = f"{string.ascii_letters}{string.digits}_-"
 
@@ -72,7 +72,7 @@ _ADVICE: Final[Mapping[type[APIError], str]] = {
 
 @attrs.frozen
 class Envelope:
-    """What an error says of itself, in whichever shape.
+    """Hold the fields of an error, in whichever shape it came.
 
     Args:
         slug: such as ``forbidden-error``.
@@ -88,16 +88,16 @@ class Envelope:
 def read_response(
     status: int, headers: Mapping[str, str], body: bytes, accept: Callable[[int, JSON], bool] | None = None
 ) -> JSON:
-    """The JSON of a success; None for a success without a body.
+    """Return the JSON of a success; None for a success without a body.
 
     Args:
         status: the HTTP status.
         headers: of the answer; ``Retry-After`` is read.
         body: of the answer.
-        accept: tells a refusal that the caller wants to read by itself, given its status (under 500) and its JSON.
+        accept: recognises a refusal that the caller reads as a result, from its status (under 500) and its JSON.
 
     Raises:
-        APIError: it is no success, whatever its status says.
+        APIError: the response is an error, whatever its status.
     """
     try:
         answer = json.loads(body.decode("utf-8-sig" if body[:1] == b"\xef" else "utf-8")) if body.strip() else None
@@ -112,11 +112,11 @@ def read_response(
 
 
 def mask_token(body: bytes, authorization: str) -> bytes:
-    """An answer in which the token that it was asked with is masked, as it is or escaped for HTML, JSON or a URL.
+    """Mask the token of the request in an answer, plain or escaped for HTML, JSON or a URL.
 
     Args:
         body: of the answer.
-        authorization: the header that was sent; ``""`` for none.
+        authorization: the header that was sent; ``""`` for no header.
     """
     token = authorization.rpartition(" ")[2]
     if len(token) < _MIN_SECRET or _longest_run(token) not in body:
@@ -126,7 +126,7 @@ def mask_token(body: bytes, authorization: str) -> bytes:
 
 @functools.lru_cache(maxsize=4)
 def _longest_run(token: str) -> bytes:
-    """What stays as it is, however the token is escaped."""
+    """Return the longest part of a token that no escaping changes."""
     return max(re.findall(r"[A-Za-z0-9]+", token), key=len, default="").encode()
 
 
@@ -138,7 +138,7 @@ def _escaped(character: str) -> str:
 
 
 def read_envelope(answer: JSON) -> Envelope | None:
-    """The error in an answer, or None where it is no error."""
+    """Return the error in an answer, or None for a success."""
     if not isinstance(answer, dict):
         return None
     fields = cast(dict[str, JSON], answer)
@@ -148,19 +148,19 @@ def read_envelope(answer: JSON) -> Envelope | None:
         if _is_bad(status):
             return _envelope(cast(dict[str, JSON], nested))
         if status == "success" and len(fields) == 1:
-            return None  # as nearly all answers are
+            return None  # the usual answer
     if _text(fields.get("slug")) or _is_bad(fields.get("status")) or _has_only_a_message(fields):
         return _envelope(fields)
     return None
 
 
 def undocumented_response(status: int, what: str) -> ServerError:
-    """An answer that says success, and is nothing that the API documents."""
+    """Return the error for a success status with an undocumented body."""
     return ServerError(f"HTTP {status}, but {what}: try again later", status=status)
 
 
 def readable(text: str) -> str:
-    """Foreign text for a person: no mark-up, one line, not too long, and nothing that looks like a token."""
+    """Make foreign text safe to show: one line of limited length, without mark-up and without anything like a token."""
     title = _TITLE.search(text)
     plain = html.unescape(_TAG.sub(" ", _CODE.sub(" ", text)))
     if title is not None:
@@ -200,7 +200,7 @@ def _error(status: int, headers: Mapping[str, str], envelope: Envelope, *, note:
 
 def _error_class(status: int, envelope: Envelope) -> type[APIError]:
     reason = FailureReason.of(envelope.message)
-    # Before the status: a 404 for a receiver who has no account says nothing of the path.
+    # Checked before the status: a 404 for an unknown receiver does not mean that the path is wrong.
     if status < 500 and status not in (401, 429) and reason not in (None, FailureReason.INVALID_INPUT):  # noqa: PLR2004
         return NotDeliveredError
     if status in _BY_STATUS:
@@ -233,5 +233,5 @@ def _text(value: JSON) -> str | None:
 
 
 def _cut(text: str, most: int) -> str:
-    """The beginning of a text, without the word that the end falls into: half a token is not known for one."""
+    """Shorten a text at a word boundary, since a part of a token is not recognised as a secret."""
     return text if len(text) <= most else text[:most].rstrip(_TOKEN_ALPHABET)

@@ -1,4 +1,4 @@
-"""The words by which the API says how far it is. Words that it does not document are kept as they are."""
+"""Define the API's status words. Undocumented words are kept unchanged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 
 class OpenEnum(StrEnum):
-    """An enumeration that keeps what it does not know: ``Status("odd")`` is a member by that name."""
+    """Keep unknown values: ``Status("odd")`` is a member with that value."""
 
     @classmethod
     def _missing_(cls, value: object) -> Any:
@@ -24,12 +24,12 @@ class OpenEnum(StrEnum):
 
     @property
     def known(self) -> bool:
-        """Whether it is one of the documented words."""
+        """Tell whether it is one of the documented words."""
         return self._name_ != "UNKNOWN"
 
 
 class Status(OpenEnum):
-    """How far a record, a number or a feature set is (API reference, "Status strings")."""
+    """Name the state of a record, a number or a feature set (API reference, "Status strings")."""
 
     SUCCESS = "success"
     ERROR = "error"
@@ -41,7 +41,7 @@ class Status(OpenEnum):
 
     @property
     def final(self) -> bool:
-        """Whether it will stay so. A word that is not documented is not final."""
+        """Tell whether the state can still change. An undocumented word is not final."""
         return self in _FINAL
 
 
@@ -49,7 +49,7 @@ _FINAL: Final = frozenset({Status.SUCCESS, Status.ERROR, Status.FAILED})
 
 
 class FailureReason(StrEnum):
-    """Why a record did not reach its receiver (API reference, "Call Personalisation Errors")."""
+    """Name why a record did not reach its receiver (API reference, "Call Personalisation Errors")."""
 
     INVALID_INPUT = "Invalid input"
     NOT_A_TRUECALLER_USER = "Not a Truecaller user"
@@ -59,12 +59,12 @@ class FailureReason(StrEnum):
 
     @property
     def may_pass(self) -> bool:
-        """Whether trying again within the record's window makes sense: the device was merely out of reach."""
+        """Tell whether a retry within the record's window makes sense: the device was only out of reach."""
         return self is FailureReason.FAILED_TO_PUSH
 
     @classmethod
     def of(cls, message: str | None) -> Self | None:
-        """The reason that a message names, whatever its case and spacing; None where it names none."""
+        """Return the reason that a message names, ignoring case and spacing; None for other messages."""
         words = _letters(message or "")
         return next((reason for reason in cls if words.startswith(_letters(reason.value))), None)
 

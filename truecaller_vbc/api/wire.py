@@ -1,7 +1,7 @@
-"""From JSON to models: one converter, which forgives whatever the wire does.
+"""Convert JSON to models with one tolerant converter.
 
-A field that is missing, null or of the wrong kind gets its default; what is not known is ignored; names come in
-snake_case or in camelCase; times as ISO 8601 with any fraction, or as epoch milliseconds (API reference, "A client must
+A field that is missing, null or of the wrong type gets its default, and unknown fields are ignored. Names may be in
+snake_case or camelCase, times in ISO 8601 with any fraction or in epoch milliseconds (API reference, "A client must
 cope with either").
 """
 
@@ -27,12 +27,12 @@ _NO: Final = ("false", "disabled", "no", "0")
 
 
 def read(value: Any, kind: type[T]) -> T:
-    """The model of a JSON object; one with nothing but defaults for anything else."""
+    """Return the model of a JSON object; a model of defaults for anything else."""
     return _CONVERTER.structure(value, kind)
 
 
 def read_list(value: Any, kind: type[T]) -> tuple[T, ...]:
-    """The models of a JSON array's objects; other things in it are left out, and anything else has none."""
+    """Return the models of a JSON array's objects; other items are left out."""
     return tuple(read(item, kind) for item in value if isinstance(item, dict)) if _is_list(value) else ()
 
 
@@ -61,7 +61,7 @@ def _switch(value: Any) -> bool | None:
 
 
 def _time(value: Any) -> datetime | None:
-    # Numbers first: in ISO 8601 without its signs, 1712121200000 is midday of a day in the year 1712.
+    # Try numbers first: read as ISO 8601, 1712121200000 would be a day in the year 1712.
     number = _number(value)
     if number is None:
         return read_timestamp(value)
@@ -86,7 +86,7 @@ def _word(kind: type[OpenEnum], value: Any) -> OpenEnum:
 
 
 def _model_hook(kind: type[attrs.AttrsInstance]) -> Callable[[Any, Any], Any]:
-    """How an attrs class is read. Made once per class, so that a page of thousands does not ask again."""
+    """Build the structure function of an attrs class once, so that long pages convert quickly."""
     fields = attrs.fields(attrs.resolve_types(kind))
     config = [(_names(field), _reader(field)) for field in fields]
 
@@ -129,7 +129,7 @@ def _is_open_enum(kind: Any) -> bool:
 
 
 def _names(field: attrs.Attribute[Any]) -> tuple[str, ...]:
-    """What a field may be called on the wire: its name, the same in camelCase, and what older documents call it."""
+    """Return the names of a field on the wire: snake_case, camelCase, and the name in older documents."""
     names = (field.name, _camel(field.name), field.metadata.get("old"))
     return tuple(dict.fromkeys(name for name in names if name))
 

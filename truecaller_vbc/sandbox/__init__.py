@@ -1,13 +1,12 @@
-"""The other side of the wire: a local server that keeps Truecaller's documented rules, for demos and tests.
+"""Run a local server that keeps Truecaller's documented rules, for demos and tests.
 
 ::
 
     async with Sandbox(SandboxRules(token_lifetime=3.0)) as sandbox:
         ...  # point a client at sandbox.base_url with sandbox.credentials
 
-It is written from the documents alone and knows nothing of the client, so that one mistake cannot hide
-another. What the documents leave open is a switch of `SandboxRules` or `ApiRules`; what goes wrong in real life
-is a fault.
+Written from the documents alone and independent of the client, so that one mistake cannot hide another. What the
+documents leave open is a switch of `SandboxRules` or `ApiRules`; failures are injected as faults.
 """
 
 from .faults import Drop, Endpoint, Fault, FaultOptions

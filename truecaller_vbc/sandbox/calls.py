@@ -13,10 +13,10 @@ import attrs
 from aiohttp import web
 
 from .clock import SandboxClock, iso
-from .labels import LabelBook
-from .records import EITHER, Problem, RecordRules
+from .labels import LabelStore
+from .records import EITHER, RecordFault, RecordRules
 from .responses import (
-    ApiAnswers,
+    ResponseBuilder,
     InvalidBodyError,
     RefusedError,
     is_array,
@@ -24,7 +24,7 @@ from .responses import (
     json_answer,
     json_object,
     raw_json,
-    thinned,
+    drop_optional_fields,
 )
 from .rules import ApiRules
 
@@ -40,23 +40,23 @@ _ENDINGS: Final = 100_000
 
 
 class Outcomes:
-    """Says what becomes of records by their receiver (API reference, "Call Personalisation Errors")."""
+    """Choose the outcome of a record by its receiver (API reference, "Call Personalisation Errors")."""
 
     def __init__(self) -> None:
         self._chosen: dict[int, str | None] = {}
 
     def choose(self, number: str, message: str | None) -> None:
-        """Let records for `number` fail with `message` from now on, or succeed if that is None.
+        """Let records for `number` fail with `message` from now on, or succeed if `message` is None.
 
         Raises:
-            ValueError: `number` is none.
+            ValueError: `number` is not a phone number.
         """
         if not EITHER.fullmatch(number):
             raise ValueError(f"number must be digits with the country code, not {number!r}")
         self._chosen[int(number)] = message
 
     def failure(self, receiver: int) -> str | None:
-        """Why a record for `receiver` fails, or None if it succeeds."""
+        """Return why a record for `receiver` fails, or None if it succeeds."""
         if receiver in self._chosen:
             return self._chosen[receiver]
         return _BY_ENDING.get(receiver % _ENDINGS)
@@ -66,8 +66,8 @@ MOST_RECORDS: Final = 500
 
 
 @attrs.frozen
-class Batch:
-    """A batch that was accepted: its compressed body, when it came, and the fields at fault by the record's place."""
+class StoredBatch:
+    """Hold an accepted batch: its compressed body, its arrival, and the invalid fields by record index."""
 
     id: str
     packed: bytes
@@ -75,12 +75,12 @@ class Batch:
     faulty: dict[int, str]
 
     def records(self) -> list[Any]:
-        """The records as they came."""
+        """Return the records as they were sent."""
         return _records(zlib.decompress(self.packed))
 
 
-class BatchBook:
-    """The batches that were accepted.
+class BatchStore:
+    """Keep the accepted batches.
 
     Attributes:
         sizes: how many records each batch had, forgotten batches included.
@@ -89,37 +89,37 @@ class BatchBook:
     def __init__(self, keep: int) -> None:
         self.sizes: dict[str, int] = {}
         self._keep = keep
-        self._kept: dict[str, Batch] = {}
+        self._kept: dict[str, StoredBatch] = {}
 
-    def add(self, raw: bytes, size: int, now: float, faulty: dict[int, str]) -> Batch:
-        """A new batch; the oldest is forgotten when there are too many."""
-        # Records of one campaign are alike: some 280 bytes each become about ten, in half a millisecond for 500.
-        batch = Batch(str(uuid.uuid4()), zlib.compress(raw, level=1), now, faulty)
+    def add(self, raw: bytes, size: int, now: float, faulty: dict[int, str]) -> StoredBatch:
+        """Add a batch; drop the oldest when there are too many."""
+        # Records of a campaign are alike: compression takes 280 bytes to about ten, in half a millisecond for 500.
+        batch = StoredBatch(str(uuid.uuid4()), zlib.compress(raw, level=1), now, faulty)
         self.sizes[batch.id] = size
         self._kept[batch.id] = batch
         if len(self._kept) > self._keep:
             del self._kept[next(iter(self._kept))]
         return batch
 
-    def get(self, batch_id: str) -> Batch | None:
-        """The batch, or None if there was none or it is forgotten."""
+    def get(self, batch_id: str) -> StoredBatch | None:
+        """Return the batch, or None if it is unknown or dropped."""
         return self._kept.get(batch_id)
 
 
 class BatchEndpoint:
-    """Takes batches of one version of the path."""
+    """Accept batches of one version of the path."""
 
     def __init__(
-        self, rules: ApiRules, record_rules: RecordRules, book: BatchBook, accepted: Counter[int], clock: SandboxClock
+        self, rules: ApiRules, record_rules: RecordRules, store: BatchStore, accepted: Counter[int], clock: SandboxClock
     ) -> None:
         self._rules = rules
         self._record_rules = record_rules
-        self._book = book
+        self._store = store
         self._accepted = accepted
         self._clock = clock
 
     async def post(self, request: web.Request) -> web.Response:
-        """The batch's ID."""
+        """Return the batch's ID."""
         raw = await request.read()
         records = _records(raw)
         problems = self._problems(records)
@@ -128,10 +128,10 @@ class BatchEndpoint:
             raise InvalidBodyError(*problems[0][1])
         good = records if not faulty else [record for place, record in enumerate(records) if place not in faulty]
         self._accepted.update([int(record["receiver_number"]) for record in good])
-        batch = self._book.add(raw, len(records), self._clock.elapsed(), faulty)
+        batch = self._store.add(raw, len(records), self._clock.elapsed(), faulty)
         return json_answer({"batch_id": batch.id})
 
-    def _problems(self, records: list[Any]) -> list[tuple[int, Problem]]:
+    def _problems(self, records: list[Any]) -> list[tuple[int, RecordFault]]:
         now_ms = self._clock.wall_ms()
         check = self._record_rules.problem
         return [
@@ -157,29 +157,29 @@ _INVALID_INPUT: Final = "Invalid input"
 
 
 class BatchStatusEndpoint:
-    """Tells what became of a batch."""
+    """Report the outcome of a batch."""
 
     def __init__(
         self,
         rules: ApiRules,
-        book: BatchBook,
-        labels: LabelBook,
+        store: BatchStore,
+        labels: LabelStore,
         outcomes: Outcomes,
         clock: SandboxClock,
     ) -> None:
         self._rules = rules
-        self._answers = ApiAnswers(rules)
-        self._book = book
+        self._answers = ResponseBuilder(rules)
+        self._store = store
         self._labels = labels
         self._outcomes = outcomes
         self._clock = clock
 
     async def get(self, request: web.Request) -> web.Response:
-        """The batch's records, each with what became of it."""
+        """Return the batch's records with their outcomes."""
         batch_id = request.query.get("batchId")
         if not batch_id:
             raise RefusedError("batchId", "batchId is required")
-        batch = self._book.get(batch_id)
+        batch = self._store.get(batch_id)
         if batch is None:
             raise RefusedError("batchId", "batch not found", status=404)
         body = {
@@ -187,9 +187,9 @@ class BatchStatusEndpoint:
             "batch_id": batch.id,
             "data": self._data(batch),
         }
-        return json_answer(thinned(body, _needed(body)) if self._rules.sparse else body)
+        return json_answer(drop_optional_fields(body, _needed(body)) if self._rules.sparse else body)
 
-    def _data(self, batch: Batch) -> list[dict[str, Any]]:
+    def _data(self, batch: StoredBatch) -> list[dict[str, Any]]:
         pending = self._clock.elapsed() < batch.accepted_at + self._rules.batch_seconds
         if pending and self._rules.batch_pending == "404":
             raise RefusedError("batchId", "batch not found", status=404)
@@ -204,7 +204,7 @@ class BatchStatusEndpoint:
             random.Random(batch.id).shuffle(data)
         return data
 
-    def _shown(self, batch: Batch, place: int, record: Any, created_at: str, *, pending: bool) -> dict[str, Any]:
+    def _shown(self, batch: StoredBatch, place: int, record: Any, created_at: str, *, pending: bool) -> dict[str, Any]:
         record = record if is_object(record) else {}
         shown: dict[str, Any] = {
             "id": f"{batch.id[:24]}{place:012x}",
@@ -216,10 +216,10 @@ class BatchStatusEndpoint:
             shown.setdefault("dynamic_label_name", self._labels.name_of(record["label_id"]))
         shown["created_at"] = created_at
         if self._rules.sparse:
-            shown = thinned(shown, _NEEDED)
+            shown = drop_optional_fields(shown, _NEEDED)
         return shown | self._status_info(batch, place, record, pending=pending)
 
-    def _status_info(self, batch: Batch, place: int, record: dict[str, Any], *, pending: bool) -> dict[str, Any]:
+    def _status_info(self, batch: StoredBatch, place: int, record: dict[str, Any], *, pending: bool) -> dict[str, Any]:
         if pending:
             known = self._rules.batch_pending == "pending"
             return self._answers.status_info(self._rules.pending) if known else {}
@@ -238,7 +238,7 @@ def _needed(body: dict[str, Any]) -> tuple[str, ...]:
 
 
 class CallEndpoint:
-    """Takes a record, counts it in `accepted` by its receiver, and says what became of it."""
+    """Accept a record, count it in `accepted` by its receiver, and answer with its outcome."""
 
     def __init__(
         self,
@@ -249,16 +249,16 @@ class CallEndpoint:
         clock: SandboxClock,
     ) -> None:
         self._rules = rules
-        self._answers = ApiAnswers(rules)
+        self._answers = ResponseBuilder(rules)
         self._record_rules = record_rules
         self._outcomes = outcomes
         self._accepted = accepted
         self._clock = clock
-        # Bytes, since benchmarks call this endpoint: the server's share of their time should stay small.
+        # Bytes, so that the server's share in benchmarks stays small.
         self._success = json.dumps(self._answers.status_info("success", "Record processed successfully")).encode()
 
     async def post(self, request: web.Request) -> web.Response:
-        """What became of the record."""
+        """Answer with the outcome of the record."""
         record = json_object(await request.read())
         if record is None:
             raise InvalidBodyError("", "the body must be a JSON object")

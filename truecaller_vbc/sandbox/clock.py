@@ -1,4 +1,4 @@
-"""The sandbox's sense of time: one tick source, and the wall clock that goes with it."""
+"""Measure the sandbox's time: one tick source, and the wall clock derived from it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FEWEST_FRACTION_DIGITS = 2
 
 
 class SandboxClock:
-    """Reads `tick` (seconds from any origin; the running loop's time by default), and tells the wall time.
+    """Count seconds of `tick` (the running loop's time by default), and derive the wall time.
 
     The wall clock is read once, by `start`. So ``Date`` and ``created_at`` agree with each other and with
     `tick`, even where `tick` is virtual and a test jumps an hour ahead.
@@ -26,25 +26,25 @@ class SandboxClock:
         self._date = (-1, "")
 
     def start(self) -> None:
-        """Count from now on; nothing else works before."""
+        """Count from now on; must be called first."""
         self.tick = self._given or asyncio.get_running_loop().time
         self._started = self.tick()
         self._started_wall = datetime.now(UTC)
 
     def elapsed(self) -> float:
-        """Seconds since the start."""
+        """Return the seconds since the start."""
         return self.tick() - self._started
 
     def wall(self, elapsed: float) -> datetime:
-        """The aware wall time at `elapsed` seconds."""
+        """Return the aware wall time at `elapsed` seconds."""
         return self._started_wall + timedelta(seconds=elapsed)
 
     def wall_ms(self) -> float:
-        """The wall time of this moment in epoch milliseconds: what a record's times are compared with."""
+        """Return the current wall time in epoch milliseconds, which record windows are compared with."""
         return self._started_wall.timestamp() * 1000 + self.elapsed() * 1000
 
     def date(self) -> str:
-        """The ``Date`` header of this moment."""
+        """Return the current ``Date`` header."""
         wall = self.wall(self.elapsed())
         second = int(wall.timestamp())
         if second != self._date[0]:
@@ -53,6 +53,6 @@ class SandboxClock:
 
 
 def iso(wall: datetime) -> str:
-    """`wall` in UTC as the documents write it: two to six digits of a second, and a Z."""
+    """Write `wall` in UTC as the documents do: two to six digits of a second, and a Z."""
     digits = f"{wall.microsecond:06}".rstrip("0").ljust(_FEWEST_FRACTION_DIGITS, "0")
     return f"{wall:%Y-%m-%dT%H:%M:%S}.{digits}Z"

@@ -1,4 +1,4 @@
-"""``GET /clients/{id}/labels``: the account's dynamic labels (API reference, "E")."""
+"""Keep the account's dynamic labels, and answer ``GET /clients/{id}/labels`` (API reference, "E")."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from .responses import asked_page, json_answer, thinned
+from .responses import requested_page, json_answer, drop_optional_fields
 from .rules import ApiRules
 
 FLOWER_SHOP: Final = "c6d86658-008d-4c08-98fb-2bf2649d59a5"
-"""The label that there always is."""
+"""The label that always exists."""
 
 _NEEDED: Final = ("id", "name", "label_type")
 
 
-class LabelBook:
-    """The labels of the account; two of them to begin with.
+class LabelStore:
+    """Keep the labels of the account; it starts with two.
 
     Attributes:
         dynamic: the IDs that a call record may name.
@@ -30,7 +30,7 @@ class LabelBook:
         self.add("Flower shop", FLOWER_SHOP, "dynamic", "2025-07-08T10:11:12.5Z")
 
     def add(self, name: str, label_id: str | None, label_type: str, created_at: str) -> str:
-        """Add a label, in place of one with the same ID, and return its ID."""
+        """Add a label, replacing one with the same ID, and return its ID."""
         label_id = label_id or str(uuid.uuid4())
         self._labels[label_id] = {
             "id": label_id,
@@ -48,22 +48,22 @@ class LabelBook:
         return label_id
 
     def name_of(self, label_id: str) -> str:
-        """The label's name."""
+        """Return the label's name."""
         return str(self._labels[label_id]["name"])
 
     def all(self) -> list[dict[str, Any]]:
-        """The labels, the oldest first."""
+        """Return the labels, oldest first."""
         return list(self._labels.values())
 
 
 class LabelEndpoint:
-    """Lists the labels as a bare array."""
+    """List the labels as a bare array."""
 
-    def __init__(self, rules: ApiRules, book: LabelBook) -> None:
+    def __init__(self, rules: ApiRules, store: LabelStore) -> None:
         self._rules = rules
-        self._book = book
+        self._store = store
 
     async def get(self, request: web.Request) -> web.Response:
-        """One page of them."""
-        labels = asked_page(request.query, self._rules).of(self._book.all())
-        return json_answer([thinned(label, _NEEDED) if self._rules.sparse else label for label in labels])
+        """Return one page of labels."""
+        labels = requested_page(request.query, self._rules).of(self._store.all())
+        return json_answer([drop_optional_fields(label, _NEEDED) if self._rules.sparse else label for label in labels])

@@ -1,4 +1,4 @@
-"""The port and the open connections."""
+"""Open and close the port, and abort connections."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import contextlib
 from aiohttp import web
 from yarl import URL
 
-# aiohttp waits this long for handlers, which were all cancelled before; 0 would mean for ever.
+# aiohttp waits this long for handlers, all of which are cancelled before; 0 would mean forever.
 _SHUTDOWN_SECONDS = 0.1
 _MOST_BODY_BYTES = 16 * 1024 * 1024
 _BACKLOG = 128
 
 
 def new_application() -> web.Application:
-    """An application that takes bodies as large as tests may want."""
+    """Create an application that accepts bodies of any size that tests need."""
     return web.Application(client_max_size=_MOST_BODY_BYTES)
 
 
 class Listener:
-    """Serves one application on one port, which it can leave and take again.
+    """Serve one application on one port, which can be closed and opened again.
 
     Attributes:
         url: ``http://host:port``.
     """
 
     def __init__(self, app: web.Application, host: str, port: int) -> None:
-        # No access log: its lines hold whatever a client put into the URL.
+        # No access log: its lines contain whatever a client put into the URL.
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_SECONDS)
         self._host = host
         self._port = port
@@ -35,7 +35,7 @@ class Listener:
 
     @property
     def url(self) -> str:
-        """``http://host:port`` with the real port."""
+        """Return ``http://host:port`` with the real port."""
         return str(URL.build(scheme="http", host=self._host, port=self._port))
 
     async def start(self) -> None:
@@ -52,10 +52,10 @@ class Listener:
             raise
 
     async def resume(self) -> None:
-        """Accept connections again, on the same port; nothing happens if that is so already."""
+        """Accept connections again, on the same port; do nothing if it is open."""
         if self._server is None:
             make_connection = self._runner.server
-            assert make_connection is not None  # noqa: S101 - it is set up
+            assert make_connection is not None  # noqa: S101 - set by start()
             loop = asyncio.get_running_loop()
             self._server = await loop.create_server(make_connection, self._host, self._port, backlog=_BACKLOG)
             self._port = self._server.sockets[0].getsockname()[1]
@@ -66,31 +66,31 @@ class Listener:
         await self.abort_all()
 
     async def _leave(self) -> None:
-        """Close the port, behind those who stand in the door.
+        """Close the port, including sockets that were accepted in this iteration of the loop.
 
-        asyncio makes a transport for an accepted socket one round after it was accepted. If its server is closed by
+        asyncio creates a transport for an accepted socket one iteration after accepting it. If its server is closed by
         then, it drops the socket without closing it.
         """
         server, self._server = self._server, None
         if server is None:
             return
-        with contextlib.suppress(NotImplementedError):  # a loop without readers, whose sockets know no such moment
+        with contextlib.suppress(NotImplementedError):  # a loop without readers does not have this gap
             for socket in server.sockets:
                 asyncio.get_running_loop().remove_reader(socket)
         await asyncio.sleep(0)
         server.close()
 
     async def abort_all(self) -> None:
-        """Abort every open connection, also one that was accepted this very moment."""
+        """Abort every open connection, including one accepted in this iteration of the loop."""
         await asyncio.sleep(0)
         for connection in self._runner.server.connections if self._runner.server is not None else ():
             if connection.transport is not None:
                 connection.transport.abort()
-        # One round for the loss of the connection, one for the tasks that it wakes.
+        # One iteration for the loss of the connection, one for the tasks that it wakes.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
     async def close(self) -> None:
-        """Give up the port for good, and end the requests that are left."""
+        """Close the port for good, and end the remaining requests."""
         await self._leave()
         await self._runner.cleanup()

@@ -12,13 +12,13 @@ from aiohttp import web
 from .clock import SandboxClock
 from .faults import Endpoint, Fault, FaultPlan
 from .records import RequestLog, bearer
-from .responses import ApiAnswers, RefusedError, dead_token, refusal
+from .responses import ResponseBuilder, RefusedError, dead_token, refusal
 from .rules import SandboxRules
-from .tokens import SlidingWindow, TokenBook
+from .tokens import SlidingWindow, TokenIssuer
 
 
-class Pace:
-    """At most `limit` requests of one token in any stretch of `seconds`; no limit if it is None."""
+class RequestRate:
+    """Allow `limit` requests of one token in any `seconds`; no limit if it is None."""
 
     def __init__(self, limit: int | None, seconds: float) -> None:
         self._limit = limit
@@ -26,7 +26,7 @@ class Pace:
         self._windows: dict[str, SlidingWindow] = {}
 
     def wait(self, token: str, now: float) -> float:
-        """Take a place at `now` and return 0, or if there is none, return the seconds until there is."""
+        """Take a place at `now` and return 0; if there is no room, return the seconds until there is."""
         if self._limit is None:
             return 0.0
         window = self._windows.get(token) or self._new_window(token, now, self._limit)
@@ -36,7 +36,7 @@ class Pace:
         return free_in
 
     def _new_window(self, token: str, now: float, limit: int) -> SlidingWindow:
-        # Tokens end and new ones come, so the idle ones go whenever one comes.
+        # Tokens expire, so forget idle ones whenever a new one appears.
         self._windows = {name: window for name, window in self._windows.items() if not window.is_empty(now)}
         self._windows[token] = window = SlidingWindow(limit, self._seconds)
         return window
@@ -45,12 +45,12 @@ class Pace:
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
 
 
-class _NobodyThereError(ConnectionResetError):
-    """The connection is gone, by our own doing."""
+class _ConnectionClosedError(ConnectionResetError):
+    """Signal that the sandbox itself closed the connection."""
 
 
-class Gate:
-    """Wraps the endpoints, and can stop whatever is going on inside of them."""
+class FaultMiddleware:
+    """Wrap the endpoints with latency and faults, and stop running requests on demand."""
 
     def __init__(self, rules: SandboxRules, faults: FaultPlan, log: RequestLog, clock: SandboxClock) -> None:
         self._rules = rules
@@ -60,8 +60,8 @@ class Gate:
         self._busy: set[asyncio.Task[None]] = set()
         self._released = asyncio.Event()
 
-    def guard(self, endpoint: Endpoint, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        """`handler` behind the rules' latency and the faults of `endpoint`."""
+    def wrap(self, endpoint: Endpoint, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """Wrap `handler` with the rules' latency and the faults of `endpoint`."""
         latency = self._rules.latency + (self._rules.token_latency if endpoint == "token" else 0.0)
 
         async def guarded(request: web.Request) -> web.StreamResponse:
@@ -70,13 +70,13 @@ class Gate:
         return guarded
 
     def release(self) -> None:
-        """Let go of every request that hangs."""
+        """Release every hanging request."""
         self._released.set()
         self._released = asyncio.Event()
 
     async def stop(self) -> None:
-        """Cancel every request that is under way, and wait until it is over."""
-        # aiohttp forgets the handlers of lost connections, so a hung one would outlive its server.
+        """Cancel every running request and wait for its end."""
+        # aiohttp forgets the handlers of lost connections, so a hanging one would outlive its server.
         tasks = list(self._busy)
         for task in tasks:
             task.cancel()
@@ -92,7 +92,7 @@ class Gate:
         try:
             return (answer := await self._answer(endpoint, latency, handler, request))
         except (ConnectionError, web.RequestPayloadError):
-            return web.Response()  # aiohttp wants one, and drops it since the connection is closing
+            return web.Response()  # aiohttp requires an answer, and drops it since the connection is closing
         finally:
             self._busy.discard(request.task)
             status = None if answer is None or request.transport is None else answer.status
@@ -103,7 +103,8 @@ class Gate:
     ) -> web.StreamResponse:
         fault = self._faults.take(endpoint)
         try:
-            # Before any fault: a socket that is closed with unread data resets, which can eat the answer.
+            # Read the body before any fault: closing a socket with unread data sends a reset, which can destroy the
+            # answer.
             await request.read()
         except web.HTTPRequestEntityTooLarge:
             return self._dated(refusal(413))
@@ -113,10 +114,10 @@ class Gate:
         return await self._misbehave(fault, handler, request)
 
     async def _misbehave(self, fault: Fault, handler: Handler, request: web.Request) -> web.StreamResponse:
-        answer = await handler(request) if fault.lets_work else web.Response()
+        answer = await handler(request) if fault.runs_endpoint else web.Response()
         if fault.drop in ("before", "after"):
             raise _abort(request)
-        answer = self._dated(fault.dress(fault.answer() if fault.replaces else answer))
+        answer = self._dated(fault.add_headers(fault.answer() if fault.replaces else answer))
         if fault.drop == "mid":
             await _send(answer, request, portion=0.5, seconds=fault.slow)
             raise _abort(request)
@@ -125,7 +126,7 @@ class Gate:
     async def _wait(self, seconds: float) -> None:
         if seconds == math.inf:
             await self._released.wait()
-            raise _NobodyThereError
+            raise _ConnectionClosedError
         if seconds > 0:
             await asyncio.sleep(seconds)
 
@@ -135,20 +136,20 @@ class Gate:
 
 
 async def remove_date(_: web.Request, answer: web.StreamResponse) -> None:
-    """A signal handler that takes off the ``Date`` which aiohttp insists on."""
+    """Remove the ``Date`` header that aiohttp adds; a signal handler."""
     answer.headers.popall("Date", None)
 
 
-def _abort(request: web.Request) -> _NobodyThereError:
+def _abort(request: web.Request) -> _ConnectionClosedError:
     if request.transport is not None:
         request.transport.abort()
-    return _NobodyThereError()
+    return _ConnectionClosedError()
 
 
 async def _send(
     answer: web.Response, request: web.Request, *, portion: float = 1.0, seconds: float
 ) -> web.StreamResponse:
-    """Send `answer` by hand, or a portion of its body, one byte at a time if it shall take any seconds."""
+    """Send `answer`, or a part of its body, by hand; one byte at a time if it must take some seconds."""
     body = answer.body if isinstance(answer.body, bytes) else b""
     stream = web.StreamResponse(status=answer.status, reason=answer.reason, headers=answer.headers)
     stream.content_length = len(body)
@@ -160,29 +161,29 @@ async def _send(
     return stream
 
 
-class Door:
-    """Lets in only live tokens of this account, and each not more often than it may."""
+class AuthMiddleware:
+    """Admit only live tokens of this account, within the rate limit."""
 
-    def __init__(self, rules: SandboxRules, book: TokenBook, account_id: str, clock: SandboxClock) -> None:
+    def __init__(self, rules: SandboxRules, tokens: TokenIssuer, account_id: str, clock: SandboxClock) -> None:
         self._rules = rules
-        self._answers = ApiAnswers(rules.api)
-        self._book = book
+        self._answers = ResponseBuilder(rules.api)
+        self._tokens = tokens
         self._account_id = account_id
         self._clock = clock
 
-    def before(self, handler: Handler, pace: Pace | None = None) -> Handler:
-        """`handler` behind this door, and behind the rate limit if there is one."""
+    def wrap(self, handler: Handler, rate: RequestRate | None = None) -> Handler:
+        """Wrap `handler` with the token check, and with the rate limit if there is one."""
 
         async def checked(request: web.Request) -> web.Response:
             now = self._clock.elapsed()
             token = bearer(request)
             if token is None:
                 return refusal(401)
-            if not self._book.is_live(token, now):
+            if not self._tokens.is_live(token, now):
                 return dead_token(self._rules.dead_token)
             if request.match_info["account"] != self._account_id:
                 return self._answers.error(403)
-            free_in = pace.wait(token, now) if pace is not None else 0.0
+            free_in = rate.wait(token, now) if rate is not None else 0.0
             if free_in > 0:
                 return self._answers.too_many(free_in)
             try:

@@ -11,20 +11,28 @@ import attrs
 from aiohttp import web
 
 from .clock import SandboxClock, iso
-from .labels import FLOWER_SHOP, LabelBook
+from .labels import FLOWER_SHOP, LabelStore
 from .records import NO_PLUS
-from .responses import InvalidBodyError, RefusedError, asked_page, is_array, json_answer, json_object, thinned
+from .responses import (
+    InvalidBodyError,
+    RefusedError,
+    requested_page,
+    is_array,
+    json_answer,
+    json_object,
+    drop_optional_fields,
+)
 from .rules import ApiRules
 
 PRIO1: Final = "069d2e3a-41e6-41f9-a768-157d7e3bd6b9"
-"""The feature set that there always is."""
+"""The feature set that always exists."""
 
 _NEEDED: Final = ("id", "name", "status")
 _FILTERS: Final = ("department_id", "operation_id", "process_id")
 
 
-class FeatureSetBook:
-    """The feature sets of the account; one of them to begin with."""
+class FeatureSetStore:
+    """Keep the feature sets of the account; it starts with one."""
 
     def __init__(self, account_id: str) -> None:
         self._account_id = account_id
@@ -68,23 +76,23 @@ class FeatureSetBook:
         return self._sets[feature_set_id]
 
     def matching(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Those that the query's filters let through, the oldest first."""
+        """Return the feature sets that match the query's filters, oldest first."""
         wanted = [(name, query[name]) for name in _FILTERS if name in query]
         return [one for one in self._sets.values() if all(one[name] == value for name, value in wanted)]
 
 
 class FeatureSetEndpoint:
-    """Lists the feature sets."""
+    """List the feature sets."""
 
-    def __init__(self, rules: ApiRules, book: FeatureSetBook) -> None:
+    def __init__(self, rules: ApiRules, store: FeatureSetStore) -> None:
         self._rules = rules
-        self._book = book
+        self._store = store
 
     async def get(self, request: web.Request) -> web.Response:
-        """One page of them. No page count is documented here, so there is none."""
-        found = asked_page(request.query, self._rules).of(self._book.matching(request.query))
+        """Return one page of feature sets. The documents show no page count here."""
+        found = requested_page(request.query, self._rules).of(self._store.matching(request.query))
         if self._rules.sparse:
-            return json_answer({"feature_sets": [thinned(one, _NEEDED) for one in found] or None})
+            return json_answer({"feature_sets": [drop_optional_fields(one, _NEEDED) for one in found] or None})
         return json_answer({"feature_sets": found})
 
 
@@ -93,7 +101,7 @@ Buckets: TypeAlias = dict[str, list[str]]
 
 @attrs.define
 class KnownNumber:
-    """A number that was published: when, and from when until when it is listed."""
+    """Hold a published number: its publication, and the times at which it is listed."""
 
     digits: str
     feature_set_id: str
@@ -102,33 +110,33 @@ class KnownNumber:
     gone_at: float = math.inf
 
     def is_listed(self, now: float) -> bool:
-        """Whether it is listed at `now`; also while it is being delisted."""
+        """Tell whether it is listed at `now`, which includes the time while it is being delisted."""
         return self.listed_at <= now < self.gone_at
 
 
-class NumberBook:
-    """The numbers of the account."""
+class NumberStore:
+    """Keep the numbers of the account."""
 
     def __init__(self, rules: ApiRules) -> None:
         self._rules = rules
         self._numbers: dict[str, KnownNumber] = {}
 
     def publish(self, feature_set_id: str, numbers: Iterable[str], now: float) -> Buckets:
-        """Begin to list those that are new; the answer's buckets."""
+        """Start listing the new numbers, and return the answer's buckets."""
         buckets: Buckets = {}
         for number in dict.fromkeys(numbers):
             buckets.setdefault(self._publish(feature_set_id, number, now), []).append(number)
         return buckets
 
     def delist(self, feature_set_id: str, numbers: Iterable[str], now: float) -> Buckets:
-        """Begin to delist those that are known to the set; the answer's buckets."""
+        """Start delisting the numbers that the set has, and return the answer's buckets."""
         buckets: Buckets = {}
         for number in dict.fromkeys(numbers):
             buckets.setdefault(self._delist(feature_set_id, number, now), []).append(number)
         return buckets
 
     def listed(self, now: float) -> Iterator[KnownNumber]:
-        """Those that are listed at `now`, in the order in which they were published."""
+        """Return the numbers listed at `now`, in the order of publication."""
         return (known for known in self._numbers.values() if known.is_listed(now))
 
     def _publish(self, feature_set_id: str, number: str, now: float) -> str:
@@ -138,7 +146,7 @@ class NumberBook:
         if known is None:
             self._numbers[number] = KnownNumber(number, feature_set_id, now, now + self._rules.listing_seconds)
         elif known.gone_at < math.inf:
-            pass  # Documented: while a number is being delisted, this is ignored, and the answer does not show it.
+            pass  # Documented: publishing a number that is being delisted is ignored, and the answer does not show it.
         else:
             return "existing_numbers" if known.feature_set_id == feature_set_id else "other_feature_set_numbers"
         return "new_numbers"
@@ -180,26 +188,26 @@ _FIELDS_NEEDED: Final = ("phone_number", "status", "feature_set_name")
 
 
 class NumberEndpoints:
-    """The three of them, on one book."""
+    """Answer the three endpoints."""
 
     def __init__(
         self,
         rules: ApiRules,
-        book: NumberBook,
-        feature_sets: FeatureSetBook,
-        labels: LabelBook,
+        store: NumberStore,
+        feature_sets: FeatureSetStore,
+        labels: LabelStore,
         clock: SandboxClock,
     ) -> None:
         self._rules = rules
-        self._book = book
+        self._store = store
         self._feature_sets = feature_sets
         self._labels = labels
         self._clock = clock
 
     async def publish(self, request: web.Request) -> web.Response:
-        """The buckets, after those that are new were set on their way."""
+        """Start listing the new numbers, and return the buckets."""
         feature_set_id, numbers = await self._asked(request)
-        buckets = self._book.publish(feature_set_id, numbers, self._clock.elapsed())
+        buckets = self._store.publish(feature_set_id, numbers, self._clock.elapsed())
         head = {
             "client_account_id": request.match_info["account"],
             "created_by_email": _EMAIL,
@@ -208,15 +216,15 @@ class NumberEndpoints:
         return self._result(head, _PUBLISH, buckets, good=("new_numbers", "existing_numbers"))
 
     async def delist(self, request: web.Request) -> web.Response:
-        """The buckets, after those that are known to the set were set on their way."""
+        """Start delisting the numbers that the set has, and return the buckets."""
         feature_set_id, numbers = await self._asked(request)
-        buckets = self._book.delist(feature_set_id, numbers, self._clock.elapsed())
+        buckets = self._store.delist(feature_set_id, numbers, self._clock.elapsed())
         head = {"client_account_id": request.match_info["account"], "phone_type": ""}
         return self._result(head, _DELIST, buckets, good=("existing_numbers", "processing_numbers"))
 
     async def get(self, request: web.Request) -> web.Response:
-        """One page of the numbers that are listed."""
-        page = asked_page(request.query, self._rules)
+        """Return one page of the listed numbers."""
+        page = requested_page(request.query, self._rules)
         found = self._matching(request)
         endless = self._rules.total_page_count == "endless"
         shown = (page.or_last(found) if endless else page).of(found)
@@ -250,14 +258,14 @@ class NumberEndpoints:
         arrays: dict[str, list[str]] = {name: buckets.get(name, []) for name in names}
         body = head | arrays | {"status": "failed" if failed else self._rules.pending}
         if self._rules.sparse:
-            body = thinned(body, ("status", *buckets))
+            body = drop_optional_fields(body, ("status", *buckets))
         return json_answer(body, self._rules.failed_status if failed else 200)
 
     def _matching(self, request: web.Request) -> list[KnownNumber]:
         sets = {one["id"] for one in self._feature_sets.matching(request.query)}
         if "feature_set_id" in request.query:
             sets &= {request.query["feature_set_id"]}
-        return [known for known in self._book.listed(self._clock.elapsed()) if known.feature_set_id in sets]
+        return [known for known in self._store.listed(self._clock.elapsed()) if known.feature_set_id in sets]
 
     def _shown(self, known: KnownNumber, account_id: str) -> dict[str, Any]:
         feature_set = self._feature_sets[known.feature_set_id]
@@ -277,4 +285,4 @@ class NumberEndpoints:
             "updated_at": iso(self._clock.wall(known.listed_at)),
             "label_name": self._labels.name_of(feature_set["label_id"]),
         }
-        return thinned(shown, _FIELDS_NEEDED) if self._rules.sparse else shown
+        return drop_optional_fields(shown, _FIELDS_NEEDED) if self._rules.sparse else shown

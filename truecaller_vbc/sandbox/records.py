@@ -30,24 +30,24 @@ _FORBIDDEN: Final = re.compile(r"[!@#$%^&*()_+/]")
 _BAD_ENDS: Final = (".", ",", "-", " ")
 
 
-class Problem(NamedTuple):
-    """What is wrong with a record."""
+class RecordFault(NamedTuple):
+    """Describe what is wrong with a record."""
 
     field: str
     message: str
 
 
 class RecordRules:
-    """Checks records whose numbers match `numbers` and whose label is one of `label_ids`, which may grow."""
+    """Check records whose numbers must match `numbers` and whose label must be in `label_ids`, which may grow."""
 
     def __init__(self, numbers: re.Pattern[str], label_ids: Container[str]) -> None:
         self._numbers = numbers
         self._label_ids = label_ids
 
-    def problem(self, record: Any, now_ms: float) -> Problem | None:
-        """The first thing that is wrong with `record` at the wall time `now_ms`, or None."""
+    def problem(self, record: Any, now_ms: float) -> RecordFault | None:
+        """Return the first problem of `record` at the wall time `now_ms`, or None."""
         if not is_object(record):
-            return Problem("", "a call record must be a JSON object")
+            return RecordFault("", "a call record must be a JSON object")
         return (
             self._of_label(record)
             or self._of_number(record, "caller_number")
@@ -58,33 +58,33 @@ class RecordRules:
             or _of_reason(record)
         )
 
-    def _of_label(self, record: dict[str, Any]) -> Problem | None:
+    def _of_label(self, record: dict[str, Any]) -> RecordFault | None:
         label_id = record.get("label_id")
         if not label_id:
-            return Problem("label_id", "label_id is required")
+            return RecordFault("label_id", "label_id is required")
         if not isinstance(label_id, str) or label_id not in self._label_ids:
-            return Problem("label_id", "label_id must be a dynamic label of the client account")
+            return RecordFault("label_id", "label_id must be a dynamic label of the client account")
         return None
 
-    def _of_number(self, record: dict[str, Any], field: str) -> Problem | None:
+    def _of_number(self, record: dict[str, Any], field: str) -> RecordFault | None:
         number = record.get(field)
         if isinstance(number, str) and self._numbers.fullmatch(number):
             return None
-        return Problem(field, f"{field} must be {_FORMATS[self._numbers]}" if number else f"{field} is required")
+        return RecordFault(field, f"{field} must be {_FORMATS[self._numbers]}" if number else f"{field} is required")
 
 
-def _of_window(record: dict[str, Any], now_ms: float) -> Problem | None:
+def _of_window(record: dict[str, Any], now_ms: float) -> RecordFault | None:
     starts_at, ends_at = record.get("starts_at"), record.get("ends_at")
     if not _is_moment(starts_at):
         return _no_moment("starts_at", starts_at)
     if not _is_moment(ends_at):
         return _no_moment("ends_at", ends_at)
     if ends_at < now_ms:
-        return Problem("ends_at", "ends_at cannot be in the past")
+        return RecordFault("ends_at", "ends_at cannot be in the past")
     if ends_at <= starts_at:
-        return Problem("ends_at", "ends_at must be after starts_at")
+        return RecordFault("ends_at", "ends_at must be after starts_at")
     if ends_at - starts_at > _LONGEST_WINDOW_MS:
-        return Problem("ends_at", "ends_at cannot be more than 24 hours after starts_at")
+        return RecordFault("ends_at", "ends_at cannot be more than 24 hours after starts_at")
     return None
 
 
@@ -92,33 +92,33 @@ def _is_moment(value: Any) -> TypeGuard[int]:
     return type(value) is int and 0 <= value < _INT64
 
 
-def _no_moment(field: str, value: Any) -> Problem:
+def _no_moment(field: str, value: Any) -> RecordFault:
     wrong = "is required" if value is None else "must be an integer of epoch milliseconds"
-    return Problem(field, f"{field} {wrong}")
+    return RecordFault(field, f"{field} {wrong}")
 
 
-def _of_length(record: dict[str, Any], field: str, limits: tuple[int, int]) -> Problem | None:
+def _of_length(record: dict[str, Any], field: str, limits: tuple[int, int]) -> RecordFault | None:
     if field not in record:
         return None
     text = record[field]
     if isinstance(text, str) and limits[0] <= len(text) <= limits[1]:
         return None
-    return Problem(field, f"{field} must have {limits[0]} to {limits[1]} characters")
+    return RecordFault(field, f"{field} must have {limits[0]} to {limits[1]} characters")
 
 
-def _of_reason(record: dict[str, Any]) -> Problem | None:
+def _of_reason(record: dict[str, Any]) -> RecordFault | None:
     reason = record.get("dynamic_call_reason")
     return None if reason is None else _of_text(reason)
 
 
-# A campaign says the same to everybody.
+# Texts repeat throughout a campaign.
 @lru_cache(maxsize=256)
-def _of_text(reason: str) -> Problem | None:
+def _of_text(reason: str) -> RecordFault | None:
     field = "dynamic_call_reason"
     if _FORBIDDEN.search(reason):
-        return Problem(field, f"{field} cannot contain any of ! @ # $ % ^ & * ( ) _ + /")
+        return RecordFault(field, f"{field} cannot contain any of ! @ # $ % ^ & * ( ) _ + /")
     if reason.startswith(_BAD_ENDS) or reason.endswith(_BAD_ENDS):
-        return Problem(field, f"{field} cannot begin or end with a full stop, comma, hyphen or space")
+        return RecordFault(field, f"{field} cannot begin or end with a full stop, comma, hyphen or space")
     return None
 
 
@@ -128,14 +128,14 @@ _BEARER = "Bearer "
 
 @attrs.frozen
 class RequestRecord:
-    """One request that reached a handler.
+    """Describe one request that reached a handler.
 
     Attributes:
         at: when it arrived, on the sandbox's clock.
         method: ``POST`` for example.
         path: without the query.
-        status: the answer's status, or None when no whole answer went out: dropped, hung, or the client left.
-        fingerprint: 8 hex digits of the SHA-256 of the bearer token, or None if there was none.
+        status: status of the answer, or None if no whole answer was sent: dropped, hanging, or the client left.
+        fingerprint: 8 hex digits of the SHA-256 of the bearer token, or None without a token.
         has_authorization: whether there was an ``Authorization`` header at all.
     """
 
@@ -148,7 +148,7 @@ class RequestRecord:
 
 
 class RequestLog:
-    """The last 100,000 records, in the order in which the requests ended.
+    """Keep the last 100,000 records, in the order in which the requests ended.
 
     Attributes:
         token_requests: how many requests reached the token endpoint.
@@ -159,7 +159,7 @@ class RequestLog:
         self._records: deque[RequestRecord] = deque(maxlen=_MOST_RECORDS)
 
     def note(self, at: float, request: web.Request, status: int | None) -> None:
-        """Keep a record of `request`."""
+        """Record `request`."""
         token = bearer(request)
         self._records.append(
             RequestRecord(
@@ -173,11 +173,11 @@ class RequestLog:
         )
 
     def records(self) -> list[RequestRecord]:
-        """A copy that no later request changes."""
+        """Return a copy that later requests do not change."""
         return list(self._records)
 
 
 def bearer(request: web.Request) -> str | None:
-    """The token in ``Authorization: Bearer <token>``, or None."""
+    """Return the token in ``Authorization: Bearer <token>``, or None."""
     header = request.headers.get("Authorization")
     return header[len(_BEARER) :] if header is not None and header.startswith(_BEARER) else None

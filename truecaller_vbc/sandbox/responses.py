@@ -26,28 +26,28 @@ _SERVER_ERROR = ("internal-server-error", "internal server error")
 
 
 def json_answer(body: Any, status: int = 200) -> web.Response:
-    """`body` as JSON."""
+    """Return `body` as a JSON response."""
     return raw_json(json.dumps(body).encode(), status)
 
 
 def raw_json(body: bytes, status: int = 200) -> web.Response:
-    """`body`, which is JSON already."""
+    """Return `body`, which is JSON text already, as a response."""
     return web.Response(body=body, status=status, content_type="application/json")
 
 
-def usual(status: int) -> tuple[str, str]:
-    """The slug and the message that go with an error status."""
+def usual_words(status: int) -> tuple[str, str]:
+    """Return the usual_words slug and message of an error status."""
     return _ENVELOPES.get(status, _SERVER_ERROR if status >= 500 else _ENVELOPES[400])  # noqa: PLR2004
 
 
 def refusal(status: int, message: str | None = None) -> web.Response:
-    """An E1 envelope: the slug goes with the status, and so does the message unless one is given."""
-    slug, words = usual(status)
+    """Return an E1 envelope with the status's slug, and its usual_words message if `message` is not given."""
+    slug, words = usual_words(status)
     return json_answer({"slug": slug, "message": message or words}, status)
 
 
 def dead_token(kind: DeadToken) -> web.Response:
-    """What a token that is not good gets."""
+    """Return the answer to an invalid token."""
     if kind == "500":
         return refusal(500, "500/50011 - Failed to parse token")
     if kind == "401-flat":
@@ -56,7 +56,7 @@ def dead_token(kind: DeadToken) -> web.Response:
 
 
 def quota_spent(kind: OverQuota, free_in: float) -> web.Response:
-    """What a mint beyond the window gets; it is free again in `free_in` seconds."""
+    """Return the answer to a mint beyond the quota, which is free again in `free_in` seconds."""
     answer = refusal(int(kind[:3]), "maximum number of tokens exceeded")
     if kind == "429-retry-after":
         answer.headers["Retry-After"] = retry_after(free_in)
@@ -64,13 +64,13 @@ def quota_spent(kind: OverQuota, free_in: float) -> web.Response:
 
 
 def retry_after(free_in: float) -> str:
-    """`free_in` in the whole seconds of a ``Retry-After``, at least one."""
-    # Rounded first, or the noise of a subtraction would add a whole second.
+    """Return `free_in` as the whole seconds of a ``Retry-After``, at least one."""
+    # Round first, or floating-point noise would add a whole second.
     return str(max(1, math.ceil(round(free_in, 6))))
 
 
 class RefusedError(Exception):
-    """The request is not served: its input is at fault, or with a `status`, what that says."""
+    """Refuse a request: its input is invalid, or `status` says otherwise."""
 
     def __init__(self, field: str, message: str, *, status: int | None = None) -> None:
         super().__init__(message)
@@ -80,42 +80,42 @@ class RefusedError(Exception):
 
 
 class InvalidBodyError(RefusedError):
-    """The request body is at fault, which the documents say in this way."""
+    """Refuse a request body, with the documented words."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(field, f"Request body is invalid: {message}")
 
 
-class ApiAnswers:
-    """Builds answers by the rules."""
+class ResponseBuilder:
+    """Build answers by the rules."""
 
     def __init__(self, rules: ApiRules) -> None:
         self._rules = rules
 
     def refused(self, error: RefusedError) -> web.Response:
-        """The answer to a request that is not served."""
+        """Return the answer to a refused request."""
         if error.status is not None:
             return self.error(error.status, error.message, error.field)
         return json_answer(self._enveloped(400, error.field, error.message), self._rules.validation_status)
 
     def error(self, status: int, message: str | None = None, field: str = "") -> web.Response:
-        """An error with `status`, and the usual message unless one is given."""
+        """Return an error with `status`, and the usual_words message if `message` is not given."""
         return json_answer(self._enveloped(status, field, message), status)
 
     def too_many(self, free_in: float) -> web.Response:
-        """What a request beyond the rate limit gets; there is room in `free_in` seconds."""
+        """Return the answer to a request beyond the rate limit; there is room in `free_in` seconds."""
         answer = self.error(429)
         if self._rules.retry_after:
             answer.headers["Retry-After"] = retry_after(free_in)
         return answer
 
     def status_info(self, status: str, message: str | None = None, field: str | None = None) -> dict[str, Any]:
-        """``status_info``, in the spelling of the rules."""
+        """Return ``status_info`` in the spelling of the rules."""
         info = {"status": status, "field": field, "message": message}
         return {self._rules.status_key: {name: value for name, value in info.items() if value is not None}}
 
     def _enveloped(self, status: int, field: str, message: str | None) -> dict[str, Any]:
-        slug, words = usual(status)
+        slug, words = usual_words(status)
         message = message or words
         match self._rules.envelope:
             case "E1":
@@ -129,7 +129,7 @@ class ApiAnswers:
 
 
 def json_object(raw: bytes) -> dict[str, Any] | None:
-    """The JSON object in `raw`, or None if there is anything else."""
+    """Return the JSON object in `raw`, or None for anything else."""
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError):
@@ -138,17 +138,17 @@ def json_object(raw: bytes) -> dict[str, Any] | None:
 
 
 def is_object(value: Any) -> TypeGuard[dict[str, Any]]:
-    """Whether `value` is a JSON object."""
+    """Tell whether `value` is a JSON object."""
     return isinstance(value, dict)
 
 
 def is_array(value: Any) -> TypeGuard[list[Any]]:
-    """Whether `value` is a JSON array."""
+    """Tell whether `value` is a JSON array."""
     return isinstance(value, list)
 
 
-def thinned(item: dict[str, Any], needed: Container[str]) -> dict[str, Any]:
-    """`item` with its needed fields; the others are null and missing by turns, whatever they hold."""
+def drop_optional_fields(item: dict[str, Any], needed: Container[str]) -> dict[str, Any]:
+    """Return `item` with its needed fields; the other fields are null or missing in turn."""
     others = [name for name in item if name not in needed]
     missing = set(others[1::2])
     return {name: value if name in needed else None for name, value in item.items() if name not in missing}
@@ -159,44 +159,44 @@ _WHOLE: Final = re.compile(r"[0-9]{1,9}")
 
 
 @attrs.frozen
-class Page:
-    """The page that is asked for.
+class PageRequest:
+    """Name the requested page.
 
     Attributes:
         place: how many pages go before it.
-        size: how many items a page has.
+        size: number of items on a page.
     """
 
     place: int
     size: int
 
     def count(self, items: Sequence[Any]) -> int:
-        """How many pages all of `items` take."""
+        """Return how many pages `items` take."""
         return -(-len(items) // self.size)
 
     def of(self, items: Sequence[_T]) -> Sequence[_T]:
-        """Those of `items` that are on this page."""
+        """Return the items on this page."""
         return items[self.place * self.size : (self.place + 1) * self.size]
 
-    def or_last(self, items: Sequence[Any]) -> Page:
-        """This page, or the last one if it comes after that."""
+    def or_last(self, items: Sequence[Any]) -> PageRequest:
+        """Return this page, or the last one if it is beyond the end."""
         return attrs.evolve(self, place=min(self.place, max(0, self.count(items) - 1)))
 
 
-def asked_page(query: Mapping[str, str], rules: ApiRules) -> Page:
-    """The page that `query` asks for.
+def requested_page(query: Mapping[str, str], rules: ApiRules) -> PageRequest:
+    """Return the page that `query` asks for.
 
     Raises:
-        RefusedError: ``page`` or ``limit`` is no number or too small.
+        RefusedError: ``page`` or ``limit`` is not a number or too small.
     """
     number = _whole(query, "page", rules.first_page, rules.first_page)
-    return Page(number - rules.first_page, _whole(query, "limit", rules.page_size, 1))
+    return PageRequest(number - rules.first_page, _whole(query, "limit", rules.page_size, 1))
 
 
-def _whole(query: Mapping[str, str], name: str, usual: int, least: int) -> int:
+def _whole(query: Mapping[str, str], name: str, usual_words: int, least: int) -> int:
     text = query.get(name)
     if text is None:
-        return usual
+        return usual_words
     if not _WHOLE.fullmatch(text) or int(text) < least:
         raise RefusedError(name, f"{name} must be an integer of {least} or more")
     return int(text)

@@ -12,7 +12,7 @@ Validator: TypeAlias = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
 def seconds(*, positive: bool = False, endless: bool = False) -> Validator:
-    """A number of seconds: at least zero, or above zero if `positive`; infinity only if `endless`."""
+    """Accept a number of seconds: at least zero, or above zero if `positive`; infinity only if `endless`."""
 
     def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
         if not _is_number(value) or value < 0 or (positive and value == 0):
@@ -25,7 +25,7 @@ def seconds(*, positive: bool = False, endless: bool = False) -> Validator:
 
 
 def whole(least: int, most: float = math.inf) -> Validator:
-    """An int from `least` to `most`."""
+    """Accept an int from `least` to `most`."""
 
     def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
@@ -36,12 +36,12 @@ def whole(least: int, most: float = math.inf) -> Validator:
 
 
 def or_none(check: Validator) -> Validator:
-    """None, or what `check` lets through."""
+    """Accept None, or what `check` accepts."""
     return attrs.validators.optional(check)
 
 
 def one_of(*choices: object) -> Validator:
-    """One of the given values, of the same type."""
+    """Accept one of the given values, of the same type."""
 
     def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
         if not any(type(value) is type(choice) and value == choice for choice in choices):
@@ -51,19 +51,19 @@ def one_of(*choices: object) -> Validator:
 
 
 def switch(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    """True or False, and nothing that merely looks like it."""
+    """Accept True or False only."""
     if not isinstance(value, bool):
         raise ValueError(f"{field.name} must be True or False, not {value!r}")  # noqa: TRY004 one error type for all
 
 
 def label(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    """A string that is not empty."""
+    """Accept a string that is not empty."""
     if not isinstance(value, str) or not value:
         raise ValueError(f"{field.name} must be a string that is not empty, not {value!r}")
 
 
 def instance_of(kind: type) -> Validator:
-    """An instance of `kind`."""
+    """Accept an instance of `kind`."""
 
     def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
         if not isinstance(value, kind):
@@ -86,35 +86,35 @@ TotalPageCount: TypeAlias = Literal["honest", "missing", "endless"]
 
 @attrs.frozen(kw_only=True)
 class ApiRules:
-    """How the endpoints behind the token behave. All durations are seconds on the sandbox's clock.
+    """Set how the endpoints behind the token behave. All durations are seconds on the sandbox's clock.
 
     Args:
-        realtime_per_second: how many real-time records a token may send in any second (API reference, "Rate
-            limits": 100); None for no limit. Refused requests take no place, invalid ones do.
-        batch_per_minute: how many batches a token may send in any 60 seconds (same place: 60); None for no limit.
+        realtime_per_second: real-time records of one token in any second (API reference, "Rate limits": 100); None for
+            no limit. Refused requests do not count, invalid ones do.
+        batch_per_minute: batches of one token in any 60 seconds (same place: 60); None for no limit.
         retry_after: whether a 429 says in ``Retry-After`` when there is room ("Undocumented" 6).
-        envelope: the shape of errors: ``"E1"`` slug and message, ``"E2"`` flat with field, ``"E3"`` nested in
-            ``status_info``, ``"E5"`` a message alone ("Error envelopes seen"). What a dead token gets has a
-            switch of its own, `SandboxRules.dead_token`.
+        envelope: shape of errors: ``"E1"`` slug and message, ``"E2"`` flat with field, ``"E3"`` nested in
+            ``status_info``, ``"E5"`` a message alone ("Error envelopes seen"). The answer to an invalid token has its
+            own switch, `SandboxRules.dead_token`.
         validation_status: the status of an answer that finds fault with the input: 400, 422, or 200 with the
             error inside ("Undocumented" 9).
         outcome_status: the status of a real-time record that cannot be delivered: 200 with an error in
             ``status_info``, or 400 in the envelope (call personalisation, "B").
         batch_seconds: how long a batch is processed ("Undocumented" 11).
-        batch_pending: what its status is until then: ``"empty"`` (no records), ``"404"``, ``"missing"`` (records
-            without ``status_info``), or ``"pending"`` as the status of each record.
-        bad_record: what one invalid record does to its batch: ``"reject"`` all of it, or fail as that ``"record"``
-            alone, with "Invalid input" ("Undocumented" 10).
+        batch_pending: status of a batch until then: ``"empty"`` (no records), ``"404"``, ``"missing"`` (records without
+            ``status_info``), or ``"pending"`` as the status of each record.
+        bad_record: effect of an invalid record: ``"reject"`` the whole batch, or fail this ``"record"`` alone, with
+            "Invalid input" ("Undocumented" 10).
         status_key: the spelling of ``status_info`` ("Contradictions").
-        data_order: whether a batch's records come back in the ``"same"`` order or ``"shuffled"`` ("Undocumented" 12).
+        data_order: order of a batch's records in its status: ``"same"`` or ``"shuffled"`` ("Undocumented" 12).
         keep_batches: how many of the newest batches are remembered; older ones get 404.
         listing_seconds: how long a published number takes until it is listed ("Undocumented" 17).
         delisting_seconds: how long a delisted number stays listed.
         failed_status: the status of a publish or delist that failed altogether, 200 or 400.
         first_page: the number of the first page, 1 or 0 ("Undocumented" 16).
-        page_size: how many items a page has unless ``limit`` says otherwise.
+        page_size: items on a page without ``limit``.
         total_page_count: ``"honest"``; ``"missing"``, without ``pagination_information``; or ``"endless"``, always one
-            more page than was asked for, where the last page is repeated.
+            more page than was asked for, with the last page repeated.
         sparse: whether empty arrays and dispensable fields are missing or null ("Undocumented" 18).
         unknown_status: a string in place of every ``"pending"`` ("Undocumented" 19).
 
@@ -145,7 +145,7 @@ class ApiRules:
 
     @property
     def pending(self) -> str:
-        """The word for what is not finished."""
+        """Return the status word of unfinished records."""
         return self.unknown_status or "pending"
 
 
@@ -158,24 +158,23 @@ RejectedStatus: TypeAlias = Literal[400, 401, 403, 404]
 
 @attrs.frozen(kw_only=True)
 class SandboxRules:
-    """How a `Sandbox` behaves. The defaults are the documented rules; all durations are seconds.
+    """Set how a `Sandbox` behaves. The defaults are the documented rules; all durations are seconds.
 
     Args:
         token_lifetime: how long a token is good after it was made (API reference, "Rate limits": 60 minutes).
-        max_mints: how many tokens one window grants (same place: 10).
+        max_mints: tokens granted in one window (same place: 10).
         mint_window: the length of that window (same place: 30 minutes).
         window: ``"sliding"``, or ``"fixed"`` with windows aligned to the sandbox's start. The documents do
             not say (API reference, "Undocumented" 2).
-        over_quota: what a mint beyond the window gets: ``"429"``, ``"429-retry-after"`` (with a
-            ``Retry-After`` of whole seconds), ``"400"`` or ``"403"`` ("Undocumented" 3).
+        over_quota: answer to a mint beyond the window: ``"429"``, ``"429-retry-after"`` (with a ``Retry-After`` of
+            whole seconds), ``"400"`` or ``"403"`` ("Undocumented" 3).
         count_failed: whether refused token requests take a place in the window too ("Undocumented" 2).
         revoke_previous: whether a new token ends the older ones at once ("Undocumented" 1).
-        dead_token: what a token that is not good gets: ``"401"`` with slug ``authorization-error``,
-            ``"500"`` with ``500/50011 - Failed to parse token``, or ``"401-flat"``, the E2 shape
-            ("Undocumented" 4).
+        dead_token: answer to an invalid token: ``"401"`` with slug ``authorization-error``, ``"500"`` with ``500/50011
+            - Failed to parse token``, or ``"401-flat"``, the E2 shape ("Undocumented" 4).
         reuse_token: whether the token endpoint hands out the newest live token again, with its first
             ``created_at`` and without a mint.
-        reuse_until: a token is only handed out again while it has more than this left.
+        reuse_until: hand out a token again only while it has more than this left.
         rejected_credentials: the status for a wrong account ID, key ID or API key: 400, 401, 403 or 404.
         latency: the wait before every answer, on the event loop's own clock.
         token_latency: a further wait of the token endpoint.

@@ -1,4 +1,4 @@
-"""The sandbox as its users see it."""
+"""Define `Sandbox`, the server as its users see it."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from truecaller_vbc.credentials import Credentials
 from .clock import SandboxClock, iso
 from .faults import Endpoint, Fault, FaultOptions, FaultPlan
 from .listener import Listener, new_application
-from .middlewares import Door, Gate, remove_date
+from .middlewares import AuthMiddleware, FaultMiddleware, remove_date
 from .records import RequestLog, RequestRecord
 from .routes import Account, routes
 from .rules import SandboxRules
-from .tokens import TokenBook, TokenEndpoint
+from .tokens import TokenIssuer, TokenRoute
 
 
 class Sandbox:
-    """A local server that keeps the documented rules (API reference, sections 1, 2, 3, 4 and 9).
+    """Run a local server that keeps the documented rules (API reference, sections 1, 2, 3, 4 and 9).
 
     Use it once, as an async context manager. It has the token endpoint, real-time calls (v2), batches and their status
-    (v2 and v3), labels, feature sets, and numbers; none of the deprecated v1; and for tests ``/clients/{id}/echo``,
-    which answers what it was sent. There is always the dynamic label ``c6d86658-008d-4c08-98fb-2bf2649d59a5`` and the
-    feature set ``069d2e3a-41e6-41f9-a768-157d7e3bd6b9``.
+    (v2 and v3), labels, feature sets and numbers, but not the deprecated v1. For tests, ``/clients/{id}/echo`` answers
+    with what was sent. The dynamic label ``c6d86658-008d-4c08-98fb-2bf2649d59a5`` and the feature set
+    ``069d2e3a-41e6-41f9-a768-157d7e3bd6b9`` always exist.
 
-    The last five digits of a receiver decide what becomes of a valid record: 00001 "Not a Truecaller user", 00002 "OS
+    The last five digits of a receiver decide the outcome of a valid record: 00001 "Not a Truecaller user", 00002 "OS
     not supported", 00003 "App version not supported", 00004 "Failed to push", 00005 "Invalid input"; any other number
-    is reached. `set_outcome` says otherwise.
+    succeeds. `set_outcome` overrides this.
 
-    Whether a record is in the past is judged by the clock of the sandbox: the wall time at its start, and what `clock`
-    counted since. So a clock that is scaled or virtual works, and records have to be made with the same one.
+    Record windows are checked against the clock of the sandbox: the wall time at its start, plus what `clock` has
+    counted since. So scaled and virtual clocks work, but records must be made with the same clock.
 
     Args:
-        rules: what it enforces; the documented numbers by default.
-        credentials: the one account and key that it accepts; fresh UUIDs by default.
+        rules: rules to enforce; the documented numbers by default.
+        credentials: the one account and key that are accepted; fresh UUIDs by default.
         host: the address to listen on; loopback by default.
-        port: the port; 0, the default, takes a free one.
+        port: port to use; 0, the default, takes a free one.
         clock: seconds from any origin, for lifetimes, windows, ``Date``, ``created_at``, and how long batches and
             listings take; by default the running loop's ``time``. Latency and delays always pass on the loop's
             own clock.
 
     Attributes:
-        credentials: what a client has to send.
+        credentials: what a client must send.
     """
 
     def __init__(
@@ -63,12 +63,12 @@ class Sandbox:
         self.credentials = credentials or _fresh_credentials()
         self._state = "new"
         rules = rules or SandboxRules()
-        self._book = TokenBook(rules)
+        self._tokens = TokenIssuer(rules)
         self._clock = SandboxClock(clock)
         self._account = Account(rules.api, self.credentials.client_account_id)
         self._faults = FaultPlan()
         self._log = RequestLog()
-        self._gate = Gate(rules, self._faults, self._log, self._clock)
+        self._faulting = FaultMiddleware(rules, self._faults, self._log, self._clock)
         self._listener = Listener(self._application(rules), host, port)
 
     def __repr__(self) -> str:
@@ -92,18 +92,18 @@ class Sandbox:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Abort every connection, cancel every request that is under way, and give up the port."""
+        """Abort every connection, cancel every running request, and close the port."""
         self._state = "closed"
         await self._listener.pause()
-        await self._gate.stop()
+        await self._faulting.stop()
         await self._listener.close()
 
     @property
     def base_url(self) -> str:
-        """``http://127.0.0.1:PORT``; it stays readable after the end.
+        """Return ``http://127.0.0.1:PORT``; readable after the end as well.
 
         Raises:
-            RuntimeError: not entered yet, so there is no port.
+            RuntimeError: not entered yet, so the port is unknown.
         """
         if self._state == "new":
             raise RuntimeError("a Sandbox has an address once it is entered: async with Sandbox() as sandbox")
@@ -111,22 +111,22 @@ class Sandbox:
 
     @property
     def mints(self) -> int:
-        """How many tokens were made."""
-        return self._book.mints
+        """Count the tokens that were made."""
+        return self._tokens.mints
 
     @property
     def token_requests(self) -> int:
-        """How many POSTs reached the token endpoint, whatever they got, faults included."""
+        """Count the POSTs that reached the token endpoint, faults included."""
         return self._log.token_requests
 
     @property
     def log(self) -> list[RequestRecord]:
-        """The last 100,000 requests, in the order in which they ended; nothing secret is in it."""
+        """Return the last 100,000 requests, in the order in which they ended, without secrets."""
         return self._log.records()
 
     @property
     def accepted(self) -> Counter[int]:
-        """How many valid records came for each receiver, in real time or in a batch, whatever became of them.
+        """Count the valid records for each receiver, real-time or batch, whatever their outcome.
 
         The key is the number's digits as an int. This is the sandbox's own counter, not a copy.
         """
@@ -134,12 +134,12 @@ class Sandbox:
 
     @property
     def batches(self) -> dict[str, int]:
-        """How many records each accepted batch had, by its ``batch_id``; the oldest first."""
+        """Return the size of each accepted batch by its ``batch_id``, oldest first."""
         return self._account.batches.sizes
 
     @property
     def listed(self) -> set[str]:
-        """The digits of the numbers that are listed now, also while they are being delisted.
+        """Return the digits of the listed numbers, including those being delisted.
 
         Raises:
             RuntimeError: not entered yet.
@@ -149,9 +149,9 @@ class Sandbox:
         return {known.digits for known in self._account.numbers.listed(self._clock.elapsed())}
 
     def add_label(self, name: str = "Label", *, label_id: str | None = None, label_type: str = "dynamic") -> str:
-        """Add a label as the console would, in place of one with the same ID, and return its ID (by default a new one).
+        """Add a label as the console would, replacing one with the same ID. Return its ID (a new one by default).
 
-        Only a ``"dynamic"`` one may be named by records.
+        Records may name only a ``"dynamic"`` label.
         """
         return self._account.labels.add(name, label_id, label_type, iso(datetime.now(UTC)))
 
@@ -165,7 +165,7 @@ class Sandbox:
         return feature_set_id
 
     def set_outcome(self, number: str, message: str | None) -> None:
-        """Let records for the receiver `number` fail with `message` from now on, or succeed if that is None.
+        """Let records for the receiver `number` fail with `message` from now on, or succeed if it is None.
 
         This goes before the number's last digits. A batch is judged whenever its status is asked for.
 
@@ -176,33 +176,33 @@ class Sandbox:
 
     def revoke_all(self) -> None:
         """End every token at once, as when a key is regenerated."""
-        self._book.revoke_all()
+        self._tokens.revoke_all()
 
     def fail_next(self, endpoint: Endpoint, *, times: int = 1, **fault: Unpack[FaultOptions]) -> None:
-        """Let the next `times` requests of `endpoint` meet a `Fault`, after those queued before.
+        """Let the next `times` requests of `endpoint` fail with a `Fault`, after those queued before.
 
         Args:
             endpoint: ``"token"``, ``"calls"``, ``"batch"``, ``"status"``, ``"labels"``, ``"feature_sets"``,
-                ``"publish"``, ``"delist"``, ``"numbers"``, ``"api"`` (every one but ``"token"``) or ``"*"`` (all).
-                What is queued under an endpoint's own name goes before ``"api"``, and that before ``"*"``.
+                ``"publish"``, ``"delist"``, ``"numbers"``, ``"api"`` (all but ``"token"``) or ``"*"`` (all). Faults
+                queued under an endpoint's own name are used before ``"api"``, and those before ``"*"``.
             times: how many requests, 1 by default.
             fault: see `Fault`.
 
         Raises:
-            ValueError: a value is out of range, or the values together make no sense.
+            ValueError: a value is out of range, or the values contradict each other.
         """
         self._faults.queue(endpoint, Fault(**fault), times)
 
     def faults_left(self, endpoint: Endpoint) -> int:
-        """How many faults are still queued under exactly this name."""
+        """Count the faults queued under exactly this name."""
         return self._faults.left(endpoint)
 
     def clear_faults(self) -> None:
-        """Forget every queued fault. An outage stays until `end_outage`."""
+        """Remove every queued fault. An outage stays until `end_outage`."""
         self._faults.clear()
 
     def set_outage(self, endpoint: Endpoint, **fault: Unpack[FaultOptions]) -> None:
-        """Let every request of `endpoint` meet a `Fault` until `end_outage`; queued faults go first.
+        """Let every request of `endpoint` fail with a `Fault` until `end_outage`; queued faults go first.
 
         Raises:
             ValueError: as `fail_next`.
@@ -210,20 +210,20 @@ class Sandbox:
         self._faults.set_outage(endpoint, Fault(**fault))
 
     def end_outage(self, endpoint: Endpoint) -> None:
-        """End the outage that was set under this name; nothing happens if there is none."""
+        """End the outage set under this name, if any."""
         self._faults.end_outage(endpoint)
 
     async def drop_connections(self) -> None:
-        """Abort every open connection, also in mid-request, and let go of requests that hang.
+        """Abort every open connection, and release requests that hang.
 
-        What a request was doing goes on (a token may still be made), only its answer is lost.
+        The work of a running request goes on (a token may still be made); only its answer is lost.
 
         Raises:
             RuntimeError: the sandbox is not open.
         """
         self._must_be_open()
         await self._listener.abort_all()
-        self._gate.release()
+        self._faulting.release()
 
     async def pause_listening(self) -> None:
         """Refuse connections until `resume_listening`, and drop the open ones.
@@ -233,24 +233,24 @@ class Sandbox:
         """
         self._must_be_open()
         await self._listener.pause()
-        self._gate.release()
+        self._faulting.release()
 
     async def resume_listening(self) -> None:
         """Accept connections again on the same port.
 
         Raises:
             RuntimeError: the sandbox is not open.
-            OSError: somebody else took the port meanwhile.
+            OSError: another program took the port meanwhile.
         """
         self._must_be_open()
         await self._listener.resume()
 
     def _application(self, rules: SandboxRules) -> web.Application:
         app = new_application()
-        token = TokenEndpoint(rules, self._book, self.credentials, self._clock)
-        door = Door(rules, self._book, self.credentials.client_account_id, self._clock)
-        for endpoint, method, path, handler in routes(token, door, rules.api, self._account, self._clock):
-            app.router.add_route(method, path, self._gate.guard(endpoint, handler))
+        token = TokenRoute(rules, self._tokens, self.credentials, self._clock)
+        auth = AuthMiddleware(rules, self._tokens, self.credentials.client_account_id, self._clock)
+        for endpoint, method, path, handler in routes(token, auth, rules.api, self._account, self._clock):
+            app.router.add_route(method, path, self._faulting.wrap(endpoint, handler))
         if not rules.date_header:
             app.on_response_prepare.append(remove_date)
         return app

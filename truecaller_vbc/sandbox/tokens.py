@@ -19,48 +19,48 @@ from .rules import SandboxRules
 
 
 class MintWindow(Protocol):
-    """A count of mints against a limit."""
+    """Count mints against a limit."""
 
     def has_room(self, now: float) -> bool:
-        """Whether one more mint is granted at `now`."""
+        """Tell whether one more mint is granted at `now`."""
         ...
 
     def note(self, now: float) -> None:
-        """Count one at `now`, granted or not."""
+        """Count one at `now`, granted or refused."""
         ...
 
     def free_in(self, now: float) -> float:
-        """Seconds from `now` until there is room; 0 if there is."""
+        """Return the seconds from `now` until there is room; 0 if there is."""
         ...
 
 
 class SlidingWindow:
-    """At most `limit` mints, or requests, in any stretch of `length` seconds; one made at t leaves at t + length."""
+    """Allow `limit` mints or requests in any `length` seconds; one made at t leaves at t + length."""
 
     def __init__(self, limit: int, length: float) -> None:
         self._length = length
-        # Only the newest `limit` can fill the window, so older ones are not worth keeping.
+        # Only the newest `limit` can fill the window.
         self._times: deque[float] = deque(maxlen=limit)
 
     def has_room(self, now: float) -> bool:
-        """Whether one more mint is granted at `now`."""
+        """Tell whether one more mint is granted at `now`."""
         return len(self._times) != self._times.maxlen or self._times[0] + self._length <= now
 
     def note(self, now: float) -> None:
-        """Count one at `now`, granted or not."""
+        """Count one at `now`, granted or refused."""
         self._times.append(now)
 
     def free_in(self, now: float) -> float:
-        """Seconds from `now` until there is room; 0 if there is."""
+        """Return the seconds from `now` until there is room; 0 if there is."""
         return 0.0 if self.has_room(now) else self._times[0] + self._length - now
 
     def is_empty(self, now: float) -> bool:
-        """Whether all that was counted has left by `now`."""
+        """Tell whether everything counted has left by `now`."""
         return not self._times or self._times[-1] + self._length <= now
 
 
 class FixedWindow:
-    """At most `limit` mints in each of the windows 0..length, length..2*length and so on."""
+    """Allow `limit` mints in each of the windows 0..length, length..2*length and so on."""
 
     def __init__(self, limit: int, length: float) -> None:
         self._limit = limit
@@ -69,22 +69,22 @@ class FixedWindow:
         self._count = 0
 
     def has_room(self, now: float) -> bool:
-        """Whether one more mint is granted at `now`."""
+        """Tell whether one more mint is granted at `now`."""
         return self._index != now // self._length or self._count < self._limit
 
     def note(self, now: float) -> None:
-        """Count one at `now`, granted or not."""
+        """Count one at `now`, granted or refused."""
         index = int(now // self._length)
         self._count = self._count + 1 if index == self._index else 1
         self._index = index
 
     def free_in(self, now: float) -> float:
-        """Seconds from `now` until there is room; 0 if there is."""
+        """Return the seconds from `now` until there is room; 0 if there is."""
         return 0.0 if self.has_room(now) else (self._index + 1) * self._length - now
 
 
 def mint_window(rules: SandboxRules) -> MintWindow:
-    """The window that `rules` ask for."""
+    """Return the window that `rules` ask for."""
     kind = SlidingWindow if rules.window == "sliding" else FixedWindow
     return kind(rules.max_mints, rules.mint_window)
 
@@ -95,7 +95,7 @@ _LENGTH = 64
 
 @attrs.frozen
 class IssuedToken:
-    """A token, when it was made, and when it ends."""
+    """Hold a token, when it was made, and when it ends."""
 
     value: str = attrs.field(repr=lambda _: "***")
     created_at: float
@@ -103,15 +103,15 @@ class IssuedToken:
 
 
 class QuotaSpentError(Exception):
-    """The window grants no further token; `free_in` seconds from now it will."""
+    """Refuse a token; the window has room in `free_in` seconds."""
 
     def __init__(self, free_in: float) -> None:
         super().__init__("maximum number of tokens exceeded")
         self.free_in = free_in
 
 
-class TokenBook:
-    """Issues, knows and revokes tokens by the rules.
+class TokenIssuer:
+    """Issue, check and revoke tokens by the rules.
 
     Attributes:
         mints: how many tokens were made.
@@ -124,7 +124,7 @@ class TokenBook:
         self._live: dict[str, IssuedToken] = {}
 
     def issue(self, now: float) -> IssuedToken:
-        """A token: the newest live one if the rules say so, else a new one.
+        """Return a token: the newest live one if the rules say so, else a new one.
 
         Raises:
             QuotaSpentError: the window is full.
@@ -132,12 +132,12 @@ class TokenBook:
         return self._reusable(now) or self._mint(now)
 
     def count_refusal(self, now: float) -> None:
-        """A token request was refused: it takes a place in the window if the rules say so."""
+        """Count a refused token request, if the rules say that it takes a place in the window."""
         if self._rules.count_failed:
             self._window.note(now)
 
     def is_live(self, value: str, now: float) -> bool:
-        """Whether `value` is a token that was made, has not expired, and was not revoked."""
+        """Tell whether `value` is a token that has not expired and was not revoked."""
         token = self._live.get(value)
         if token is None:
             return False
@@ -158,7 +158,7 @@ class TokenBook:
 
     def _mint(self, now: float) -> IssuedToken:
         if not self._window.has_room(now):
-            # Counted first: a refusal that takes a place also moves the moment at which there is room.
+            # Count first: a refusal that takes a place also moves the time at which there is room.
             self.count_refusal(now)
             raise QuotaSpentError(self._window.free_in(now))
         self._window.note(now)
@@ -175,7 +175,7 @@ class TokenBook:
 
 
 def fingerprint(value: str) -> str:
-    """8 hex digits of SHA-256: enough to tell two tokens apart, nothing to call the API with."""
+    """Return 8 hex digits of the SHA-256: enough to tell two tokens apart, useless for calling the API."""
     # aiohttp hands over undecodable header bytes as surrogates.
     return hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
@@ -184,24 +184,24 @@ def _new_value() -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
 
 
-class TokenEndpoint:
-    """Makes tokens within the quota, for the right credentials."""
+class TokenRoute:
+    """Make tokens within the quota, for the right credentials."""
 
-    def __init__(self, rules: SandboxRules, book: TokenBook, credentials: Credentials, clock: SandboxClock) -> None:
+    def __init__(self, rules: SandboxRules, tokens: TokenIssuer, credentials: Credentials, clock: SandboxClock) -> None:
         self._rules = rules
-        self._book = book
+        self._tokens = tokens
         self._credentials = credentials
         self._clock = clock
 
     async def create(self, request: web.Request) -> web.Response:
-        """A token, or the refusal."""
+        """Answer with a token, or refuse."""
         now = self._clock.elapsed()
         refused = self._refused(request, await request.read())
         if refused is not None:
-            self._book.count_refusal(now)
+            self._tokens.count_refusal(now)
             return refused
         try:
-            token = self._book.issue(now)
+            token = self._tokens.issue(now)
         except QuotaSpentError as error:
             return quota_spent(self._rules.over_quota, error.free_in)
         return json_answer(self._shown(token))
