@@ -1,6 +1,6 @@
-"""Fixtures for your own tests: a sandbox in the place of Truecaller, and a session with it.
+"""Provide pytest fixtures: a sandbox in place of Truecaller, and a session that uses it.
 
-They come with the installed library, on pytest-asyncio (in either of its modes) or, without it, on anyio::
+Installed with the library; they run on pytest-asyncio (in either mode) or, without it, on anyio::
 
     async def test_labels(vbc_session):
         async with vbc_session.get(f"/clients/{vbc_session.client_account_id}/labels") as response:
@@ -34,21 +34,21 @@ except ImportError:
 
 @pytest.fixture
 def vbc_sandbox_rules() -> SandboxRules:
-    """The rules of `vbc_sandbox`: the documented ones. Override it for others."""
-    from truecaller_vbc.sandbox import SandboxRules  # noqa: PLC0415 - pytest loads this plugin for every test run
+    """Return the rules of `vbc_sandbox`: the documented ones. Override this fixture to change them."""
+    from truecaller_vbc.sandbox import SandboxRules  # noqa: PLC0415 - pytest loads this plugin in every test run
 
     return SandboxRules()
 
 
 @pytest.fixture
 def vbc_policy() -> TokenPolicy:
-    """The policy of `vbc_session`: the default one. Override it for another."""
+    """Return the policy of `vbc_session`: the default one. Override this fixture to change it."""
     return TokenPolicy()
 
 
 @async_fixture
 async def vbc_sandbox(vbc_sandbox_rules: SandboxRules) -> AsyncIterator[Sandbox]:
-    """A running `truecaller_vbc.sandbox.Sandbox` on loopback, a new one for each test."""
+    """Run a `truecaller_vbc.sandbox.Sandbox` on loopback, a new one for each test."""
     from truecaller_vbc.sandbox import Sandbox  # noqa: PLC0415
 
     async with Sandbox(vbc_sandbox_rules) as sandbox:
@@ -57,6 +57,6 @@ async def vbc_sandbox(vbc_sandbox_rules: SandboxRules) -> AsyncIterator[Sandbox]
 
 @async_fixture
 async def vbc_session(vbc_sandbox: Sandbox, vbc_policy: TokenPolicy) -> AsyncIterator[VBCSession]:
-    """An open `VBCSession` with `vbc_sandbox`."""
+    """Open a `VBCSession` that uses `vbc_sandbox`."""
     async with VBCSession(vbc_sandbox.credentials, base_url=vbc_sandbox.base_url, policy=vbc_policy) as session:
         yield session

@@ -1,4 +1,4 @@
-"""Call the typed Verified Business API: calls, labels and numbers.
+"""Call the typed Verified Business API (calls, labels and numbers).
 
 Built on `VBCSession.request`; it never handles a token. Start from ``vbc.calls``, ``vbc.labels`` and ``vbc.numbers``.
 """

@@ -1,4 +1,4 @@
-"""Send one API request: rate limit, classify the response, retry when safe."""
+"""Send one API request, classify the response, and retry when that is safe."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def _failure(request: ApiRequest, error: Exception, status: int | None) -> Excep
 
 
 def _surely_not_done(error: APIError) -> bool:
-    """Tell whether the server itself says that it did nothing: it refused, or asked to come back later."""
+    """Tell whether the server refused the request, or asked to come back later."""
     return 300 <= error.status < 500 or (error.status == 503 and error.retry_after is not None)  # noqa: PLR2004
 
 

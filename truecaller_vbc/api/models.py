@@ -14,7 +14,7 @@ from .status import FailureReason, Status
 
 @attrs.frozen
 class StatusInfo:
-    """Hold the state of a record: a status word and a message.
+    """Hold the state of a record (a status word and a message).
 
     Attributes:
         status: such as ``success``.
@@ -108,7 +108,7 @@ class Batch:
 
 @attrs.frozen
 class PushResult:
-    """Report that the server accepted a record. It has no ID: a real-time record cannot be looked up or changed later.
+    """Report that the server accepted a record, which cannot be looked up or changed later.
 
     Attributes:
         status: ``success``, or the server's own word.

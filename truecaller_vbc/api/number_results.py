@@ -88,7 +88,7 @@ def read_number_result(operation: Operation, answer: Mapping[str, Any], sent: It
 
 
 def is_refusal(answer: Any) -> bool:
-    """Tell whether an answer is the documented refusal: status ``failed`` with buckets."""
+    """Tell whether an answer is the documented refusal (status ``failed`` with buckets)."""
     if not isinstance(answer, dict):
         return False
     fields = cast(dict[str, Any], answer)

@@ -102,7 +102,7 @@ class Numbers:
                 yield item
 
     async def publish(self, feature_set_id: str, numbers: Iterable[str]) -> NumbersResult:
-        """List numbers in a feature set. The server lists them later: see `wait_until_listed`.
+        """List numbers in a feature set. The server does it later (see `wait_until_listed`).
 
         More than 10,000 numbers are sent in several requests, one after the other.
 

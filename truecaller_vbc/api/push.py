@@ -1,4 +1,4 @@
-"""Send records in batches: read as needed, lose none, send none twice."""
+"""Send records in batches, read as needed, without losing any or sending any twice."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ async def _send_chunk(chunk: Chunk, config: PushConfig) -> ChunkResult:
 
 
 class _NotAnnouncedError(Exception):
-    """Report that `on_send` raised: the chunk was not sent and must not be retried."""
+    """Report that `on_send` raised, so the chunk was not sent and must not be retried."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -291,7 +291,7 @@ class _ChunkReader:
 
 
 def _validate(given: object, now: float) -> CallRecord | InvalidRecordError:
-    """Validate immediately: the source may reuse one dict for all records."""
+    """Validate immediately, since the source may reuse one dict for all records."""
     try:
         return _record(given, now)
     except InvalidRecordError as error:

@@ -38,7 +38,7 @@ plain = str.__str__
 
 
 def without_plus(number: str) -> str:
-    """Render an E.164 number for real-time v2 and the number management: without the plus."""
+    """Render an E.164 number without the plus, for real-time v2 and the number management."""
     return number[1:]
 
 
@@ -92,7 +92,7 @@ def _epoch_ms(value: datetime | int) -> int:
 
 @attrs.frozen(kw_only=True)
 class CallRecord:
-    """Describe a call: numbers, window, and what the phone shows (API reference, "Call personalisation").
+    """Describe the numbers and the window of a call, and what the phone shows (API reference, "Call personalisation").
 
     The fields have their names on the wire. All problems are reported together, before anything is sent.
 

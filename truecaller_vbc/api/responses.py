@@ -160,7 +160,7 @@ def undocumented_response(status: int, what: str) -> ServerError:
 
 
 def readable(text: str) -> str:
-    """Make foreign text safe to show: one line of limited length, without mark-up and without anything like a token."""
+    """Reduce foreign text to one line of limited length, without mark-up and without anything like a token."""
     title = _TITLE.search(text)
     plain = html.unescape(_TAG.sub(" ", _CODE.sub(" ", text)))
     if title is not None:

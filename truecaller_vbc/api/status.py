@@ -59,7 +59,7 @@ class FailureReason(StrEnum):
 
     @property
     def may_pass(self) -> bool:
-        """Tell whether a retry within the record's window makes sense: the device was only out of reach."""
+        """Tell whether a retry within the record's window makes sense, since the device was only out of reach."""
         return self is FailureReason.FAILED_TO_PUSH
 
     @classmethod

@@ -129,7 +129,7 @@ def _is_open_enum(kind: Any) -> bool:
 
 
 def _names(field: attrs.Attribute[Any]) -> tuple[str, ...]:
-    """Return the names of a field on the wire: snake_case, camelCase, and the name in older documents."""
+    """Return the names of a field on the wire (snake_case, camelCase, and the name in older documents)."""
     names = (field.name, _camel(field.name), field.metadata.get("old"))
     return tuple(dict.fromkeys(name for name in names if name))
 

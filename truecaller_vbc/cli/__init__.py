@@ -1,4 +1,4 @@
-"""``truecaller-vbc``: the demo, the sandbox alone, and a look at a real token."""
+"""Run the command line ``truecaller-vbc``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; without the extra ``cli``, say how to get it. Ctrl-C in its imports is quiet, too."""
+    """Run the command line; without the extra ``cli``, say how to install it."""
     try:
         from .app import app  # noqa: PLC0415
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The commands and their options."""
+"""Define the commands and their options."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .token import show_token
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    # A traceback of typer's own would show the locals of every frame.
+    # Typer's own tracebacks would show the locals of every frame.
     pretty_exceptions_enable=False,
     help="One token, many callers, ten mints: Truecaller's Verified Business Caller ID API.",
 )
@@ -47,7 +47,7 @@ def _main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
-    """Options of no command."""
+    """Take the options that belong to the program, not to a command."""
 
 
 @app.command()
@@ -75,10 +75,10 @@ def token(
     show: Annotated[bool, typer.Option("--show", help="Print the token itself, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
 ) -> None:
-    """Get a token with the credentials of the environment, and say where it stands.
+    """Get a token with the credentials of the environment, and print its state.
 
-    Without a store that has one, this spends one of the account's ten mints. Credentials are read from the environment
-    only, since others can read a command line.
+    Unless a store has a token, this spends one of the account's ten mints. Credentials are read from the environment
+    only, since other users can read a command line.
     """
     connection = Connection(prefix=prefix, base_url=base_url, store=store)
     sys.exit(run_to_code(show_token(connection, show=show, as_json=as_json)))
@@ -95,7 +95,7 @@ def sandbox(
     dead_token: Annotated[str, typer.Option(help="401, 401-flat or 500.")] = "401",  # noqa: S107
     revoke_previous: Annotated[bool, typer.Option("--revoke-previous", help="A new token ends the old ones.")] = False,
 ) -> None:
-    """Run the sandbox alone, with credentials that it makes up, until it is told to stop."""
+    """Run the sandbox on its own, with generated credentials, until it is stopped."""
     try:
         rules = SandboxRules(
             token_lifetime=token_lifetime,

@@ -20,14 +20,14 @@ _ADVICE: Final = (
 
 
 def without_secret(store: str | None) -> str | None:
-    """The option as it is; one that has credentials in it ends the program before anything else happens."""
+    """Return the option unchanged; exit at once if it contains credentials."""
     if store is not None and _has_credentials(store):
         leave(ConfigurationError(_ADVICE), 2)
     return store
 
 
 def _has_credentials(url: str) -> bool:
-    """Whether there may be any: a password with a / or a # in it is no part of what a parser takes for the host."""
+    """Tell whether a URL may contain credentials; parsers stop at a / or # in a password, so search all of it."""
     scheme, separator, rest = url.partition(":")
     if not separator or scheme.lower() == "file":
         return False
@@ -52,11 +52,11 @@ PREFIX = "TRUECALLER_VBC_"
 
 @attrs.frozen(kw_only=True)
 class Connection:
-    """Where a session goes. Credentials come from the environment only, since others can read a command line.
+    """Hold the settings of a session, whose credentials come from the environment only.
 
     Args:
         prefix: of the environment variables.
-        base_url: in place of the environment's, or the real one.
+        base_url: overrides the environment's, or the real one.
         store: in place of the environment's.
     """
 
@@ -65,7 +65,7 @@ class Connection:
     store: str | None = None
 
     def session(self, **options: Any) -> VBCSession:
-        """A session that is not open yet.
+        """Return a session that is not open yet.
 
         Raises:
             ConfigurationError: a setting is missing or wrong.

@@ -16,12 +16,12 @@ from .tables import plain
 
 
 def quiet() -> None:
-    """What goes wrong is told once, by the error line; the log would say it again, and tear the demo's table."""
+    """Silence the log, since the error line reports the failure and log lines would break the live table."""
     logging.getLogger("truecaller_vbc").addHandler(logging.NullHandler())
 
 
 def leave(error: Exception, code: int) -> NoReturn:
-    """Say what is wrong in one line, and leave."""
+    """Print the error in one line, and exit."""
     typer.echo(f"error: {error}", err=True)
     sys.exit(code)
 
@@ -35,11 +35,11 @@ STOPPED: Final = 3
 INTERRUPTED: Final = 130
 
 ANY_FAILURE: Final = (VBCError, aiohttp.ClientError, TimeoutError)
-"""All that a typed call raises."""
+"""All errors that a typed call raises."""
 
 
 def said(error: BaseException) -> str:
-    """The error in one line, without what aiohttp's own may show of a request's headers."""
+    """Return the error in one line, without the request headers that aiohttp's errors may show."""
     if isinstance(error, VBCError):
         return plain(error, _MOST)
     if isinstance(error, aiohttp.ClientResponseError):
@@ -51,14 +51,14 @@ def said(error: BaseException) -> str:
 
 
 def exit_code(error: BaseException) -> int:
-    """2: a setting or the input is wrong, 1: nobody knows whether it was done, 3: it may work later."""
+    """Return the exit code (2 wrong setting or input, 1 unknown outcome, 3 may work later)."""
     if isinstance(error, ConfigurationError | StoreError | InvalidRecordError):
         return NOTHING_SENT
     return IN_PART if isinstance(error, UnknownOutcomeError) else STOPPED
 
 
 def run_to_code(main: Coroutine[Any, Any, int]) -> int:
-    """Run a command to its exit code; a failure becomes one line and leaves."""
+    """Run a command and return its exit code; print an error in one line and exit."""
     quiet()
     try:
         return asyncio.run(main)

@@ -1,4 +1,4 @@
-"""``truecaller-vbc labels``: the labels of the account."""
+"""List the labels of the account (``truecaller-vbc labels``)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ app = typer.Typer(no_args_is_help=True, help="The labels of the account.")
 
 @app.callback()
 def labels() -> None:
-    """The labels of the account. They are made in the console."""
+    """List the labels of the account. Labels are created in the console."""
 
 
 @app.command("list")
 def list_labels(
     *, prefix: Prefix = PREFIX, base_url: BaseURL = None, store: Store = None, as_json: AsJSON = False
 ) -> None:
-    """The labels of the account; records take the ID of a dynamic one.
+    """List the labels of the account; call records take the ID of a dynamic one.
 
-    Exit codes: 0 done, 2 a wrong setting, 3 it cannot be told now.
+    Exit codes: 0 done, 2 a wrong setting, 3 not available now.
     """
 
     async def main() -> int:

@@ -1,4 +1,4 @@
-"""``truecaller-vbc numbers``: list numbers, publish and delist them."""
+"""List numbers, publish and delist them (``truecaller-vbc numbers``)."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _MOST_CHARACTERS: Final = 200
 
 
 def read_numbers(file: str) -> list[str]:
-    """The numbers, in E.164; blank lines are none.
+    """Read numbers in E.164, one a line; skip blank lines.
 
     Raises:
-        ConfigurationError: names every line (20 of them) that has no number, or says that there are none.
+        ConfigurationError: some lines are not numbers (the first 20 are named), or the file has no number.
     """
     if file == _STDIN:
         return _read_lines(standard_input())
@@ -44,7 +44,7 @@ def _read_lines(file: BinaryIO) -> list[str]:
     numbers: list[str] = []
     wrong: list[str] = []
     for line, text in enumerate(file, 1):
-        # Trimmed before it is cut: a number with something far behind it is none.
+        # Trim before cutting, or a number followed by much blank space and garbage would pass.
         number = text.decode("utf-8-sig", "replace").strip()[:_MOST_CHARACTERS]
         if is_e164(number):
             numbers.append(number)

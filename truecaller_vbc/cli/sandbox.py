@@ -1,4 +1,4 @@
-"""``truecaller-vbc sandbox``: the other side of the wire, for a terminal of its own."""
+"""Run the sandbox in a terminal of its own (``truecaller-vbc sandbox``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The standard streams, which may be closed, a pipe that nobody reads, or a disk that is full."""
+"""Handle standard streams that may be closed, a broken pipe, or a full disk."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ..errors import ConfigurationError
 
 
 def standard_input() -> BinaryIO:
-    """Its bytes.
+    """Return standard input as a binary stream.
 
     Raises:
-        ConfigurationError: there is none, as a daemon may have been started.
+        ConfigurationError: standard input is closed, as for some daemons.
     """
     stdin: TextIO | None = sys.stdin
     if stdin is None:
@@ -26,17 +26,17 @@ def standard_input() -> BinaryIO:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether people look at it. A daemon may have been started without one."""
+    """Tell whether a stream is a terminal. It is None for some daemons."""
     return stream is not None and stream.isatty()
 
 
 @contextlib.contextmanager
 def told() -> Generator[None]:
-    """What is told in the block may find nobody to read it: that changes nothing of what was done, or the exit code."""
+    """Ignore a closed stdout or stderr inside the block, so that the exit code stays the same."""
     try:
         yield
     except BrokenPipeError:
-        pass  # as `| head` does
+        pass  # for example ``| head``
     except OSError as error:
         with contextlib.suppress(OSError):
             typer.echo(f"error: how it ended cannot be printed ({error.strerror})", err=True)
@@ -46,7 +46,7 @@ def told() -> Generator[None]:
 
 
 def _let_go(stream: TextIO | None) -> None:
-    """What is left in a stream that nobody reads must not fail once more when Python ends."""
+    """Flush a stream; if that fails, redirect it, so that Python's own flush at exit does not fail."""
     if stream is None:
         return
     try:

@@ -22,7 +22,7 @@ _MOST: Final = 300
 
 
 def plain(value: object, most: int = _MOST) -> str:
-    """One line of at most `most` characters; what cannot be printed is written as an escape."""
+    """Return text in one line of at most `most` characters, with unprintable characters escaped."""
     text = str(value)
     if len(text) > most:
         text = text[: most - 1] + "…"
@@ -34,7 +34,7 @@ def plain(value: object, most: int = _MOST) -> str:
 
 
 def print_json(document: Any) -> None:
-    """One document on standard output."""
+    """Print one JSON document."""
     typer.echo(json.dumps(document, indent=2, default=_plain))
 
 
@@ -50,8 +50,8 @@ _WIDE: Final = 100_000
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """On standard output; with NO_COLOR, without any escape codes. Foreign text in it is shown, not obeyed."""
-    to_people = is_terminal(sys.stdout)  # not rich's own judgement, which FORCE_COLOR makes true of a pipe
+    """Print a table; without escape codes if NO_COLOR is set. Foreign text is made harmless."""
+    to_people = is_terminal(sys.stdout)  # rich's own is_terminal is also true for a pipe when FORCE_COLOR is set
     table = Table(*columns, box=box.SIMPLE_HEAD if to_people else None, pad_edge=False)
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))

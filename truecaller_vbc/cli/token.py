@@ -1,4 +1,4 @@
-"""``truecaller-vbc token``: get a token with the credentials of the environment, and say where it stands."""
+"""Get a token with the credentials of the environment, and print its state (``truecaller-vbc token``)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def show_token(connection: Connection, *, show: bool, as_json: bool) -> in
     """Print the status, the ledger, and with `show` the token.
 
     Raises:
-        VBCError: there is none to be had.
+        VBCError: no token could be had.
     """
     events: list[TokenEvent] = []
     async with connection.session(on_event=events.append) as vbc:

@@ -1,4 +1,4 @@
-"""Answer the call personalisation endpoints: real-time records, batches and their status."""
+"""Answer the call personalisation endpoints (real-time records, batches and their status)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from .clock import SandboxClock, iso
 from .labels import LabelStore
 from .records import EITHER, RecordFault, RecordRules
 from .responses import (
-    ResponseBuilder,
     InvalidBodyError,
     RefusedError,
+    ResponseBuilder,
+    drop_optional_fields,
     is_array,
     is_object,
     json_answer,
     json_object,
     raw_json,
-    drop_optional_fields,
 )
 from .rules import ApiRules
 
@@ -67,7 +67,7 @@ MOST_RECORDS: Final = 500
 
 @attrs.frozen
 class StoredBatch:
-    """Hold an accepted batch: its compressed body, its arrival, and the invalid fields by record index."""
+    """Hold an accepted batch with its compressed body, its arrival, and the invalid fields by record index."""
 
     id: str
     packed: bytes

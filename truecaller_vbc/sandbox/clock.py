@@ -1,4 +1,4 @@
-"""Measure the sandbox's time: one tick source, and the wall clock derived from it."""
+"""Measure the sandbox's time with one tick source, and derive the wall clock from it."""
 
 from __future__ import annotations
 
@@ -53,6 +53,6 @@ class SandboxClock:
 
 
 def iso(wall: datetime) -> str:
-    """Write `wall` in UTC as the documents do: two to six digits of a second, and a Z."""
+    """Write `wall` in UTC as the documents do, with two to six digits of a second and a Z."""
     digits = f"{wall.microsecond:06}".rstrip("0").ljust(_FEWEST_FRACTION_DIGITS, "0")
     return f"{wall:%Y-%m-%dT%H:%M:%S}.{digits}Z"

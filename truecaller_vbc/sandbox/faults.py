@@ -1,4 +1,4 @@
-"""Plan failures: a queue of faults for each endpoint, and lasting outages."""
+"""Plan failures with a queue of faults for each endpoint, and lasting outages."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class FaultPlan:
         self._outages.pop(endpoint, None)
 
     def take(self, endpoint: Endpoint) -> Fault | None:
-        """Return the fault for a request of `endpoint`, if any: own name, then ``"api"``, then ``"*"``."""
+        """Return the fault for a request of `endpoint`, if any (own name, then ``"api"``, then ``"*"``)."""
         names = ("token", "*") if endpoint == "token" else (endpoint, "api", "*")
         for name in names:
             if queue := self._queues[name]:

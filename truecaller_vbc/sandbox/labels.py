@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from .responses import requested_page, json_answer, drop_optional_fields
+from .responses import drop_optional_fields, json_answer, requested_page
 from .rules import ApiRules
 
 FLOWER_SHOP: Final = "c6d86658-008d-4c08-98fb-2bf2649d59a5"

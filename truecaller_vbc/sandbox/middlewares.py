@@ -12,7 +12,7 @@ from aiohttp import web
 from .clock import SandboxClock
 from .faults import Endpoint, Fault, FaultPlan
 from .records import RequestLog, bearer
-from .responses import ResponseBuilder, RefusedError, dead_token, refusal
+from .responses import RefusedError, ResponseBuilder, dead_token, refusal
 from .rules import SandboxRules
 from .tokens import SlidingWindow, TokenIssuer
 

@@ -16,11 +16,11 @@ from .records import NO_PLUS
 from .responses import (
     InvalidBodyError,
     RefusedError,
-    requested_page,
+    drop_optional_fields,
     is_array,
     json_answer,
     json_object,
-    drop_optional_fields,
+    requested_page,
 )
 from .rules import ApiRules
 
@@ -101,7 +101,7 @@ Buckets: TypeAlias = dict[str, list[str]]
 
 @attrs.define
 class KnownNumber:
-    """Hold a published number: its publication, and the times at which it is listed."""
+    """Hold a published number and the times at which it is listed."""
 
     digits: str
     feature_set_id: str

@@ -178,6 +178,6 @@ class RequestLog:
 
 
 def bearer(request: web.Request) -> str | None:
-    """Return the token in ``Authorization: Bearer <token>``, or None."""
+    """Return the bearer token of the ``Authorization`` header, or None."""
     header = request.headers.get("Authorization")
     return header[len(_BEARER) :] if header is not None and header.startswith(_BEARER) else None

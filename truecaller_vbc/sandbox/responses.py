@@ -1,4 +1,4 @@
-"""Build the server's responses: envelopes, JSON bodies, pages of lists, optional fields left out."""
+"""Build the server's responses (envelopes, JSON bodies, pages of lists)."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def retry_after(free_in: float) -> str:
 
 
 class RefusedError(Exception):
-    """Refuse a request: its input is invalid, or `status` says otherwise."""
+    """Refuse a request whose input is invalid, or with another `status`."""
 
     def __init__(self, field: str, message: str, *, status: int | None = None) -> None:
         super().__init__(message)

@@ -9,12 +9,12 @@ from typing import TypeAlias
 
 from aiohttp import web
 
-from .calls import BatchStore, BatchEndpoint, BatchStatusEndpoint, CallEndpoint, Outcomes
+from .calls import BatchEndpoint, BatchStatusEndpoint, BatchStore, CallEndpoint, Outcomes
 from .clock import SandboxClock
 from .faults import Endpoint
-from .labels import LabelStore, LabelEndpoint
+from .labels import LabelEndpoint, LabelStore
 from .middlewares import AuthMiddleware, Handler, RequestRate
-from .numbers import FeatureSetStore, FeatureSetEndpoint, NumberStore, NumberEndpoints
+from .numbers import FeatureSetEndpoint, FeatureSetStore, NumberEndpoints, NumberStore
 from .records import EITHER, NO_PLUS, WITH_PLUS, RecordRules
 from .responses import json_answer, refusal
 from .rules import ApiRules
@@ -34,7 +34,7 @@ class Account:
 
 
 async def echo(request: web.Request) -> web.Response:
-    """Answer with what was sent: method, headers, query, and the body's length and SHA-256."""
+    """Answer with the method, headers and query that were sent, and the body's length and SHA-256."""
     body = await request.read()
     headers = {name: "***" if name.lower() == "authorization" else value for name, value in request.headers.items()}
     return json_answer(

@@ -12,7 +12,7 @@ Validator: TypeAlias = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
 def seconds(*, positive: bool = False, endless: bool = False) -> Validator:
-    """Accept a number of seconds: at least zero, or above zero if `positive`; infinity only if `endless`."""
+    """Accept a number of seconds, at least zero, or above zero if `positive`; infinity only if `endless`."""
 
     def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
         if not _is_number(value) or value < 0 or (positive and value == 0):

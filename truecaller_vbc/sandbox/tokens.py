@@ -124,7 +124,7 @@ class TokenIssuer:
         self._live: dict[str, IssuedToken] = {}
 
     def issue(self, now: float) -> IssuedToken:
-        """Return a token: the newest live one if the rules say so, else a new one.
+        """Return the newest live token if the rules say so, else a new one.
 
         Raises:
             QuotaSpentError: the window is full.
@@ -175,7 +175,7 @@ class TokenIssuer:
 
 
 def fingerprint(value: str) -> str:
-    """Return 8 hex digits of the SHA-256: enough to tell two tokens apart, useless for calling the API."""
+    """Return 8 hex digits of the SHA-256, which tell two tokens apart and cannot be used to call the API."""
     # aiohttp hands over undecodable header bytes as surrogates.
     return hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 

@@ -1,4 +1,4 @@
-"""Where tokens and their ledger live."""
+"""Store the token and its ledger for several sessions or processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KINDS = "memory://, file:///path/token.json, redis://host:6379/0 or rediss:// w
 
 
 def open_store(store: TokenStore | str | None) -> TokenStore:
-    """The store that is meant: one that exists, a URL, or None for one in memory.
+    """Return the given store, the one that a URL names, or a new one in memory for None.
 
     Raises:
         ConfigurationError: it is neither, or the URL is of an unknown kind.
@@ -25,7 +25,7 @@ def open_store(store: TokenStore | str | None) -> TokenStore:
     if store is None:
         return MemoryStore()
     if isinstance(store, str):
-        store = hidden(store)  # it may have a password in it, and a traceback may show the locals of its frames
+        store = hidden(store)  # the URL may contain a password, and tracebacks can show the locals of their frames
         return _from_url(store)
     if not isinstance(store, TokenStore):
         raise ConfigurationError(
@@ -42,7 +42,7 @@ def _from_url(url: str) -> TokenStore:
         return MemoryStore()
     if scheme == "file":
         return FileStore(_file_path(url))
-    # The URL itself is not quoted: it may have a password in it.
+    # The URL is not quoted, since it may contain a password.
     raise ConfigurationError(f"store= has a URL of an unknown kind: use {_KINDS}")
 
 
@@ -56,7 +56,7 @@ def _file_path(url: str) -> str:
 def _path_in(url: str) -> str:
     try:
         parts = urlsplit(url)
-    except ValueError:  # brackets that enclose no IPv6 address
+    except ValueError:  # brackets without an IPv6 address
         return ""
     alone = parts.netloc in ("", "localhost") and not parts.query and not parts.fragment
     return unquote(parts.path) if alone else ""

@@ -1,4 +1,4 @@
-"""What every store must do: for your own store's tests, and for ours.
+"""Check that a store follows the protocol; for your own stores' tests and ours.
 
 ::
 
@@ -6,8 +6,8 @@
     async def test_my_store(check):
         await check(lambda: MyStore("where it keeps things"))
 
-Each check takes a callable that gives a new handle on the same box, as another process would have one, and uses keys
-that nobody else has. It raises AssertionError with the rule that is broken.
+Each check takes a callable that returns a new handle on the same storage, as another process would have, and uses fresh
+keys. It raises AssertionError with the broken rule.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _MINUTE: Final = 60.0
 
 
 async def unknown_key_is_none(new_store: NewStore) -> None:
-    """A key that nobody wrote has no document."""
+    """Check that an unknown key has no document."""
     _rule(await new_store().read(_key()) is None, "read() of an unknown key must give None")
 
 
 async def document_is_kept_as_it_is(new_store: NewStore) -> None:
-    """What was written is read again, to the letter, through another handle, too."""
+    """Check that a document is read back unchanged, also through another handle."""
     key = _key()
     text = _document(1, words='"quotes", \\ and ☎ of many a script: नमस्ते', bulk="x" * 50_000)
     await new_store().write(key, text)
@@ -38,7 +38,7 @@ async def document_is_kept_as_it_is(new_store: NewStore) -> None:
 
 
 async def newer_document_replaces_the_older(new_store: NewStore) -> None:
-    """A higher revision takes the place of a lower one."""
+    """Check that a higher revision replaces a lower one."""
     key, store = _key(), new_store()
     for revision in (1, 2, 7):
         _rule(await store.write(key, _document(revision)) is not False, "write() of a higher revision must be kept")
@@ -46,7 +46,7 @@ async def newer_document_replaces_the_older(new_store: NewStore) -> None:
 
 
 async def older_document_is_refused(new_store: NewStore) -> None:
-    """A revision that is not higher is refused with False, and what was there stays."""
+    """Check that a revision that is not higher is refused with False and changes nothing."""
     key = _key()
     await new_store().write(key, _document(5))
     for revision in (5, 4):
@@ -56,7 +56,7 @@ async def older_document_is_refused(new_store: NewStore) -> None:
 
 
 async def keys_are_separate(new_store: NewStore) -> None:
-    """Two accounts in one store have nothing to do with each other."""
+    """Check that two keys are independent."""
     one, two = _key(), _key()
     await new_store().write(one, _document(9))
     await new_store().write(two, _document(1))
@@ -66,7 +66,7 @@ async def keys_are_separate(new_store: NewStore) -> None:
 
 
 async def lease_is_for_one(new_store: NewStore) -> None:
-    """While one has the lease, others are told False at once; after its end the next one has it."""
+    """Check that a held lease is refused to others at once, and is granted again after its end."""
     key = _key()
     async with new_store().lease(key, _MINUTE) as first:
         _rule(first, "the first lease() must be granted")
@@ -79,7 +79,7 @@ async def lease_is_for_one(new_store: NewStore) -> None:
 
 
 async def lease_ends_with_its_block(new_store: NewStore) -> None:
-    """However the block is left, by an exception or by cancellation, the lease is given back."""
+    """Check that the lease ends with its block, also after an exception or a cancellation."""
     key = _key()
 
     async def fail() -> None:
@@ -102,7 +102,7 @@ async def lease_ends_with_its_block(new_store: NewStore) -> None:
 
 
 async def lease_survives_a_crowd(new_store: NewStore) -> None:
-    """Twenty contenders, some of them cancelled in the middle of asking: never two at once, and none for ever."""
+    """Check with twenty contenders, some cancelled, that the lease is never held twice and never stays taken."""
     key = _key()
     inside = most = turns = 0
 
@@ -141,8 +141,9 @@ CHECKS: Final[tuple[Callable[[NewStore], Awaitable[None]], ...]] = (
     lease_ends_with_its_block,
     lease_survives_a_crowd,
 )
-"""All of them, for ``pytest.mark.parametrize``. `older_document_is_refused` is only for stores whose lease can run out
-while its owner goes on."""
+"""All checks, for ``pytest.mark.parametrize``. `older_document_is_refused` is only for stores whose lease can end while
+its owner goes on.
+"""
 
 
 async def check_store(new_store: NewStore) -> None:

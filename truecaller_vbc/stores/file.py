@@ -1,4 +1,4 @@
-"""The store of one machine: processes, scripts and cron jobs that share a file."""
+"""Store documents in a file, for the processes, scripts and cron jobs of one machine."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _WRITE_LOCK_PATIENCE: Final = 2.0
 
 
 class _DamagedError(Exception):
-    """What is in the file are no documents."""
+    """Report that the file does not contain documents."""
 
 
 class FileStore:
-    """Keeps documents in one file that only its owner can read, one document for each account.
+    """Keep one document per account in a file that only its owner can read.
 
-    The lease is a lock that the kernel takes back when its owner dies. Every write goes to a new file first, which is
-    flushed and then put in the place of the old one, so that no reader ever sees half of it. Next to the file lie its
-    locks (``….lock``, ``….lease``), and, if somebody damaged it, what it was (``….corrupt``).
+    The lease is a lock that the kernel releases when its owner dies. Every write goes to a new file, which is flushed
+    and then replaces the old one, so that readers never see a partial file. Beside the file are its locks (``….lock``,
+    ``….lease``) and, if it was damaged, its old content (``….corrupt``).
 
     Args:
-        path: of the file. Its directory is made if there is none (mode 0700), and must not be one in which others
-            can put another file in its place.
+        path: path of the file. Its directory is created if missing (mode 0700), and must not be one in which other
+            users can replace the file.
 
     Raises:
-        ConfigurationError: the path is no path.
+        ConfigurationError: the path is not a file path.
     """
 
     __slots__ = ("_path",)
@@ -49,7 +49,7 @@ class FileStore:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         try:
             name = os.fsdecode(path)
-            os.fsencode(name)  # lone surrogates, which no file's name has
+            os.fsencode(name)  # lone surrogates cannot be part of a file name
         except (TypeError, UnicodeError):
             name = ""
         if not name.strip() or name.endswith(("/", os.sep)) or "\0" in name:
@@ -57,7 +57,7 @@ class FileStore:
         self._path = Path(name).absolute()
 
     async def read(self, key: str) -> str | None:
-        """The document at `key`, or None.
+        """Return the document at `key`, or None.
 
         Raises:
             StoreRefusedError: the file, or its directory, is open to others.
@@ -67,24 +67,24 @@ class FileStore:
         return documents.get(key)
 
     async def write(self, key: str, document: str) -> bool:
-        """Keep `document` at `key` unless what is there is newer; then False.
+        """Store `document` at `key` unless the stored one is newer; then return False.
 
         Raises:
             StoreRefusedError: the file, or its directory, is open to others.
             StoreError: it cannot be written: the disk is full, or the directory read-only.
         """
-        document = hidden(document)  # a traceback may show the locals of its frames
+        document = hidden(document)  # tracebacks can show the locals of their frames
         return await self._off_the_loop(lambda: self._replace(key, document))
 
     @asynccontextmanager
     async def lease(self, key: str, seconds: float) -> AsyncGenerator[bool]:  # noqa: ARG002
-        """Yields True to the one that has the lock. It ends with its owner, even by ``kill -9``."""
-        from filelock import FileLock, Timeout  # noqa: PLC0415 - 75 ms that a program without a file store saves
+        """Yield True if the lock was acquired. It ends with its owner, even after ``kill -9``."""
+        from filelock import FileLock, Timeout  # noqa: PLC0415 - saves 75 ms for programs without a file store
 
         await self._off_the_loop(self._check_directory)
         lock = FileLock(f"{self._path}.{key[:8]}.lease", mode=0o600, thread_local=False)
         try:
-            # On the loop: it does not wait, and a thread that takes a lock for a cancelled task would keep it.
+            # Acquired on the loop: it does not block, and a thread that acquires for a cancelled task would keep it.
             lock.acquire(timeout=0)
             granted = True
         except Timeout:
@@ -105,7 +105,7 @@ class FileStore:
     def _failed(self, done: str, error: OSError) -> StoreError:
         return StoreError(f"{self._path} could not be {done} ({error.strerror or type(error).__name__})")
 
-    # What is done in a thread
+    # Run in a thread
 
     def _load(self) -> dict[str, str]:
         self._check_directory()
@@ -126,7 +126,7 @@ class FileStore:
             return _parsed(hidden(file.read()))
 
     def _load_whole(self) -> dict[str, str]:
-        """The documents; a damaged file is set aside, by one who may write, lest it be a new one that is taken away."""
+        """Return the documents; set a damaged file aside while holding the write lock, so that no new file is moved."""
         try:
             return self._load()
         except _DamagedError:
@@ -179,7 +179,7 @@ class FileStore:
     def _flush_directory(self) -> None:
         if os.name != "posix":
             return
-        # The file is in its place by now, whatever a file system says that cannot flush a directory.
+        # The file is in place already, so a directory that cannot be flushed is not an error.
         with contextlib.suppress(OSError):
             descriptor = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -187,7 +187,7 @@ class FileStore:
             finally:
                 os.close(descriptor)
 
-    # Whom it belongs to
+    # Check the owner and mode
 
     def _check_directory(self) -> None:
         directory = self._path.parent
@@ -220,13 +220,13 @@ class FileStore:
 
 
 def _parsed(text: str) -> dict[str, str]:
-    """The documents by their keys.
+    """Return the documents by key.
 
     Raises:
-        _DamagedError: there are none.
+        _DamagedError: the text does not contain documents.
     """
     try:
         return {str(key): hidden(str(document)) for key, document in json.loads(text)["documents"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        # Without a cause: it may quote what is in the file.
+        # Without a cause, which may quote the file's content.
         raise _DamagedError from None

@@ -1,4 +1,4 @@
-"""The store of one process."""
+"""Store documents in memory, for one process."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .protocol import revision_of
 
 
 class MemoryStore:
-    """Keeps documents in this object. Sessions that are given the same one share their token.
+    """Keep documents in this object. Sessions that are given the same object share their token.
 
-    It awaits nothing, so it is bound to no event loop, and nothing of it outlives the process.
+    It never waits, so it works on any event loop, and its content ends with the process.
     """
 
     __slots__ = ("_documents", "_guard", "_leased")
@@ -24,11 +24,11 @@ class MemoryStore:
         self._guard = threading.Lock()
 
     async def read(self, key: str) -> str | None:
-        """The document at `key`, or None."""
+        """Return the document at `key`, or None."""
         return self._documents.get(key)
 
     async def write(self, key: str, document: str) -> bool:
-        """Keep `document` at `key` unless what is there is newer; then False."""
+        """Store `document` at `key` unless the stored one is newer; then return False."""
         if revision_of(self._documents.get(key)) >= revision_of(document):
             return False
         self._documents[key] = document
@@ -36,7 +36,7 @@ class MemoryStore:
 
     @asynccontextmanager
     async def lease(self, key: str, seconds: float) -> AsyncGenerator[bool]:
-        """Yields True unless somebody else has the lease, who may have left it behind in a loop that was closed."""
+        """Yield True unless the lease is held; a lease left behind on a closed loop ends after its seconds."""
         until = self._taken(key, seconds)
         if until is None:
             yield False
@@ -49,7 +49,7 @@ class MemoryStore:
                     del self._leased[key]
 
     def _taken(self, key: str, seconds: float) -> float | None:
-        """When the lease ends, or None where another has it. Sessions in two threads may ask at once."""
+        """Return when the new lease ends, or None if it is held. Locked, since sessions may run in several threads."""
         with self._guard:
             now = time.monotonic()
             if now < self._leased.get(key, now):

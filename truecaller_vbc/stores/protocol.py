@@ -1,4 +1,4 @@
-"""What a store is: a locked box with one small document per account."""
+"""Define the interface of a store (one small document per account, and a lease)."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol, runtime_checkable
 
 REVISIONS: Final = range(2**52)
-"""Where every counter of a document lies: whole numbers that no store's arithmetic rounds."""
+"""The range of every counter in a document: whole numbers that every store's arithmetic keeps exact."""
 
 
 @runtime_checkable
 class TokenStore(Protocol):
-    """Where the token and the ledger of one account live. Everything clever is in the holder.
+    """Store the token and the ledger of an account. All decisions are made by the session, not by the store.
 
-    A document is JSON text, to be kept as it is; it contains the token, so keep it as you keep a password.
-    Any failure is raised as `StoreError`, or a `StoreRefusedError` where it is no outage but must be mended; other
-    exceptions are treated as a `StoreError`. A store may have ``async def close()``: a session calls it for a store
-    that it opened from a URL.
+    A document is JSON text, to be kept unchanged; it contains the token, so protect it like a password. Raise
+    `StoreError` for a failure that may pass, and `StoreRefusedError` for one that must be mended; other exceptions are
+    treated as `StoreError`. A store may have ``async def close()``: a session calls it for a store that it opened from
+    a URL.
     """
 
     async def read(self, key: str) -> str | None:
-        """The document at `key`, or None where there is none."""
+        """Return the document at `key`, or None."""
         ...
 
     async def write(self, key: str, document: str) -> bool | None:
-        """Keep `document` at `key`.
+        """Store `document` at `key`.
 
-        A store that can be written by somebody whose lease has run out compares ``revision``, an integer at
-        the top of each document, and refuses to replace a document by one whose revision is not higher: it
-        keeps what it has and returns False. Anything else means that the document was kept.
+        If a holder whose lease has ended can still write, compare ``revision``, an integer at the top of each document:
+        refuse a document whose revision is not higher, keep the stored one, and return False. Any other result means
+        that the document was stored.
         """
         ...
 
     def lease(self, key: str, seconds: float) -> AbstractAsyncContextManager[bool]:
-        """The right to mint for `key`, for at most `seconds`.
+        """Give the right to mint for `key`, for at most `seconds`.
 
-        Entering never waits for another owner: it yields True to the one who may mint now and False to
-        everybody else. It ends with the block, with its owner's death, or after `seconds`.
+        Entering never waits for another holder: it yields True to the one that may mint now, and False to all others.
+        The lease ends with the block, with its holder's death, or after `seconds`.
         """
         ...
 
 
 def revision_of(document: str | None) -> int:
-    """The ``revision`` at the top of a document, by which newer is told from older; -1 where there is none."""
+    """Return the ``revision`` at the top of a document; -1 if it is missing or invalid."""
     try:
         revision: Any = json.loads(document or "")["revision"]
     except (ValueError, KeyError, TypeError, RecursionError):

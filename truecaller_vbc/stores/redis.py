@@ -1,4 +1,4 @@
-"""The store of a fleet: Redis 7 or Valkey."""
+"""Store documents in Redis or Valkey, for the processes of several machines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 _TIMEOUT: Final = 2.0
-# Compare and set in one step: an owner whose lease has run out must not put its old document over a newer one.
+# Compare and set in one step, so that a holder whose lease has ended cannot overwrite a newer document.
 _WRITE: Final = """
 local old = redis.call('GET', KEYS[1])
 if old then
@@ -35,19 +35,19 @@ return 1
 
 
 class RedisStore:
-    """Keeps documents in Redis or Valkey, for any number of machines.
+    """Keep documents in Redis or Valkey, for any number of machines.
 
-    Both keys of an account share a hash tag, so a cluster keeps them in one slot, and both expire by themselves.
+    Both keys of an account share a hash tag, so that a cluster keeps them in one slot. Both expire automatically.
 
     Args:
         client: a URL (``redis://``, ``rediss://`` with TLS, with ``user:password@`` if need be), or a
             ``redis.asyncio.Redis`` of yours, which is never closed here. A store that you made yourself from a URL is
             yours to `close`, on each event loop that used it: its connections belong to that loop.
         prefix: of the keys.
-        ttl: how long a document that nobody writes is kept. 2 h: longer than a token lives.
+        ttl: how long a document is kept after its last write. 2 h: longer than a token lives.
 
     Raises:
-        ConfigurationError: redis-py is not installed, or the URL is none.
+        ConfigurationError: redis-py is not installed, or the URL is invalid.
     """
 
     __slots__ = ("_client", "_ours", "_prefix", "_ttl")
@@ -66,7 +66,7 @@ class RedisStore:
         self._ttl = int(ttl.total_seconds() * 1000)
 
     async def read(self, key: str) -> str | None:
-        """The document at `key`, or None.
+        """Return the document at `key`, or None.
 
         Raises:
             StoreError: Redis did not answer.
@@ -76,19 +76,19 @@ class RedisStore:
         return text.decode("utf-8", "replace") if isinstance(text, bytes) else text
 
     async def write(self, key: str, document: str) -> bool:
-        """Keep `document` at `key` unless what is there is newer; then False.
+        """Store `document` at `key` unless the stored one is newer; then return False.
 
         Raises:
             StoreError: Redis did not answer.
         """
-        document = hidden(document)  # a traceback may show the locals of its frames
+        document = hidden(document)  # tracebacks can show the locals of their frames
         name = self._name(key, "document")
         with _told():
             return bool(await self._client.eval(_WRITE, 1, name, document, revision_of(document), self._ttl))
 
     @asynccontextmanager
     async def lease(self, key: str, seconds: float) -> AsyncGenerator[bool]:
-        """Yields True to the one that has the lock, for `seconds` at most.
+        """Yield True if the lock was acquired, for `seconds` at most.
 
         Raises:
             StoreError: Redis did not answer.
@@ -99,7 +99,7 @@ class RedisStore:
             with _told():
                 granted: bool = await lock.acquire(blocking=False, token=token)
         except BaseException:
-            # The server may have stored our token although we never heard of it: take it away again.
+            # The server may have stored the lock although its answer was lost, so release it.
             lock.local.token = token.encode()
             await _released(lock)
             raise
@@ -110,7 +110,7 @@ class RedisStore:
                 await _released(lock)
 
     async def close(self) -> None:
-        """Close the connections, if the client is ours."""
+        """Close the connections, if this store created the client."""
         if self._ours:
             await self._client.aclose()
 
@@ -123,13 +123,13 @@ class RedisStore:
 
 def _connected(url: str) -> Any:
     try:
-        import redis.asyncio  # noqa: PLC0415 - an extra, and 200 ms
+        import redis.asyncio  # noqa: PLC0415 - an optional dependency that takes 200 ms to import
         from redis.asyncio.retry import Retry  # noqa: PLC0415
         from redis.backoff import NoBackoff  # noqa: PLC0415
         from redis.exceptions import ReadOnlyError  # noqa: PLC0415
     except ImportError:
         raise ConfigurationError("redis:// needs redis-py: pip install 'truecaller_vbc[redis]'") from None
-    # After a failover the old master goes on answering that it may not be written: its connections are to be left.
+    # After a failover the old master refuses writes: its connections must be dropped.
     client = _known(redis.asyncio.Redis, url, retry=Retry(NoBackoff(), 1), retry_on_error=[ReadOnlyError])
     if client is None:
         raise ConfigurationError(
@@ -140,10 +140,10 @@ def _connected(url: str) -> Any:
 
 
 def _known(kind: Any, url: str, **options: Any) -> Any:
-    """A client, or None for a URL that redis-py does not understand: its error may quote the password in it."""
+    """Return a client, or None for an invalid URL, since redis-py's error may quote the password in it."""
     try:
         client = kind.from_url(url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, **options)
-        # An option that redis-py does not know would else be an outage, in each connection anew.
+        # Otherwise an unknown option would fail later, at each new connection.
         client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
     except Exception:
         return None
@@ -152,7 +152,7 @@ def _known(kind: Any, url: str, **options: Any) -> Any:
 
 @contextlib.contextmanager
 def _told() -> Generator[None]:
-    """Whatever redis-py raises, as a `StoreError` that quotes nothing."""
+    """Convert redis-py's errors to `StoreError`, without quoting anything."""
     try:
         yield
     except Exception as error:
@@ -160,6 +160,6 @@ def _told() -> Generator[None]:
 
 
 async def _released(lock: Any) -> None:
-    """Give the lock back, also on the way out of a cancelled task; what has run out, or is not ours, stays."""
+    """Release the lock, even while the task is cancelled; a lock that has ended or belongs to another holder stays."""
     with contextlib.suppress(Exception):
         await asyncio.shield(asyncio.wait_for(lock.release(), _TIMEOUT))

@@ -1,1 +1,1 @@
-"""``truecaller-vbc calls``: push a file of records of any size, resume it, and ask what became of a batch."""
+"""Push a file of call records of any size, resume it, and ask for the outcome of a batch."""

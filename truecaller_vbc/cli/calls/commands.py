@@ -21,7 +21,7 @@ from .reading import Format
 
 
 async def show_batch(connection: Connection, batch: str, *, wait: float | None, version: Version, as_json: bool) -> int:
-    """Print it; 0 if every record succeeded, 1 if one failed, 3 if some are not final yet.
+    """Print a batch's status; return 0 if every record succeeded, 1 if one failed, 3 if some are not final.
 
     Raises:
         VBCError: it cannot be had; also aiohttp.ClientError and TimeoutError.
@@ -59,7 +59,7 @@ def _print(status: BatchStatus) -> None:
 app = typer.Typer(no_args_is_help=True, help="Tell the API of calls to come.")
 
 
-# A paragraph is one line, or it is broken where the source is.
+# Typer keeps line breaks inside a paragraph, so each paragraph is one line.
 _PUSH: Final = """Send the records of FILE, however many, in batches of 500 and at most 60 of these in a minute.
 
 A CSV file has a header, a JSON lines file one object on each line. The names are caller_number, receiver_number, \
@@ -99,7 +99,7 @@ Exit codes:
 
 
 class APIVersion(StrEnum):
-    """Of the batch endpoint."""
+    """Name the version of the batch endpoint."""
 
     V3 = "v3"
     V2 = "v2"

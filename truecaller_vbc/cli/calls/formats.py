@@ -17,15 +17,15 @@ from ...errors import VBCError
 from ..tables import plain
 
 MOST_CHARACTERS: Final = 1024 * 1024
-"""Of one record: what is longer is no record, and is not kept in memory."""
+"""The longest record: longer ones are invalid, and are not kept in memory."""
 
 
 class Row(NamedTuple):
-    """One record as it was read.
+    """Hold one record as it was read.
 
     Attributes:
         line: its first line, counted from 1.
-        fields: by their names; none where it cannot be read.
+        fields: values by column name; empty if the record cannot be read.
         fault: why it cannot be read.
     """
 
@@ -35,11 +35,11 @@ class Row(NamedTuple):
 
 
 class UnreadableInputError(VBCError):
-    """Nobody can tell where the next record begins, so nothing after it can be read.
+    """Report that the start of the next record cannot be found, so the rest of the input is unreadable.
 
     Attributes:
         line: where.
-        fault: what is wrong there.
+        fault: description of the error.
     """
 
     def __init__(self, line: int, fault: str) -> None:
@@ -51,17 +51,17 @@ class UnreadableInputError(VBCError):
 _FIELDS: Final = tuple(field.name for field in attrs.fields(CallRecord))
 _NEEDED: Final = ("caller_number", "receiver_number", "starts_at", "ends_at")
 _NOT_TEXT: Final = re.compile(r"[\x00\ud800-\udfff]")
-# The one complaint of the csv module after which the next line is the next record again.
+# The only error of the csv module after which the next line starts a new record.
 _RECOVERABLE: Final = "expected after"
 
 
 def csv_rows(file: BinaryIO) -> Generator[Row]:
-    """The records below the header; empty lines are none.
+    """Yield the records below the header; skip empty lines.
 
     Raises:
         UnreadableInputError: the header is missing or wrong, a quote is never closed, or a record is endless.
     """
-    # Undecodable bytes become lone surrogates, by which their record is found.
+    # Undecodable bytes become lone surrogates, which the check of the record then reports.
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     try:
         lines = _Lines(text)
@@ -90,16 +90,16 @@ def csv_rows(file: BinaryIO) -> Generator[Row]:
         if header is None:
             raise UnreadableInputError(1, f"a header is needed, with the columns {', '.join(_NEEDED)}")
     finally:
-        with contextlib.suppress(ValueError):  # the file was closed before this was
+        with contextlib.suppress(ValueError):  # the file was closed first
             text.detach()
 
 
 class _EndlessRecordError(Exception):
-    """The lines of one record are too many."""
+    """Report that one record spans too many lines."""
 
 
 class _Lines:
-    """Lines of bounded length. `taken` counts characters; whoever sets it to 0 begins a record."""
+    """Yield lines of bounded length. `taken` counts characters; reset it to 0 at the start of a record."""
 
     def __init__(self, text: TextIO) -> None:
         self.taken = 0
@@ -158,7 +158,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 
 def jsonl_rows(file: BinaryIO) -> Generator[Row]:
-    """The objects; blank lines are none."""
+    """Yield the objects; skip blank lines."""
     number = 0
     while line := file.readline(MOST_CHARACTERS + 1):
         number += 1

@@ -1,4 +1,4 @@
-"""Keep the journal of a push on disk: what was sent and what was answered."""
+"""Keep a journal of what was sent and what was answered."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TO_DO: Final = frozenset({"open", "unsent"})
 
 @attrs.frozen
 class Totals:
-    """How many records have come to what."""
+    """Count the records by outcome."""
 
     acknowledged: int = 0
     refused: int = 0
@@ -37,10 +37,11 @@ class Totals:
 
 
 class ChunkBook:
-    """The state of every chunk, and where the journal has its last line.
+    """Keep the state of every chunk, and the offset of its last line in the journal.
 
     Args:
-        records: of the whole input. Chunks are of 500, by their position, so that each run has the same ones.
+        records: number of records of the input. Chunks are cut by position, 500 each, so that every run has the same
+            ones.
     """
 
     def __init__(self, records: int) -> None:
@@ -51,31 +52,31 @@ class ChunkBook:
         self._places = array("Q", bytes(8 * self.chunks))
 
     def size(self, chunk: int) -> int:
-        """How many records it has, the invalid ones included."""
+        """Return how many records the chunk has, invalid ones included."""
         return min(MAX_RECORDS, self.records - chunk * MAX_RECORDS)
 
     def state(self, chunk: int) -> ChunkState:
-        """What became of it; ``sending`` is ``unknown`` once nobody is at it any more."""
+        """Return the chunk's state; ``sending`` counts as ``unknown`` when the run that sent it has ended."""
         return _STATES[self._states[chunk]]
 
     def place(self, chunk: int) -> int:
-        """Where its last line begins in the journal."""
+        """Return the offset of the chunk's last line in the journal."""
         return self._places[chunk]
 
     def to_do(self, chunk: int) -> bool:
-        """Whether it may be sent: surely nothing of it was taken before."""
+        """Tell whether the chunk may be sent, since no part of it can have been accepted."""
         return self.state(chunk) in _TO_DO
 
     @property
     def any_to_do(self) -> bool:
-        """Whether any chunk may be sent."""
+        """Tell whether any chunk may be sent."""
         return any(_STATES[state] in _TO_DO for state in self._states)
 
     def enter(self, chunk: int, state: ChunkState, invalid: int, place: int) -> None:
-        """The newest of it.
+        """Set the newest state of a chunk.
 
         Raises:
-            ValueError: there is no such chunk, no such state, or it cannot have so many invalid records.
+            ValueError: the chunk or the state does not exist, or it cannot have so many invalid records.
         """
         if not 0 <= chunk < self.chunks or not 0 <= invalid <= self.size(chunk):
             raise ValueError("there is no such chunk")
@@ -84,7 +85,7 @@ class ChunkBook:
         self._places[chunk] = place
 
     def totals(self) -> Totals:
-        """Of all chunks."""
+        """Return the totals of all chunks."""
         counts = dict.fromkeys(_STATES, 0)
         invalid = 0
         for chunk, state in enumerate(self._states):
@@ -100,10 +101,10 @@ class ChunkBook:
 
 
 def chunk_state(word: object) -> ChunkState:
-    """The state by that name.
+    """Return the state with this name.
 
     Raises:
-        ValueError: there is none.
+        ValueError: the name is unknown.
     """
     if word not in _STATES:
         raise ValueError("there is no such state")
@@ -116,16 +117,16 @@ _START: Final = f'{{"journal": "{_NAME}", '.encode()
 
 
 class JournalError(VBCError):
-    """The journal cannot be written, so nothing may be sent."""
+    """Report that the journal cannot be written, so nothing may be sent."""
 
 
 @attrs.frozen
 class Header:
-    """What a journal is of.
+    """Describe the push that a journal belongs to.
 
     Args:
         fingerprint: of the input.
-        options: that decide what is sent, and where to.
+        options: the options that decide what is sent, and where.
         records: in the input.
     """
 
@@ -136,12 +137,12 @@ class Header:
 
 @attrs.frozen
 class Entry:
-    """A chunk's last line.
+    """Hold a chunk's last line.
 
     Args:
         batch_id: as it was acknowledged.
         error: why it was not.
-        invalid: what is wrong with which of its records, by their place in it.
+        invalid: problems of the invalid records, by their index in the chunk.
     """
 
     batch_id: str = ""
@@ -150,15 +151,15 @@ class Entry:
 
 
 class Journal:
-    """A journal that nobody else has open.
+    """Write a journal, which this run has locked.
 
     Args:
-        raw: open for writing, without a buffer: what could not be written must not be written later.
+        raw: unbuffered file: a line that failed to be written must not be written later.
         reader: the same file, open for reading.
         path: its name, for messages.
 
     Raises:
-        ConfigurationError: it is no journal, or is damaged.
+        ConfigurationError: the file is not a journal, or is damaged.
     """
 
     def __init__(self, raw: FileIO, reader: BinaryIO, path: Path) -> None:
@@ -170,7 +171,7 @@ class Journal:
 
     @property
     def book(self) -> ChunkBook:
-        """What became of each chunk."""
+        """Return the state of each chunk."""
         if self._book is None:
             raise JournalError(f"the journal {self.path} has not been begun")
         return self._book
@@ -196,7 +197,7 @@ class Journal:
         self._book = ChunkBook(header.records)
 
     def sending(self, chunk: int, invalid: Mapping[int, str]) -> None:
-        """A chunk is about to leave.
+        """Record that a chunk is about to be sent.
 
         Raises:
             JournalError: that cannot be written down, so it must not leave.
@@ -206,7 +207,7 @@ class Journal:
     def outcome(
         self, chunk: int, state: ChunkState, invalid: Mapping[int, str], *, batch_id: str = "", error: str = ""
     ) -> None:
-        """What became of a chunk.
+        """Record the outcome of a chunk.
 
         Raises:
             JournalError: that cannot be written down; if it was sent, its outcome is unknown.
@@ -215,7 +216,7 @@ class Journal:
         self._enter(chunk, state, {"state": state, **said}, invalid)
 
     def entry(self, chunk: int) -> Entry:
-        """The last line of a chunk; an empty one where there is none."""
+        """Return the last line of a chunk; an empty entry if it has none."""
         if self.book.state(chunk) == "open":
             return Entry()
         self._reader.seek(self.book.place(chunk))
@@ -231,7 +232,7 @@ class Journal:
         self.book.enter(chunk, state, len(invalid), self._append(line))
 
     def _append(self, line: Mapping[str, Any]) -> int:
-        """Where the line begins, now that it is on the disk."""
+        """Write a line durably, and return its offset."""
         place = 0
         try:
             place = self._raw.seek(0, os.SEEK_END)
@@ -241,7 +242,7 @@ class Journal:
             os.fsync(self._raw.fileno())
         except OSError as error:
             with contextlib.suppress(OSError):
-                self._raw.truncate(place)  # half a line must not become a part of the next
+                self._raw.truncate(place)  # a half-written line must not become part of the next one
             raise JournalError(
                 f"the journal {self.path} cannot be written ({error.strerror}): nothing is sent"
             ) from None
@@ -250,7 +251,7 @@ class Journal:
     def _load(self) -> Header | None:
         first = self._reader.readline()
         if not first.endswith(b"\n") and (first.startswith(_START) or _START.startswith(first)):
-            self._raw.truncate(0)  # a crash before the first line was whole: nothing was sent
+            self._raw.truncate(0)  # a crash before the first line was complete: nothing was sent
             return None
         try:
             header = _header(first)
@@ -263,7 +264,7 @@ class Journal:
         while line := self._reader.readline():
             number += 1
             if not line.endswith(b"\n"):
-                self._raw.truncate(place)  # a crash while it was written: what it announces did not happen
+                self._raw.truncate(place)  # a crash during this write: the step that it announces did not happen
                 break
             try:
                 entry = json.loads(line)
@@ -280,10 +281,10 @@ class Journal:
 
 @contextlib.contextmanager
 def open_journal(path: Path) -> Generator[Journal]:
-    """The journal at `path`, which is made if there is none. Nobody else can have it meanwhile.
+    """Open the journal at `path`, creating it if needed, and lock it.
 
     Raises:
-        ConfigurationError: another run has it, it is no journal, or it cannot be opened.
+        ConfigurationError: another run has locked it, the file is not a journal, or it cannot be opened.
     """
     if not path.parent.is_dir():
         raise ConfigurationError(f"there is no directory for the journal {path}: name another place with --journal")
@@ -307,7 +308,7 @@ def open_journal(path: Path) -> Generator[Journal]:
                     begun = journal.header is not None
         finally:
             if not begun:
-                path.unlink(missing_ok=True)  # nothing came of it
+                path.unlink(missing_ok=True)  # nothing was sent with it
     finally:
         lock.release()
 

@@ -1,4 +1,4 @@
-"""The bar of a push, on standard error, and only for people."""
+"""Show a progress bar on standard error, if it is a terminal."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _PER_SECOND: Final = 4
 
 
 class Bar:
-    """A bar, or nothing where standard error is no terminal.
+    """Show a bar, or nothing where standard error is not a terminal.
 
     Args:
-        what: is being done.
-        total: how many records there are; None if nobody knows yet.
+        what: name of the activity.
+        total: number of records; None if not known yet.
     """
 
     def __init__(self, what: str, total: int | None) -> None:
         self._progress: Progress | None = None
         self._task: TaskID | None = None
-        if is_terminal(sys.stderr):  # not rich's own judgement, which FORCE_COLOR makes true of a pipe
+        if is_terminal(sys.stderr):  # rich's own is_terminal is also true for a pipe when FORCE_COLOR is set
             self._progress = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -52,18 +52,18 @@ class Bar:
         self.stop()
 
     def at(self, done: int, note: str = "") -> None:
-        """So many are done."""
+        """Set how many records are done."""
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, note=note)
 
     def show(self, totals: Totals) -> None:
-        """Where a push is."""
+        """Show the progress of a push."""
         done = totals.acknowledged + totals.refused + totals.unknown + totals.invalid
         wrong = [f"{count:,} {name}" for name in ("refused", "invalid") if (count := getattr(totals, name))]
         self.at(done, ", ".join(wrong))
 
     def say(self, line: str) -> None:
-        """A line on standard error, above the bar if there is one. That nobody reads it any more ends nothing."""
+        """Print a line on standard error, above the bar if there is one. Ignore a closed stream."""
         with contextlib.suppress(OSError):
             if self._progress is not None:
                 self._progress.console.print(line, markup=False, highlight=False)
@@ -71,6 +71,6 @@ class Bar:
                 typer.echo(line, err=True)
 
     def stop(self) -> None:
-        """Take it off the terminal, and bring the cursor back."""
+        """Remove the bar, and show the cursor again."""
         if self._progress is not None:
             self._progress.stop()

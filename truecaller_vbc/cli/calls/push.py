@@ -1,4 +1,4 @@
-"""``truecaller-vbc calls push``: check a file, send it, and be able to go on after whatever ends that."""
+"""Check a file, send it, and resume it after an interruption (``truecaller-vbc calls push``)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STDIN_NAME: Final = "calls-push"
 
 @attrs.frozen(kw_only=True)
 class PushOptions:
-    """What was asked for; see the help of the command.
+    """Hold the options of the command; see its help.
 
     Raises:
         ConfigurationError: the options contradict each other.
@@ -53,29 +53,29 @@ class PushOptions:
         if self.no_label and self.label_id is not None:
             raise ConfigurationError("--label-id and --no-label contradict each other: give one of them")
         input_file = self.spool if self.from_stdin else Path(self.file)
-        # Where they lead to, however they are spelt: the results would take the place of the input.
+        # Compare resolved paths, so that the results can never overwrite the input.
         paths = [os.path.realpath(path) for path in (input_file, self.journal, self.results)]
         if len(set(paths)) < len(paths):
             raise ConfigurationError("FILE, --journal and --results must be different files")
 
     @property
     def from_stdin(self) -> bool:
-        """Whether the input comes on standard input."""
+        """Tell whether the input comes from standard input."""
         return self.file == _STDIN
 
     @property
     def journal(self) -> Path:
-        """Where the journal is."""
+        """Return the path of the journal."""
         return self.given_journal or Path(f"{self._name}.journal")
 
     @property
     def results(self) -> Path:
-        """Where the results go."""
+        """Return the path of the results."""
         return self.given_results or Path(f"{self._name}.results.csv")
 
     @property
     def spool(self) -> Path:
-        """Where standard input is kept as long as it may be needed again."""
+        """Return where standard input is stored as long as it may be needed again."""
         return Path(f"{self.journal}.input")
 
     @property
@@ -84,10 +84,10 @@ class PushOptions:
 
 
 def push(options: PushOptions, *, api_policy: APIPolicy | None = None) -> int:
-    """Do it, and say how it ended.
+    """Run the push and return the exit code.
 
     Args:
-        options: what was asked for.
+        options: options of the command.
         api_policy: another pace, for tests and benchmarks.
 
     Returns:
@@ -129,7 +129,7 @@ class _Push:
         if options.check:
             with self._source(kept=None) as source:
                 return self._only_check(source)
-        # Before the input is read: a setting that is missing is told at once.
+        # Checked before the input is read, so that a missing setting is reported at once.
         session = options.connection.session(api_policy=api_policy)
         with open_journal(options.journal) as journal, self._source(kept=options.spool) as source:
             return self._begin_or_resume(source, journal, session)
@@ -150,7 +150,7 @@ class _Push:
             return check(source, self._judge, now, bar)
 
     def _refused(self, source: Source, checked: Checked, now: float) -> Report:
-        """Nothing is sent; each record with what is wrong with it goes into the results."""
+        """Write the results of an input of which nothing is sent, with the problems of each record."""
         write_results(self._options.results, results_of_check(source, self._judge, now))
         totals = Totals(unsent=checked.records - checked.invalid, invalid=checked.invalid + checked.unreadable)
         records = checked.records + checked.unreadable
@@ -197,11 +197,11 @@ class _Push:
             input=self._options.spool if self._options.from_stdin else None,
         )
         if self._options.from_stdin and not report.to_be_run_again:
-            source.path.unlink()  # it has personal data in it
+            source.path.unlink()  # it contains personal data
         return report
 
     def _chosen(self, source: Source, session: VBCSession) -> dict[str, Any]:
-        """What decides what is sent, and where to."""
+        """Return the options that decide what is sent, and where."""
         options = self._options
         return {
             "account": session.client_account_id,

@@ -30,7 +30,7 @@ INTERRUPTED: Final = 130
 
 
 class Interruption:
-    """What was asked for from outside.
+    """Note that a signal asked the push to end.
 
     While `on` an event loop, the first signal sets `asked` and the second leaves; elsewhere each raises
     KeyboardInterrupt.
@@ -46,8 +46,8 @@ class Interruption:
 
     @contextlib.contextmanager
     def watched(self) -> Generator[None]:
-        """Take the signals, and give them back in the end. In the main thread only."""
-        # One that is ignored stays so: whoever began this in the background meant it.
+        """Handle the signals inside the block, in the main thread only, and restore the old handlers."""
+        # A signal that is ignored stays ignored: the parent process asked for that.
         taken = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._take) for number in taken}
         try:
@@ -58,7 +58,7 @@ class Interruption:
 
     @contextlib.contextmanager
     def on(self, loop: asyncio.AbstractEventLoop, leave: Callable[[], object]) -> Generator[None]:
-        """In the block the first signal sets `asked`, and the second calls `leave` and ends the process."""
+        """Inside the block, the first signal sets `asked`; the second calls `leave` and ends the process."""
         self._loop, self._leave = loop, leave
         try:
             yield
@@ -69,7 +69,7 @@ class Interruption:
         del number, frame
         if self._loop is None:
             raise KeyboardInterrupt
-        # Through the loop, which sleeps in its selector and would not see a mere flag.
+        # Set the flag by a call into the loop, which otherwise would not wake up.
         self._loop.call_soon_threadsafe(self._ask)
 
     def _ask(self) -> None:
@@ -79,31 +79,31 @@ class Interruption:
         self.asked.set()
 
 
-# The answer to an attempt comes within its timeout, or it is lost.
+# An answer arrives within the attempt's timeout, or is lost.
 _LAST_ANSWERS: Final = 35.0
 _AT_ONCE: Final = 4
 
 
 class _StoppedError(VBCError):
-    """Asked to stop before this chunk left."""
+    """Report that the push was asked to stop before this chunk was sent."""
 
 
 @attrs.frozen
 class _Fed:
-    """A chunk of the input on its way through `Calls.push_all`, which counts only what it is given."""
+    """Hold a chunk of the input on its way through `Calls.push_all`, which counts only the records given to it."""
 
     chunk: int
     faults: dict[int, str]
 
 
 class Pusher:
-    """Pushes once.
+    """Push the chunks that may be sent, once.
 
     Args:
         source: the input.
         judge: makes records of its rows.
         journal: of this input, begun.
-        interruption: what is asked for from outside.
+        interruption: the request to stop.
         bar: shows how far it is.
     """
 
@@ -120,7 +120,7 @@ class Pusher:
         self._broken: JournalError | None = None
 
     async def push(self, calls: Calls, version: Version) -> Exception | None:
-        """Send what is to be sent; gives what stopped it, if anything but a request to stop did."""
+        """Send all chunks that may be sent. Return the error that stopped the push, if any."""
         results = calls.push_all(self._records(), version=version, in_flight=_AT_ONCE, on_send=self._announce)
         asked = asyncio.create_task(self._asked.wait())
         try:
@@ -136,7 +136,7 @@ class Pusher:
         return self._broken
 
     async def _next(self, results: AsyncGenerator[ChunkResult], asked: asyncio.Task[Any]) -> ChunkResult | None:
-        """The next result. Once it was asked to stop, only those are waited for that have left, and not for ever."""
+        """Return the next result. After a request to stop, wait only for chunks in flight, for a limited time."""
         step = asyncio.create_task(_step(results))
         try:
             await asyncio.wait({step, asked}, return_when=asyncio.FIRST_COMPLETED)
@@ -150,7 +150,7 @@ class Pusher:
                     await step
 
     def _patience(self) -> float:
-        """Seconds to wait for what has left."""
+        """Return the seconds to wait for the chunks in flight."""
         now = asyncio.get_running_loop().time()
         if self._deadline is None:
             self._deadline = now + _LAST_ANSWERS
@@ -159,7 +159,7 @@ class Pusher:
         return max(self._deadline - now, 0.0)
 
     async def _records(self) -> AsyncGenerator[CallRecord | Mapping[str, Any]]:
-        """The records of the chunks that are to be sent. An invalid one is an empty mapping, which is invalid, too."""
+        """Yield the records of the chunks to send. An invalid record is an empty mapping, which is invalid as well."""
         book = self._journal.book
         with contextlib.closing(self._source.rows()) as rows:
             for chunk in range(book.chunks):
@@ -201,7 +201,7 @@ class Pusher:
                     fed.chunk, _state(result), _invalid(result.chunk, fed), batch_id=batch_id, error=error
                 )
             except JournalError as failure:
-                # Those that have left are still waited for: each outcome that can be written down is one less to doubt.
+                # Wait for the chunks in flight: each recorded outcome is one unknown less.
                 self._broken = failure
         self._bar.show(self._journal.book.totals())
 
@@ -218,7 +218,7 @@ def _invalid(chunk: Chunk, fed: _Fed) -> dict[int, str]:
 
 
 def _state(result: ChunkResult) -> ChunkState:
-    """As the result says; but what was refused for no fault of its records may be sent again another time."""
+    """Return the state for a result; refusals that do not concern the records may be sent again later."""
     outcome = result.outcome
     if outcome == "refused" and not isinstance(result.error, BadRequestError | NotDeliveredError):
         return "unsent"

@@ -25,19 +25,19 @@ _BLOCK: Final = 1024 * 1024
 
 
 class Format(StrEnum):
-    """How records are written."""
+    """Name the format of the records."""
 
     CSV = "csv"
     JSONL = "jsonl"
 
 
 class InputChangedError(VBCError):
-    """The input is not what it was when it was checked."""
+    """Report that the input has changed since it was checked."""
 
 
 @attrs.frozen
 class Fingerprint:
-    """By which an input is known again.
+    """Identify an input.
 
     Args:
         size: in bytes.
@@ -49,12 +49,12 @@ class Fingerprint:
 
 
 class Source:
-    """An input file. Each pass of `rows` begins at its start; there may be one pass at a time.
+    """Read an input file. Each call of `rows` starts at the beginning; only one may run at a time.
 
     Args:
         file: open, at any place.
         path: its name, for messages.
-        given: its format; None for what its name or its first character says.
+        given: format; None to derive it from the name or the first character.
     """
 
     def __init__(self, file: BinaryIO, path: Path, given: Format | None = None) -> None:
@@ -64,7 +64,7 @@ class Source:
         self.format = given or self._guessed()
 
     def fingerprint(self) -> Fingerprint:
-        """Read all of it once."""
+        """Read the whole input once."""
         self._file.seek(0)
         digest = hashlib.sha256()
         size = 0
@@ -74,19 +74,19 @@ class Source:
         return Fingerprint(size, digest.hexdigest())
 
     def rows(self) -> Generator[Row]:
-        """All records.
+        """Yield all records.
 
         Raises:
-            UnreadableInputError: as far as that; what came before has been yielded.
+            UnreadableInputError: reading cannot go on; the records before have been yielded.
         """
         self._file.seek(0)
         return csv_rows(self._file) if self.format is Format.CSV else jsonl_rows(self._file)
 
     def must_be_unchanged(self) -> None:
-        """Look whether somebody has written to it.
+        """Check that the input has not been modified.
 
         Raises:
-            InputChangedError: somebody has.
+            InputChangedError: it has been modified.
         """
         if self._current() != self._stamp:
             raise InputChangedError(
@@ -108,10 +108,10 @@ class Source:
 
 @contextlib.contextmanager
 def open_source(path: Path, given: Format | None = None) -> Generator[Source]:
-    """The source in a file.
+    """Open a file as a source.
 
     Raises:
-        ConfigurationError: it cannot be opened, or is no file.
+        ConfigurationError: it cannot be opened, or is not a regular file.
     """
     must_be_regular(path)
     try:
@@ -123,10 +123,10 @@ def open_source(path: Path, given: Format | None = None) -> Generator[Source]:
 
 
 def must_be_regular(path: Path) -> None:
-    """Look before it is opened: to open a pipe waits for whoever writes to it.
+    """Check the type before opening, since opening a pipe waits for its writer.
 
     Raises:
-        ConfigurationError: it is no file that can be read several times.
+        ConfigurationError: the file cannot be read several times.
     """
     try:
         mode = path.stat().st_mode
@@ -142,11 +142,11 @@ def _unreadable(path: Path, error: OSError) -> ConfigurationError:
 
 @contextlib.contextmanager
 def spooled(kept: Path | None, given: Format | None = None) -> Generator[Source]:
-    """The source that comes on standard input, as a private file, so that it can be read again.
+    """Store standard input in a private file, so that it can be read again.
 
     Args:
-        kept: the file's name once `keep` was called; until then it has another, and is removed in the end. Who calls
-            must have the journal beside it. None for a file without a name.
+        kept: name of the file once `keep` was called; until then it has a temporary name, and is deleted at the end.
+            The caller must hold the journal beside it. None for a file without a name.
         given: the format.
 
     Raises:
@@ -162,13 +162,13 @@ def spooled(kept: Path | None, given: Format | None = None) -> Generator[Source]
 
 
 def keep(source: Source, kept: Path) -> None:
-    """Give a spooled source its lasting name."""
+    """Give a stored input its lasting name."""
     source.path.replace(kept)
     source.path = kept
 
 
 def _spool(part: Path | None) -> BinaryIO:
-    """All of standard input."""
+    """Copy all of standard input."""
     stdin = standard_input()
     try:
         file = _new(part)
@@ -187,6 +187,6 @@ def _spool(part: Path | None) -> BinaryIO:
 def _new(path: Path | None) -> BinaryIO:
     if path is None:
         return cast(BinaryIO, tempfile.TemporaryFile())
-    path.unlink(missing_ok=True)  # a run that was killed left it
+    path.unlink(missing_ok=True)  # left by a run that was killed
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     return os.fdopen(os.open(path, flags, 0o600), "w+b")

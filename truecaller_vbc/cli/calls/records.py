@@ -16,11 +16,11 @@ from .reading import Source
 
 
 class Judge:
-    """Knows what to put in the place of a missing label.
+    """Build call records from rows, filling in a missing label.
 
     Args:
-        label_id: for records that have none.
-        no_label: they have none on purpose.
+        label_id: label for records without one.
+        no_label: records without a label are deliberate.
     """
 
     def __init__(self, *, label_id: str | None = None, no_label: bool = False) -> None:
@@ -28,7 +28,7 @@ class Judge:
         self._label_id = label_id
 
     def record(self, row: Row) -> CallRecord | str:
-        """The record, or everything that is wrong with it in one line. The time of its window is not looked at."""
+        """Return the record, or all of its problems in one line, except that its window has closed."""
         if row.fault:
             return row.fault
         fields = row.fields
@@ -44,7 +44,7 @@ class Judge:
             return "is nested too deeply"
 
     def fault(self, row: Row, now: float) -> str:
-        """What is wrong with it at `now` (seconds since 1970), or nothing."""
+        """Return the record's problem at `now` (seconds since 1970), or ""."""
         record = self.record(row)
         if isinstance(record, str):
             return record
@@ -53,12 +53,12 @@ class Judge:
 
 
 def faults(problems: Sequence[Problem]) -> str:
-    """Problems of one record in one line."""
+    """Join the problems of one record into one line."""
     return plain("; ".join(f"{it.field}: {it.text}" if it.field else it.text for it in problems))
 
 
 def receiver(row: Row) -> str:
-    """Whom the row names, for a person who looks for it."""
+    """Return the receiver's number as written in the row, to identify it."""
     number = row.fields.get("receiver_number")
     return plain(number, 40) if isinstance(number, str) else ""
 
@@ -69,7 +69,7 @@ _EVERY: Final = 1000
 
 @attrs.frozen
 class InvalidRow:
-    """What is wrong with a record.
+    """Describe what is wrong with a row.
 
     Args:
         line: its first.
@@ -82,7 +82,7 @@ class InvalidRow:
 
 @attrs.frozen
 class Checked:
-    """What an input is like.
+    """Summarise an input.
 
     Args:
         records: in it.
@@ -98,7 +98,7 @@ class Checked:
 
 
 def check(source: Source, judge: Judge, now: float, bar: Bar) -> Checked:
-    """Judge every record at `now` (seconds since 1970)."""
+    """Check every record at `now` (seconds since 1970)."""
     records = invalid = 0
     shown: list[InvalidRow] = []
     unreadable = False

@@ -24,12 +24,12 @@ from .journal import ChunkState, Entry, Journal, Totals
 from .reading import Source
 from .records import InvalidRow, Judge, receiver
 
-# What a spreadsheet takes for a formula.
+# Characters that make a spreadsheet read text as a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 class Result(NamedTuple):
-    """What became of one record."""
+    """Hold the outcome of one record."""
 
     line: int
     receiver_number: str
@@ -39,7 +39,7 @@ class Result(NamedTuple):
 
 
 def results_of_push(source: Source, judge: Judge, journal: Journal) -> Iterator[Result]:
-    """Every record of the input, by what the journal knows of its chunk.
+    """Yield every record of the input with its outcome from the journal.
 
     Raises:
         InputChangedError: its records are not those that were sent any more.
@@ -53,7 +53,7 @@ def results_of_push(source: Source, judge: Judge, journal: Journal) -> Iterator[
         chunk, place = divmod(position, MAX_RECORDS)
         if place == 0:
             state, entry = book.state(chunk), journal.entry(chunk)
-        # A chunk that was not sent was not judged, either.
+        # The records of a chunk that was not sent were not checked.
         fault = entry.invalid.get(place) or (_fault(judge, row) if state == "open" else "")
         if fault:
             yield Result(row.line, receiver(row), "invalid", "", fault)
@@ -66,7 +66,7 @@ def results_of_push(source: Source, judge: Judge, journal: Journal) -> Iterator[
 
 
 def results_of_check(source: Source, judge: Judge, now: float) -> Iterator[Result]:
-    """Every record of an input of which nothing is sent, as far as it can be read."""
+    """Yield every readable record of an input of which nothing is sent."""
     try:
         for row in source.rows():
             fault = judge.fault(row, now)
@@ -76,7 +76,7 @@ def results_of_check(source: Source, judge: Judge, now: float) -> Iterator[Resul
 
 
 def write_results(path: Path, results: Iterable[Result]) -> None:
-    """Write all of them, as JSON lines or CSV by the file's name. Nobody sees half of it; only its owner can read it.
+    """Write the results as JSON Lines or CSV, by the file's name; atomically, readable by the owner only.
 
     Raises:
         ConfigurationError: it cannot be written.
@@ -116,7 +116,7 @@ def _csv(file: TextIO) -> Callable[[Result], Any]:
         writer.writerow(
             (
                 result.line,
-                # A plus is part of a number. What is not entirely a number is foreign text as any other.
+                # A plus is part of a number; anything that is not entirely a number is treated as foreign text.
                 number if is_e164(number) else harmless(number),
                 result.outcome,
                 harmless(result.batch_id),
@@ -128,7 +128,7 @@ def _csv(file: TextIO) -> Callable[[Result], Any]:
 
 
 def harmless(text: str) -> str:
-    """Foreign text that no spreadsheet takes for a formula, on one line."""
+    """Return foreign text on one line that no spreadsheet reads as a formula."""
     line = plain(text)
     return f"'{line}" if line.lstrip().startswith(_FORMULA) else line
 
@@ -140,19 +140,19 @@ def _fault(judge: Judge, row: Row) -> str:
 
 @attrs.frozen(kw_only=True)
 class Report:
-    """How a push ended.
+    """Summarise a push.
 
     Args:
         records: in the input.
-        totals: what they have come to.
-        problems: the first of those that were found before anything was sent.
+        totals: number of records by outcome.
+        problems: the first problems found before sending.
         refusal: whether nothing was sent because of them.
         unreadable: whether it could not be read to its end.
-        reason: what stopped it.
+        reason: error that stopped it.
         interrupted: whether it was asked to stop.
-        results: the file with each record's outcome; None if none was written.
-        journal: by which it can be resumed; None if there is none.
-        input: to resume with, where it came on standard input.
+        results: file with each record's outcome; None if none was written.
+        journal: journal to resume with, if any.
+        input: input to resume with, if it came from standard input.
     """
 
     records: int
@@ -168,17 +168,17 @@ class Report:
 
     @property
     def resumable(self) -> bool:
-        """Whether anything is left to be sent by the same journal."""
+        """Tell whether the same journal has anything left to send."""
         return self.journal is not None and self.totals.unsent > 0
 
     @property
     def to_be_run_again(self) -> bool:
-        """Whether it is resumable, or its results could not be written."""
+        """Tell whether the command should be run again."""
         return self.resumable or (self.journal is not None and self.results is None)
 
     @property
     def exit_code(self) -> int:
-        """See the help of the command."""
+        """Return the exit code; see the help of the command."""
         if self.refusal:
             return NOTHING_SENT
         if self.to_be_run_again:
@@ -186,7 +186,7 @@ class Report:
         return IN_PART if self.totals.refused or self.totals.unknown or self.totals.invalid else DONE
 
     def print(self, *, as_json: bool) -> None:
-        """On standard output; what went wrong on standard error."""
+        """Print the report on standard output, and errors on standard error."""
         if as_json:
             typer.echo(json.dumps(self._facts()))
         else:

@@ -1,1 +1,1 @@
-"""``truecaller-vbc demo``: keep many callers supplied with one token through refreshes, outages and revocation."""
+"""Keep many callers supplied with one token through refreshes, outages and revocation (``truecaller-vbc demo``)."""

@@ -1,4 +1,4 @@
-"""Make calls as a user's program would: many coroutines on one session, with counts of what happened."""
+"""Make calls from many coroutines on one session, and count what happens."""
 
 from __future__ import annotations
 

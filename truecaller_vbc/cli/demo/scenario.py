@@ -1,4 +1,4 @@
-"""Run the demo: start the sandbox and the callers, play the faults on schedule, show a live table, judge."""
+"""Start the sandbox and the callers, play the faults on schedule, show a live table, and judge."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ async def _in_background(coroutine: Coroutine[Any, Any, None]) -> AsyncGenerator
 
 
 async def _show(options: DemoOptions, sandbox: Sandbox, vbc: VBCSession, stats: Stats, scenario: Scenario) -> None:
-    """Show the figures until cancelled: a live table on a terminal, a line each second elsewhere, nothing for JSON."""
+    """Show the figures until cancelled, in a live table on a terminal, or a line each second elsewhere."""
     if options.as_json:
         return
     if sys.stdout.isatty():  # rich's own is_terminal is also true for a pipe when FORCE_COLOR is set

@@ -1,4 +1,4 @@
-"""Judge the demo: did any call fail without a token, and did the quota hold?"""
+"""Judge whether any call failed without a token, and whether the quota held."""
 
 from __future__ import annotations
 
