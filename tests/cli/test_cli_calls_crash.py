@@ -117,11 +117,11 @@ async def test_interrupted_twice(sandbox: Sandbox, tmp_path: Path) -> None:
     await _journal_has(tmp_path / "in.csv.journal", 2, process)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
-    said = await asyncio.wait_for(process.stderr.readline(), PATIENCE)
+    describe = await asyncio.wait_for(process.stderr.readline(), PATIENCE)
     process.send_signal(signal.SIGINT)
     first = await end(process)
 
-    assert b"stopping" in said
+    assert b"stopping" in describe
     assert first.code == 130
     await sandbox.drop_connections()
     sandbox.end_outage("batch")

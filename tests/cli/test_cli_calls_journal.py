@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from truecaller_vbc.cli.calls.journal import ChunkBook, Entry, Header, Totals, open_journal
+from truecaller_vbc.cli.calls.journal import ChunkTable, Entry, Header, Totals, open_journal
 from truecaller_vbc.cli.calls.reading import Fingerprint
 from truecaller_vbc.errors import ConfigurationError
 
@@ -33,9 +33,9 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with open_journal(path) as journal:
         assert journal.header == HEADER
-        assert [journal.book.state(chunk) for chunk in range(3)] == ["acknowledged", "sending", "unsent"]
-        assert [journal.book.to_do(chunk) for chunk in range(3)] == [False, False, True]
-        assert journal.book.totals() == Totals(acknowledged=500, unknown=499, invalid=1, unsent=200)
+        assert [journal.chunks.state(chunk) for chunk in range(3)] == ["acknowledged", "sending", "unsent"]
+        assert [journal.chunks.is_pending(chunk) for chunk in range(3)] == [False, False, True]
+        assert journal.chunks.totals() == Totals(acknowledged=500, unknown=499, invalid=1, unsent=200)
         assert journal.entry(0) == Entry(batch_id="b")
         assert journal.entry(1) == Entry(invalid={2: "late"})
         assert journal.entry(2) == Entry(error="no token")
@@ -53,12 +53,12 @@ def test_crash_at_any_byte(tmp_path: Path) -> None:
             if length < ends[0]:
                 assert journal.header is None
                 continue
-            assert journal.book.to_do(0) == (length < ends[1])
-            assert journal.book.to_do(1) == (length < ends[3])
-            assert (journal.book.state(0) == "acknowledged") == (length >= ends[2])
+            assert journal.chunks.is_pending(0) == (length < ends[1])
+            assert journal.chunks.is_pending(1) == (length < ends[3])
+            assert (journal.chunks.state(0) == "acknowledged") == (length >= ends[2])
             journal.sending(2, {})
         with open_journal(path) as journal:
-            assert journal.book.state(2) == "sending"
+            assert journal.chunks.state(2) == "sending"
 
 
 def test_nothing_came_of_it(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_a_chunk_is_a_few_bytes() -> None:
     """A hundred million records are 200,000 chunks."""
-    book = ChunkBook(100_000_000)
+    book = ChunkTable(100_000_000)
 
     assert book.chunks == 200_000
     assert sum(part.__sizeof__() for part in (book._states, book._invalid, book._places)) < 3_000_000

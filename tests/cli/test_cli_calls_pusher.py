@@ -16,7 +16,7 @@ from truecaller_vbc.cli.calls.journal import Header, Journal, JournalError, Tota
 from truecaller_vbc.cli.calls.progress import Bar
 from truecaller_vbc.cli.calls.pusher import Interruption, Pusher
 from truecaller_vbc.cli.calls.reading import InputChangedError, open_source
-from truecaller_vbc.cli.calls.records import Judge
+from truecaller_vbc.cli.calls.records import RowParser
 from truecaller_vbc.cli.calls.report import results_of_push, write_results
 from truecaller_vbc.errors import ConfigurationError, ForbiddenError, TokenError, UnknownOutcomeError
 from truecaller_vbc.sandbox import Sandbox
@@ -51,7 +51,7 @@ class Run:
         before: Callable[[Journal], object] = lambda _: None,
         policy: APIPolicy = QUICK,
     ) -> Exception | None:
-        judge = Judge()
+        judge = RowParser()
         with open_journal(self.journal_path) as journal, open_source(self.path) as source:
             if journal.header is None:
                 journal.begin(Header(source.fingerprint(), {}, self.records))
@@ -61,7 +61,7 @@ class Run:
             async with asyncio.timeout(30), session:
                 reason = await pusher.push(session.calls, "v3")
             write_results(self.results_path, results_of_push(source, judge, journal))
-            self.totals = journal.book.totals()
+            self.totals = journal.chunks.totals()
         accepted_once(read_results(self.results_path), self.sandbox.accepted)
         assert dict(outcomes(self.results_path)) == {
             name: count for name, count in attrs.asdict(self.totals).items() if count

@@ -1,4 +1,4 @@
-"""What an input may look like, and what is said of one that does not."""
+"""What an input may look like, and what is describe of one that does not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from truecaller_vbc.api.records import CallRecord
 from truecaller_vbc.cli.calls.formats import MOST_CHARACTERS, Row, UnreadableInputError, csv_rows, jsonl_rows
 from truecaller_vbc.cli.calls.reading import Format, open_source
-from truecaller_vbc.cli.calls.records import Judge
+from truecaller_vbc.cli.calls.records import RowParser
 
 from .record_files import CALLER, HEADER, LABEL, line, number, write_csv, write_jsonl
 
@@ -131,7 +131,7 @@ def test_whatever_it_is_it_is_judged(readers: Any, raw: bytes) -> None:
             for row in rows:
                 assert row.line > lines
                 lines = row.line
-                assert isinstance(Judge().record(row), str | CallRecord)
+                assert isinstance(RowParser().record(row), str | CallRecord)
 
 
 _JSON = st.recursive(
@@ -144,7 +144,7 @@ _JSON = st.recursive(
 @given(values=st.lists(_JSON, min_size=7, max_size=7), names=st.permutations(FULL.split(",")))
 def test_whatever_the_fields_are_they_are_judged(values: list[Any], names: list[str]) -> None:
     """One line for a person, which fits on a screen, and has nothing that moves a cursor."""
-    verdict = Judge(label_id=LABEL).record(Row(1, dict(zip(names, values, strict=True))))
+    verdict = RowParser(label_id=LABEL).record(Row(1, dict(zip(names, values, strict=True))))
 
     if isinstance(verdict, str):
         assert verdict
@@ -155,19 +155,19 @@ def test_whatever_the_fields_are_they_are_judged(values: list[Any], names: list[
 @pytest.mark.parametrize(
     ("given_label", "judge", "label"),
     [
-        (LABEL, Judge(), LABEL),
-        (LABEL, Judge(label_id="other"), LABEL),
-        (LABEL, Judge(no_label=True), LABEL),
-        ("", Judge(label_id="other"), "other"),
-        ("  ", Judge(label_id="other"), "other"),
-        ("", Judge(no_label=True), None),
-        (None, Judge(label_id="other"), None),
-        (None, Judge(), None),
-        ("", Judge(), "label_id: is missing"),
-        ("  ", Judge(), "label_id: is missing"),
+        (LABEL, RowParser(), LABEL),
+        (LABEL, RowParser(label_id="other"), LABEL),
+        (LABEL, RowParser(no_label=True), LABEL),
+        ("", RowParser(label_id="other"), "other"),
+        ("  ", RowParser(label_id="other"), "other"),
+        ("", RowParser(no_label=True), None),
+        (None, RowParser(label_id="other"), None),
+        (None, RowParser(), None),
+        ("", RowParser(), "label_id: is missing"),
+        ("  ", RowParser(), "label_id: is missing"),
     ],
 )
-def test_label_that_is_missing(given_label: str | None, judge: Judge, label: str | None) -> None:
+def test_label_that_is_missing(given_label: str | None, judge: RowParser, label: str | None) -> None:
     """It is filled in only where there is none; null in JSON is meant."""
     fields: dict[str, Any] = dict(zip(HEADER.split(","), line(0).split(","), strict=True))
     verdict = judge.record(Row(1, fields | {"label_id": given_label}))
@@ -182,8 +182,10 @@ def test_label_that_is_missing(given_label: str | None, judge: Judge, label: str
 def test_times_in_both_ways() -> None:
     """ISO 8601 with a zone, and epoch milliseconds."""
     fields = {"caller_number": CALLER, "receiver_number": number(0), "label_id": None}
-    iso = Judge().record(Row(1, fields | {"starts_at": "2026-01-01T00:00:00Z", "ends_at": "2026-01-01T06:00:00+05:30"}))
-    epoch = Judge().record(Row(1, fields | {"starts_at": "1767225600000", "ends_at": 1767227400000}))
+    iso = RowParser().record(
+        Row(1, fields | {"starts_at": "2026-01-01T00:00:00Z", "ends_at": "2026-01-01T06:00:00+05:30"})
+    )
+    epoch = RowParser().record(Row(1, fields | {"starts_at": "1767225600000", "ends_at": 1767227400000}))
 
     assert iso == epoch
 
@@ -193,10 +195,10 @@ def test_times_in_both_ways() -> None:
 def test_format_by_name_or_by_its_first_character(tmp_path: Path, name: str, written: Format) -> None:
     """A name that says it goes before; `--format` goes before both."""
     path = write_csv(tmp_path / name, 3) if written is Format.CSV else write_jsonl(tmp_path / name, 3)
-    said = {"a.csv": Format.CSV, "a.jsonl": Format.JSONL, "a.ndjson": Format.JSONL}.get(name, written)
+    describe = {"a.csv": Format.CSV, "a.jsonl": Format.JSONL, "a.ndjson": Format.JSONL}.get(name, written)
 
     with open_source(path) as source:
-        assert source.format is said
+        assert source.format is describe
     with open_source(path, written) as source:
         assert [row.fields["receiver_number"] for row in source.rows()] == [number(place) for place in range(3)]
         assert len(list(source.rows())) == 3

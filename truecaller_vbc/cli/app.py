@@ -12,7 +12,7 @@ from ..sandbox import SandboxRules
 from .calls.commands import app as calls
 from .connection import PREFIX, BaseURL, Connection, Prefix, Store
 from .demo.scenario import DemoOptions, run_demo
-from .failures import leave, run_to_code
+from .failures import exit_with, run_to_code
 from .labels import app as labels
 from .numbers import app as numbers
 from .sandbox import serve_sandbox
@@ -106,5 +106,5 @@ def sandbox(
             revoke_previous=revoke_previous,
         )
     except ValueError as error:
-        leave(error, 2)
+        exit_with(error, 2)
     sys.exit(run_to_code(serve_sandbox(rules, port)))

@@ -10,7 +10,7 @@ import typer
 
 from ..errors import ConfigurationError
 from ..session import VBCSession
-from .failures import leave
+from .failures import exit_with
 
 _ADVICE: Final = (
     "--store has a user or a password in it, and others can read a command line: export the URL as "
@@ -22,7 +22,7 @@ _ADVICE: Final = (
 def without_secret(store: str | None) -> str | None:
     """Return the option unchanged; exit at once if it contains credentials."""
     if store is not None and _has_credentials(store):
-        leave(ConfigurationError(_ADVICE), 2)
+        exit_with(ConfigurationError(_ADVICE), 2)
     return store
 
 

@@ -15,12 +15,12 @@ from ..errors import ConfigurationError, InvalidRecordError, StoreError, Unknown
 from .tables import plain
 
 
-def quiet() -> None:
+def silence_log() -> None:
     """Silence the log, since the error line reports the failure and log lines would break the live table."""
     logging.getLogger("truecaller_vbc").addHandler(logging.NullHandler())
 
 
-def leave(error: Exception, code: int) -> NoReturn:
+def exit_with(error: Exception, code: int) -> NoReturn:
     """Print the error in one line, and exit."""
     typer.echo(f"error: {error}", err=True)
     sys.exit(code)
@@ -38,7 +38,7 @@ ANY_FAILURE: Final = (VBCError, aiohttp.ClientError, TimeoutError)
 """All errors that a typed call raises."""
 
 
-def said(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """Return the error in one line, without the request headers that aiohttp's errors may show."""
     if isinstance(error, VBCError):
         return plain(error, _MOST)
@@ -59,10 +59,10 @@ def exit_code(error: BaseException) -> int:
 
 def run_to_code(main: Coroutine[Any, Any, int]) -> int:
     """Run a command and return its exit code; print an error in one line and exit."""
-    quiet()
+    silence_log()
     try:
         return asyncio.run(main)
     except ANY_FAILURE as error:
-        leave(VBCError(said(error)), exit_code(error))
+        exit_with(VBCError(describe(error)), exit_code(error))
     except KeyboardInterrupt:
         return INTERRUPTED

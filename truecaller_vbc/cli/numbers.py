@@ -16,7 +16,7 @@ from ..api.records import is_e164, number_problem
 from ..errors import ConfigurationError, NumbersRefusedError, PartlyDoneError
 from ..session import VBCSession
 from .connection import PREFIX, AsJSON, BaseURL, Connection, Prefix, Store
-from .failures import DONE, IN_PART, NOTHING_SENT, STOPPED, leave, run_to_code, said
+from .failures import DONE, IN_PART, NOTHING_SENT, STOPPED, describe, exit_with, run_to_code
 from .streams import standard_input
 from .tables import plain, print_json, print_table
 
@@ -180,7 +180,7 @@ def _change(change: Change, feature_set: str, file: str, connection: Connection,
     try:
         numbers = read_numbers(file)
     except ConfigurationError as error:
-        leave(error, NOTHING_SENT)
+        exit_with(error, NOTHING_SENT)
     sys.exit(run_to_code(_changed(change, feature_set, numbers, connection, as_json=as_json)))
 
 
@@ -201,13 +201,13 @@ async def _changed(
         facts: dict[str, Any] = {"result": result, "failed": [], "unsent": [], "error": None}
         if stopped is not None:
             facts |= {"failed": stopped.failed, "unsent": stopped.unsent}
-        print_json(facts | ({} if failure is None else {"error": said(failure)}))
+        print_json(facts | ({} if failure is None else {"error": describe(failure)}))
     else:
         _print(result)
         if stopped is not None:
             typer.echo(f"{len(stopped.failed):,} numbers failed, and {len(stopped.unsent):,} were not sent")
     if failure is not None:
-        typer.echo(f"error: {said(failure)}", err=True)
+        typer.echo(f"error: {describe(failure)}", err=True)
     if stopped is not None:
         return STOPPED
     return IN_PART if failure is not None or result.not_done else DONE

@@ -24,14 +24,14 @@ async def serve_sandbox(rules: SandboxRules, port: int) -> int:
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     try:
         async with Sandbox(rules, port=port) as sandbox:
-            _introduce(sandbox)
+            _print_exports(sandbox)
             await stopped.wait()
     except OSError as error:
         raise ConfigurationError(f"--port {port} cannot be used ({error.strerror}): take another, or 0") from None
     return 0
 
 
-def _introduce(sandbox: Sandbox) -> None:
+def _print_exports(sandbox: Sandbox) -> None:
     credentials = sandbox.credentials
     typer.echo("# A sandbox with credentials that it made up. In another terminal:")
     typer.echo(f"export TRUECALLER_VBC_BASE_URL={sandbox.base_url}")

@@ -31,7 +31,7 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 @contextlib.contextmanager
-def told() -> Generator[None]:
+def tolerate_broken_pipe() -> Generator[None]:
     """Ignore a closed stdout or stderr inside the block, so that the exit code stays the same."""
     try:
         yield
@@ -42,10 +42,10 @@ def told() -> Generator[None]:
             typer.echo(f"error: how it ended cannot be printed ({error.strerror})", err=True)
     finally:
         for stream in (sys.stdout, sys.stderr):
-            _let_go(stream)
+            _flush(stream)
 
 
-def _let_go(stream: TextIO | None) -> None:
+def _flush(stream: TextIO | None) -> None:
     """Flush a stream; if that fails, redirect it, so that Python's own flush at exit does not fail."""
     if stream is None:
         return

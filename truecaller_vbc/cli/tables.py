@@ -1,4 +1,4 @@
-"""Print tables for people and JSON for machines, with foreign text made harmless."""
+"""Print tables for people and JSON for machines, with foreign text made without_formula."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _WIDE: Final = 100_000
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; without escape codes if NO_COLOR is set. Foreign text is made harmless."""
+    """Print a table; without escape codes if NO_COLOR is set. Foreign text is made without_formula."""
     to_people = is_terminal(sys.stdout)  # rich's own is_terminal is also true for a pipe when FORCE_COLOR is set
     table = Table(*columns, box=box.SIMPLE_HEAD if to_people else None, pad_edge=False)
     for row in rows:

@@ -61,7 +61,7 @@ class RedisStore:
     ) -> None:
         self._ours = isinstance(client, str)
         client = hidden(client) if isinstance(client, str) else client
-        self._client: Any = _connected(client) if isinstance(client, str) else client
+        self._client: Any = _connect(client) if isinstance(client, str) else client
         self._prefix = prefix
         self._ttl = int(ttl.total_seconds() * 1000)
 
@@ -71,7 +71,7 @@ class RedisStore:
         Raises:
             StoreError: Redis did not answer.
         """
-        with _told():
+        with _convert_errors():
             text = await self._client.get(self._name(key, "document"))
         return text.decode("utf-8", "replace") if isinstance(text, bytes) else text
 
@@ -83,7 +83,7 @@ class RedisStore:
         """
         document = hidden(document)  # tracebacks can show the locals of their frames
         name = self._name(key, "document")
-        with _told():
+        with _convert_errors():
             return bool(await self._client.eval(_WRITE, 1, name, document, revision_of(document), self._ttl))
 
     @asynccontextmanager
@@ -96,18 +96,18 @@ class RedisStore:
         lock = self._client.lock(self._name(key, "lease"), timeout=seconds, blocking=False, thread_local=False)
         token = secrets.token_hex(16)
         try:
-            with _told():
+            with _convert_errors():
                 granted: bool = await lock.acquire(blocking=False, token=token)
         except BaseException:
             # The server may have stored the lock although its answer was lost, so release it.
             lock.local.token = token.encode()
-            await _released(lock)
+            await _release(lock)
             raise
         try:
             yield granted
         finally:
             if granted:
-                await _released(lock)
+                await _release(lock)
 
     async def close(self) -> None:
         """Close the connections, if this store created the client."""
@@ -121,7 +121,7 @@ class RedisStore:
         return f"RedisStore(prefix={getattr(self, '_prefix', '')!r})"
 
 
-def _connected(url: str) -> Any:
+def _connect(url: str) -> Any:
     try:
         import redis.asyncio  # noqa: PLC0415 - an optional dependency that takes 200 ms to import
         from redis.asyncio.retry import Retry  # noqa: PLC0415
@@ -130,7 +130,7 @@ def _connected(url: str) -> Any:
     except ImportError:
         raise ConfigurationError("redis:// needs redis-py: pip install 'truecaller_vbc[redis]'") from None
     # After a failover the old master refuses writes: its connections must be dropped.
-    client = _known(redis.asyncio.Redis, url, retry=Retry(NoBackoff(), 1), retry_on_error=[ReadOnlyError])
+    client = _client_from_url(redis.asyncio.Redis, url, retry=Retry(NoBackoff(), 1), retry_on_error=[ReadOnlyError])
     if client is None:
         raise ConfigurationError(
             "the store's URL, or an option in it, is none that redis-py knows: use redis://host:6379/0, or rediss:// "
@@ -139,7 +139,7 @@ def _connected(url: str) -> Any:
     return client
 
 
-def _known(kind: Any, url: str, **options: Any) -> Any:
+def _client_from_url(kind: Any, url: str, **options: Any) -> Any:
     """Return a client, or None for an invalid URL, since redis-py's error may quote the password in it."""
     try:
         client = kind.from_url(url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, **options)
@@ -151,7 +151,7 @@ def _known(kind: Any, url: str, **options: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _told() -> Generator[None]:
+def _convert_errors() -> Generator[None]:
     """Convert redis-py's errors to `StoreError`, without quoting anything."""
     try:
         yield
@@ -159,7 +159,7 @@ def _told() -> Generator[None]:
         raise StoreError(f"Redis did not answer ({type(error).__name__})") from None
 
 
-async def _released(lock: Any) -> None:
+async def _release(lock: Any) -> None:
     """Release the lock, even while the task is cancelled; a lock that has ended or belongs to another holder stays."""
     with contextlib.suppress(Exception):
         await asyncio.shield(asyncio.wait_for(lock.release(), _TIMEOUT))

@@ -14,7 +14,7 @@ from ...api.models import BatchStatus
 from ...api.status import Status
 from ...errors import ConfigurationError, StillPendingError
 from ..connection import PREFIX, AsJSON, BaseURL, Connection, Prefix, Store
-from ..failures import DONE, IN_PART, NOTHING_SENT, STOPPED, leave, run_to_code
+from ..failures import DONE, IN_PART, NOTHING_SENT, STOPPED, exit_with, run_to_code
 from ..tables import plain, print_json, print_table
 from .push import PushOptions, push
 from .reading import Format
@@ -146,7 +146,7 @@ def push_file(  # noqa: D103 - its help is what it says
             as_json=as_json,
         )
     except ConfigurationError as error:
-        leave(error, NOTHING_SENT)
+        exit_with(error, NOTHING_SENT)
     sys.exit(push(options))
 
 

@@ -36,7 +36,7 @@ class Totals:
     invalid: int = 0
 
 
-class ChunkBook:
+class ChunkTable:
     """Keep the state of every chunk, and the offset of its last line in the journal.
 
     Args:
@@ -63,12 +63,12 @@ class ChunkBook:
         """Return the offset of the chunk's last line in the journal."""
         return self._places[chunk]
 
-    def to_do(self, chunk: int) -> bool:
+    def is_pending(self, chunk: int) -> bool:
         """Tell whether the chunk may be sent, since no part of it can have been accepted."""
         return self.state(chunk) in _TO_DO
 
     @property
-    def any_to_do(self) -> bool:
+    def any_pending(self) -> bool:
         """Tell whether any chunk may be sent."""
         return any(_STATES[state] in _TO_DO for state in self._states)
 
@@ -166,11 +166,11 @@ class Journal:
         self.path = path
         self._raw = raw
         self._reader = reader
-        self._book: ChunkBook | None = None
+        self._book: ChunkTable | None = None
         self.header = self._load()
 
     @property
-    def book(self) -> ChunkBook:
+    def chunks(self) -> ChunkTable:
         """Return the state of each chunk."""
         if self._book is None:
             raise JournalError(f"the journal {self.path} has not been begun")
@@ -194,7 +194,7 @@ class Journal:
         )
         _flush_directory(self.path.parent)
         self.header = header
-        self._book = ChunkBook(header.records)
+        self._book = ChunkTable(header.records)
 
     def sending(self, chunk: int, invalid: Mapping[int, str]) -> None:
         """Record that a chunk is about to be sent.
@@ -212,24 +212,24 @@ class Journal:
         Raises:
             JournalError: that cannot be written down; if it was sent, its outcome is unknown.
         """
-        said = {name: value for name, value in (("batch_id", batch_id), ("error", error)) if value}
-        self._enter(chunk, state, {"state": state, **said}, invalid)
+        describe = {name: value for name, value in (("batch_id", batch_id), ("error", error)) if value}
+        self._enter(chunk, state, {"state": state, **describe}, invalid)
 
     def entry(self, chunk: int) -> Entry:
         """Return the last line of a chunk; an empty entry if it has none."""
-        if self.book.state(chunk) == "open":
+        if self.chunks.state(chunk) == "open":
             return Entry()
-        self._reader.seek(self.book.place(chunk))
+        self._reader.seek(self.chunks.place(chunk))
         line = json.loads(self._reader.readline())
         invalid = {int(place): str(text) for place, text in line.get("invalid", {}).items()}
         return Entry(str(line.get("batch_id", "")), str(line.get("error", "")), invalid)
 
-    def _enter(self, chunk: int, state: ChunkState, said: Mapping[str, Any], invalid: Mapping[int, str]) -> None:
+    def _enter(self, chunk: int, state: ChunkState, describe: Mapping[str, Any], invalid: Mapping[int, str]) -> None:
         stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line: dict[str, Any] = {"chunk": chunk, "at": stamp, **said}
+        line: dict[str, Any] = {"chunk": chunk, "at": stamp, **describe}
         if invalid:
             line["invalid"] = {str(place): text for place, text in invalid.items()}
-        self.book.enter(chunk, state, len(invalid), self._append(line))
+        self.chunks.enter(chunk, state, len(invalid), self._append(line))
 
     def _append(self, line: Mapping[str, Any]) -> int:
         """Write a line durably, and return its offset."""
@@ -259,7 +259,7 @@ class Journal:
             raise ConfigurationError(
                 f"{self.path} is no journal of this program: name another one with --journal"
             ) from None
-        self._book = ChunkBook(header.records)
+        self._book = ChunkTable(header.records)
         place, number = len(first), 1
         while line := self._reader.readline():
             number += 1

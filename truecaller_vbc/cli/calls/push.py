@@ -16,13 +16,13 @@ from ...api.policy import APIPolicy
 from ...errors import ConfigurationError, VBCError
 from ...session import VBCSession
 from ..connection import Connection
-from ..failures import ANY_FAILURE, INTERRUPTED, exit_code, leave, quiet, said
-from ..streams import told
+from ..failures import ANY_FAILURE, INTERRUPTED, describe, exit_code, exit_with, silence_log
+from ..streams import tolerate_broken_pipe
 from .journal import Header, Journal, Totals, open_journal
 from .progress import Bar
 from .pusher import Interruption, Pusher
-from .reading import Format, Source, keep, must_be_regular, open_source, spooled
-from .records import Checked, Judge, check
+from .reading import Format, Source, check_regular, keep, open_source, store_stdin
+from .records import Checked, RowParser, check
 from .report import Report, results_of_check, results_of_push, write_results
 
 _STDIN: Final = "-"
@@ -93,26 +93,26 @@ def push(options: PushOptions, *, api_policy: APIPolicy | None = None) -> int:
     Returns:
         the exit code.
     """
-    quiet()
+    silence_log()
     interruption = Interruption()
     try:
-        with interruption.watched():
+        with interruption.handle_signals():
             report = _Push(options, interruption).run(api_policy)
-            with told():
+            with tolerate_broken_pipe():
                 report.print(as_json=options.as_json)
             return report.exit_code
     except KeyboardInterrupt:
         typer.echo("interrupted: run the same command again", err=True)
         return INTERRUPTED
     except (VBCError, OSError) as error:
-        leave(VBCError(said(error)), exit_code(error))
+        exit_with(VBCError(describe(error)), exit_code(error))
 
 
 class _Push:
     def __init__(self, options: PushOptions, interruption: Interruption) -> None:
         self._options = options
         self._interruption = interruption
-        self._judge = Judge(label_id=options.label_id, no_label=options.no_label)
+        self._parser = RowParser(label_id=options.label_id, no_label=options.no_label)
 
     def run(self, api_policy: APIPolicy | None) -> Report:
         options = self._options
@@ -125,7 +125,7 @@ class _Push:
                 f"the results {options.results} would take the place of what is no file: name another with --results"
             )
         if not options.from_stdin:
-            must_be_regular(Path(options.file))
+            check_regular(Path(options.file))
         if options.check:
             with self._source(kept=None) as source:
                 return self._only_check(source)
@@ -137,21 +137,21 @@ class _Push:
     def _source(self, kept: Path | None) -> contextlib.AbstractContextManager[Source]:
         options = self._options
         if options.from_stdin:
-            return spooled(kept, options.format)
+            return store_stdin(kept, options.format)
         return open_source(Path(options.file), options.format)
 
     def _only_check(self, source: Source) -> Report:
         now = time.time()
         checked = self._checked(source, now)
-        return self._refused(source, checked, now) if _is_bad(checked) else _good(checked)
+        return self._report_problems(source, checked, now) if _is_bad(checked) else _good(checked)
 
     def _checked(self, source: Source, now: float) -> Checked:
         with Bar("checking", None) as bar:
-            return check(source, self._judge, now, bar)
+            return check(source, self._parser, now, bar)
 
-    def _refused(self, source: Source, checked: Checked, now: float) -> Report:
+    def _report_problems(self, source: Source, checked: Checked, now: float) -> Report:
         """Write the results of an input of which nothing is sent, with the problems of each record."""
-        write_results(self._options.results, results_of_check(source, self._judge, now))
+        write_results(self._options.results, results_of_check(source, self._parser, now))
         totals = Totals(unsent=checked.records - checked.invalid, invalid=checked.invalid + checked.unreadable)
         records = checked.records + checked.unreadable
         results = self._options.results
@@ -166,29 +166,29 @@ class _Push:
 
     def _begin_or_resume(self, source: Source, journal: Journal, session: VBCSession) -> Report:
         fingerprint = source.fingerprint()
-        chosen = self._chosen(source, session)
+        chosen = self._push_options(source, session)
         problems: tuple[Any, ...] = ()
         if journal.header is None:
             now = time.time()
             checked = self._checked(source, now)
             if checked.unreadable or (checked.invalid and not self._options.skip_invalid):
-                return self._refused(source, checked, now)
-            source.must_be_unchanged()
+                return self._report_problems(source, checked, now)
+            source.check_unchanged()
             problems = checked.problems
             journal.begin(Header(fingerprint, chosen, checked.records))
         else:
             _must_match(journal.header, Header(fingerprint, chosen, journal.header.records), journal.path)
         if self._options.from_stdin:
             keep(source, self._options.spool)
-        reason = self._send(source, journal, session) if journal.book.any_to_do else None
+        reason = self._send(source, journal, session) if journal.chunks.any_pending else None
         results: Path | None = self._options.results
         try:
-            write_results(self._options.results, results_of_push(source, self._judge, journal))
+            write_results(self._options.results, results_of_push(source, self._parser, journal))
         except VBCError as error:
             results, reason = None, reason or error
         report = Report(
-            records=journal.book.records,
-            totals=journal.book.totals(),
+            records=journal.chunks.records,
+            totals=journal.chunks.totals(),
             problems=problems,
             reason=reason,
             interrupted=self._interruption.asked.is_set(),
@@ -196,11 +196,11 @@ class _Push:
             journal=self._options.journal,
             input=self._options.spool if self._options.from_stdin else None,
         )
-        if self._options.from_stdin and not report.to_be_run_again:
+        if self._options.from_stdin and not report.should_run_again:
             source.path.unlink()  # it contains personal data
         return report
 
-    def _chosen(self, source: Source, session: VBCSession) -> dict[str, Any]:
+    def _push_options(self, source: Source, session: VBCSession) -> dict[str, Any]:
         """Return the options that decide what is sent, and where."""
         options = self._options
         return {
@@ -214,9 +214,9 @@ class _Push:
         }
 
     def _send(self, source: Source, journal: Journal, session: VBCSession) -> Exception | None:
-        with Bar("pushing", journal.book.records) as bar:
-            bar.show(journal.book.totals())
-            pusher = Pusher(source, self._judge, journal, self._interruption, bar)
+        with Bar("pushing", journal.chunks.records) as bar:
+            bar.show(journal.chunks.totals())
+            pusher = Pusher(source, self._parser, journal, self._interruption, bar)
             return asyncio.run(self._run(pusher, session, bar))
 
     async def _run(self, pusher: Pusher, session: VBCSession, bar: Bar) -> Exception | None:

@@ -17,11 +17,11 @@ from ...api.calls import MAX_RECORDS, Calls, Version
 from ...api.push import Chunk, ChunkResult
 from ...api.records import CallRecord
 from ...errors import BadRequestError, NotDeliveredError, VBCError
-from ..failures import ANY_FAILURE, said
+from ..failures import ANY_FAILURE, describe
 from .journal import ChunkState, Journal, JournalError
 from .progress import Bar
 from .reading import InputChangedError, Source
-from .records import Judge, faults
+from .records import RowParser, describe_problems
 
 _SIGNALS: Final = tuple(
     number for name in ("SIGINT", "SIGTERM", "SIGBREAK") if (number := getattr(signal, name, None)) is not None
@@ -45,7 +45,7 @@ class Interruption:
         self._leave: Callable[[], object] | None = None
 
     @contextlib.contextmanager
-    def watched(self) -> Generator[None]:
+    def handle_signals(self) -> Generator[None]:
         """Handle the signals inside the block, in the main thread only, and restore the old handlers."""
         # A signal that is ignored stays ignored: the parent process asked for that.
         taken = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
@@ -89,7 +89,7 @@ class _StoppedError(VBCError):
 
 
 @attrs.frozen
-class _Fed:
+class _InFlight:
     """Hold a chunk of the input on its way through `Calls.push_all`, which counts only the records given to it."""
 
     chunk: int
@@ -101,19 +101,21 @@ class Pusher:
 
     Args:
         source: the input.
-        judge: makes records of its rows.
+        parser: makes records of its rows.
         journal: of this input, begun.
         interruption: the request to stop.
         bar: shows how far it is.
     """
 
-    def __init__(self, source: Source, judge: Judge, journal: Journal, interruption: Interruption, bar: Bar) -> None:
+    def __init__(
+        self, source: Source, parser: RowParser, journal: Journal, interruption: Interruption, bar: Bar
+    ) -> None:
         self._source = source
-        self._judge = judge
+        self._parser = parser
         self._journal = journal
         self._asked = interruption.asked
         self._bar = bar
-        self._fed: dict[int, _Fed] = {}
+        self._fed: dict[int, _InFlight] = {}
         self._begun = 0
         self._announced: set[int] = set()
         self._deadline: float | None = None
@@ -160,25 +162,25 @@ class Pusher:
 
     async def _records(self) -> AsyncGenerator[CallRecord | Mapping[str, Any]]:
         """Yield the records of the chunks to send. An invalid record is an empty mapping, which is invalid as well."""
-        book = self._journal.book
+        book = self._journal.chunks
         with contextlib.closing(self._source.rows()) as rows:
             for chunk in range(book.chunks):
                 piece = list(islice(rows, MAX_RECORDS))
-                if not book.to_do(chunk):
+                if not book.is_pending(chunk):
                     await asyncio.sleep(0)
                     continue
-                self._source.must_be_unchanged()
+                self._source.check_unchanged()
                 if len(piece) != book.size(chunk):
                     raise InputChangedError("the input has not as many records as it had: nothing more is sent from it")
                 if self._asked.is_set():
                     return
-                fed = _Fed(chunk, {})
-                self._fed[self._begun] = fed
+                in_flight = _InFlight(chunk, {})
+                self._fed[self._begun] = in_flight
                 self._begun += 1
                 for place, row in enumerate(piece):
-                    record = self._judge.record(row)
+                    record = self._parser.record(row)
                     if isinstance(record, str):
-                        fed.faults[place] = record
+                        in_flight.faults[place] = record
                         yield {}
                     else:
                         yield record
@@ -186,35 +188,41 @@ class Pusher:
     def _announce(self, chunk: Chunk) -> None:
         if self._asked.is_set():
             raise _StoppedError("asked to stop")
-        fed = self._fed[chunk.first // MAX_RECORDS]
-        self._journal.sending(fed.chunk, _invalid(chunk, fed))
-        self._announced.add(fed.chunk)
+        in_flight = self._fed[chunk.first // MAX_RECORDS]
+        self._journal.sending(in_flight.chunk, _invalid(chunk, in_flight))
+        self._announced.add(in_flight.chunk)
 
     def _take(self, result: ChunkResult) -> None:
-        fed = self._fed.pop(result.chunk.first // MAX_RECORDS)
-        self._announced.discard(fed.chunk)
+        in_flight = self._fed.pop(result.chunk.first // MAX_RECORDS)
+        self._announced.discard(in_flight.chunk)
         if not isinstance(result.error, _StoppedError):
             batch_id = result.batch.batch_id if result.batch is not None else ""
-            error = said(result.error) if result.error is not None else ""
+            error = describe(result.error) if result.error is not None else ""
             try:
                 self._journal.outcome(
-                    fed.chunk, _state(result), _invalid(result.chunk, fed), batch_id=batch_id, error=error
+                    in_flight.chunk,
+                    _state(result),
+                    _invalid(result.chunk, in_flight),
+                    batch_id=batch_id,
+                    error=error,
                 )
             except JournalError as failure:
                 # Wait for the chunks in flight: each recorded outcome is one unknown less.
                 self._broken = failure
-        self._bar.show(self._journal.book.totals())
+        self._bar.show(self._journal.chunks.totals())
 
 
 async def _step(results: AsyncGenerator[ChunkResult]) -> ChunkResult | None:
     return await anext(results, None)
 
 
-def _invalid(chunk: Chunk, fed: _Fed) -> dict[int, str]:
+def _invalid(chunk: Chunk, in_flight: _InFlight) -> dict[int, str]:
     late = {
-        place: faults([it]) for it in chunk.invalid if (place := (it.position or 0) - chunk.first) not in fed.faults
+        place: describe_problems([it])
+        for it in chunk.invalid
+        if (place := (it.position or 0) - chunk.first) not in in_flight.faults
     }
-    return {**fed.faults, **late}
+    return {**in_flight.faults, **late}
 
 
 def _state(result: ChunkResult) -> ChunkState:

@@ -82,7 +82,7 @@ class Source:
         self._file.seek(0)
         return csv_rows(self._file) if self.format is Format.CSV else jsonl_rows(self._file)
 
-    def must_be_unchanged(self) -> None:
+    def check_unchanged(self) -> None:
         """Check that the input has not been modified.
 
         Raises:
@@ -113,7 +113,7 @@ def open_source(path: Path, given: Format | None = None) -> Generator[Source]:
     Raises:
         ConfigurationError: it cannot be opened, or is not a regular file.
     """
-    must_be_regular(path)
+    check_regular(path)
     try:
         file = path.open("rb")
     except OSError as error:
@@ -122,7 +122,7 @@ def open_source(path: Path, given: Format | None = None) -> Generator[Source]:
         yield Source(file, path, given)
 
 
-def must_be_regular(path: Path) -> None:
+def check_regular(path: Path) -> None:
     """Check the type before opening, since opening a pipe waits for its writer.
 
     Raises:
@@ -141,7 +141,7 @@ def _unreadable(path: Path, error: OSError) -> ConfigurationError:
 
 
 @contextlib.contextmanager
-def spooled(kept: Path | None, given: Format | None = None) -> Generator[Source]:
+def store_stdin(kept: Path | None, given: Format | None = None) -> Generator[Source]:
     """Store standard input in a private file, so that it can be read again.
 
     Args:
@@ -154,7 +154,7 @@ def spooled(kept: Path | None, given: Format | None = None) -> Generator[Source]
     """
     part = None if kept is None else Path(f"{kept}.part")
     try:
-        with _spool(part) as file:
+        with _copy_stdin(part) as file:
             yield Source(file, part or Path("standard input"), given)
     finally:
         if part is not None:
@@ -167,7 +167,7 @@ def keep(source: Source, kept: Path) -> None:
     source.path = kept
 
 
-def _spool(part: Path | None) -> BinaryIO:
+def _copy_stdin(part: Path | None) -> BinaryIO:
     """Copy all of standard input."""
     stdin = standard_input()
     try:

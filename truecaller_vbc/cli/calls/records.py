@@ -15,7 +15,7 @@ from .progress import Bar
 from .reading import Source
 
 
-class Judge:
+class RowParser:
     """Build call records from rows, filling in a missing label.
 
     Args:
@@ -39,7 +39,7 @@ class Judge:
         try:
             return CallRecord.from_mapping(fields)
         except InvalidRecordError as error:
-            return faults(error.problems)
+            return describe_problems(error.problems)
         except RecursionError:
             return "is nested too deeply"
 
@@ -49,10 +49,10 @@ class Judge:
         if isinstance(record, str):
             return record
         late = record.late(now)
-        return "" if late is None else faults([late])
+        return "" if late is None else describe_problems([late])
 
 
-def faults(problems: Sequence[Problem]) -> str:
+def describe_problems(problems: Sequence[Problem]) -> str:
     """Join the problems of one record into one line."""
     return plain("; ".join(f"{it.field}: {it.text}" if it.field else it.text for it in problems))
 
@@ -97,7 +97,7 @@ class Checked:
     unreadable: bool
 
 
-def check(source: Source, judge: Judge, now: float, bar: Bar) -> Checked:
+def check(source: Source, parser: RowParser, now: float, bar: Bar) -> Checked:
     """Check every record at `now` (seconds since 1970)."""
     records = invalid = 0
     shown: list[InvalidRow] = []
@@ -105,7 +105,7 @@ def check(source: Source, judge: Judge, now: float, bar: Bar) -> Checked:
     try:
         for row in source.rows():
             records += 1
-            if fault := judge.fault(row, now):
+            if fault := parser.fault(row, now):
                 invalid += 1
                 if len(shown) < _MOST_SHOWN:
                     shown.append(InvalidRow(row.line, fault))

@@ -17,12 +17,12 @@ import typer
 from ...api.calls import MAX_RECORDS
 from ...api.records import is_e164
 from ...errors import ConfigurationError
-from ..failures import DONE, IN_PART, INTERRUPTED, NOTHING_SENT, STOPPED, said
+from ..failures import DONE, IN_PART, INTERRUPTED, NOTHING_SENT, STOPPED, describe
 from ..tables import plain
 from .formats import Row, UnreadableInputError
 from .journal import ChunkState, Entry, Journal, Totals
 from .reading import Source
-from .records import InvalidRow, Judge, receiver
+from .records import InvalidRow, RowParser, receiver
 
 # Characters that make a spreadsheet read text as a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -38,15 +38,15 @@ class Result(NamedTuple):
     error: str = ""
 
 
-def results_of_push(source: Source, judge: Judge, journal: Journal) -> Iterator[Result]:
+def results_of_push(source: Source, parser: RowParser, journal: Journal) -> Iterator[Result]:
     """Yield every record of the input with its outcome from the journal.
 
     Raises:
         InputChangedError: its records are not those that were sent any more.
         UnreadableInputError: it was changed meanwhile, too.
     """
-    source.must_be_unchanged()
-    book = journal.book
+    source.check_unchanged()
+    book = journal.chunks
     state: ChunkState = "open"
     entry = Entry()
     for position, row in enumerate(islice(source.rows(), book.records)):
@@ -54,7 +54,7 @@ def results_of_push(source: Source, judge: Judge, journal: Journal) -> Iterator[
         if place == 0:
             state, entry = book.state(chunk), journal.entry(chunk)
         # The records of a chunk that was not sent were not checked.
-        fault = entry.invalid.get(place) or (_fault(judge, row) if state == "open" else "")
+        fault = entry.invalid.get(place) or (_fault(parser, row) if state == "open" else "")
         if fault:
             yield Result(row.line, receiver(row), "invalid", "", fault)
         elif state == "sending":
@@ -62,14 +62,14 @@ def results_of_push(source: Source, judge: Judge, journal: Journal) -> Iterator[
         else:
             outcome = "unsent" if state == "open" else state
             yield Result(row.line, receiver(row), outcome, entry.batch_id, entry.error)
-    source.must_be_unchanged()
+    source.check_unchanged()
 
 
-def results_of_check(source: Source, judge: Judge, now: float) -> Iterator[Result]:
+def results_of_check(source: Source, parser: RowParser, now: float) -> Iterator[Result]:
     """Yield every readable record of an input of which nothing is sent."""
     try:
         for row in source.rows():
-            fault = judge.fault(row, now)
+            fault = parser.fault(row, now)
             yield Result(row.line, receiver(row), "invalid" if fault else "unsent", "", fault)
     except UnreadableInputError as error:
         yield Result(error.line, "", "invalid", "", error.fault)
@@ -117,24 +117,24 @@ def _csv(file: TextIO) -> Callable[[Result], Any]:
             (
                 result.line,
                 # A plus is part of a number; anything that is not entirely a number is treated as foreign text.
-                number if is_e164(number) else harmless(number),
+                number if is_e164(number) else without_formula(number),
                 result.outcome,
-                harmless(result.batch_id),
-                harmless(result.error),
+                without_formula(result.batch_id),
+                without_formula(result.error),
             )
         )
 
     return put
 
 
-def harmless(text: str) -> str:
+def without_formula(text: str) -> str:
     """Return foreign text on one line that no spreadsheet reads as a formula."""
     line = plain(text)
     return f"'{line}" if line.lstrip().startswith(_FORMULA) else line
 
 
-def _fault(judge: Judge, row: Row) -> str:
-    record = judge.record(row)
+def _fault(parser: RowParser, row: Row) -> str:
+    record = parser.record(row)
     return record if isinstance(record, str) else ""
 
 
@@ -172,7 +172,7 @@ class Report:
         return self.journal is not None and self.totals.unsent > 0
 
     @property
-    def to_be_run_again(self) -> bool:
+    def should_run_again(self) -> bool:
         """Tell whether the command should be run again."""
         return self.resumable or (self.journal is not None and self.results is None)
 
@@ -181,7 +181,7 @@ class Report:
         """Return the exit code; see the help of the command."""
         if self.refusal:
             return NOTHING_SENT
-        if self.to_be_run_again:
+        if self.should_run_again:
             return INTERRUPTED if self.interrupted else STOPPED
         return IN_PART if self.totals.refused or self.totals.unknown or self.totals.invalid else DONE
 
@@ -192,7 +192,7 @@ class Report:
         else:
             self._print()
         if self.reason is not None:
-            typer.echo(f"error: {said(self.reason)}", err=True)
+            typer.echo(f"error: {describe(self.reason)}", err=True)
 
     def _facts(self) -> dict[str, Any]:
         return {
@@ -200,7 +200,7 @@ class Report:
             "records": self.records,
             **attrs.asdict(self.totals),
             "problems": [attrs.asdict(problem) for problem in self.problems],
-            "error": None if self.reason is None else said(self.reason),
+            "error": None if self.reason is None else describe(self.reason),
             "interrupted": self.interrupted,
             "resumable": self.resumable,
             "results": None if self.results is None else str(self.results),

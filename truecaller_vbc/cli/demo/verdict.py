@@ -1,4 +1,4 @@
-"""Judge whether any call failed without a token, and whether the quota held."""
+"""RowParser whether any call failed without a token, and whether the quota held."""
 
 from __future__ import annotations
 
