@@ -13,9 +13,8 @@ from ..session import VBCSession
 from .failures import exit_with
 
 _ADVICE: Final = (
-    "--store has a user or a password in it, and others can read a command line: export the URL as "
-    "TRUECALLER_VBC_STORE instead, without --store (the demo does not read it, and starts a Redis of its own with "
-    "--store redis)"
+    "--store contains a user or a password, and other users can read a command line: export the URL as "
+    "TRUECALLER_VBC_STORE instead, without --store"
 )
 
 
