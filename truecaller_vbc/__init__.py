@@ -48,13 +48,23 @@ from .token.policy import TokenPolicy
 if TYPE_CHECKING:
     from .api.calls import Calls
     from .api.labels import Labels
-    from .api.models import Batch, BatchStatus, BusinessNumber, FeatureSet, Label, PushResult, RecordStatus, StatusInfo
+    from .api.models import (
+        Batch,
+        BatchStatus,
+        BusinessNumber,
+        FailureReason,
+        FeatureSet,
+        Label,
+        PushResult,
+        RecordStatus,
+        Status,
+        StatusInfo,
+    )
     from .api.number_results import NumbersResult
     from .api.numbers import Numbers
     from .api.policy import APIPolicy
     from .api.push import Chunk, ChunkResult, Progress
     from .api.records import CallRecord
-    from .api.status import FailureReason, Status
 
 __all__ = [
     "APIError",
@@ -129,7 +139,7 @@ _TYPED_API = {
     "Calls": "calls",
     "Chunk": "push",
     "ChunkResult": "push",
-    "FailureReason": "status",
+    "FailureReason": "models",
     "FeatureSet": "models",
     "Label": "models",
     "Labels": "labels",
@@ -138,7 +148,7 @@ _TYPED_API = {
     "Progress": "push",
     "PushResult": "models",
     "RecordStatus": "models",
-    "Status": "status",
+    "Status": "models",
     "StatusInfo": "models",
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from truecaller_vbc import FailureReason
-from truecaller_vbc.api.status import Status
+from truecaller_vbc.api.models import Status
 
 
 @pytest.mark.parametrize("word", ["success", "error", "failed", "pending", "listed", "draft", ""])

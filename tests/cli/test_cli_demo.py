@@ -13,10 +13,9 @@ import attrs
 import pytest
 
 from truecaller_vbc import VBCSession
-from truecaller_vbc.cli.demo import load
-from truecaller_vbc.cli.demo.load import Stats, measure_loop_lag, run_callers
-from truecaller_vbc.cli.demo.scenario import POLICY, RULES, Scenario, play_to_end
-from truecaller_vbc.cli.demo.verdict import Verdict, judge, most_in_window
+from truecaller_vbc.cli import demo as load
+from truecaller_vbc.cli.demo import POLICY, RULES, Scenario, measure_loop_lag, play_to_end, run_callers
+from truecaller_vbc.cli.verdict import Stats, Verdict, judge, most_in_window
 from truecaller_vbc.sandbox import Sandbox
 
 

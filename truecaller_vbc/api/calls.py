@@ -20,11 +20,10 @@ from ..errors import (
 )
 from .client import ApiClient, ApiRequest
 from .lists import poll_until
-from .models import Batch, BatchStatus, PushResult
+from .models import Batch, BatchStatus, PushResult, Status
 from .push import Chunk, ChunkResult, Progress, PushConfig, push_chunks
 from .records import CallRecord, plain, without_plus
 from .responses import JSON, undocumented_response
-from .status import Status
 from .wire import read
 
 Version: TypeAlias = Literal["v3", "v2"]

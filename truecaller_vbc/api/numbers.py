@@ -15,11 +15,10 @@ from ..durations import as_duration
 from ..errors import ConfigurationError, NumbersRefusedError, PartlyDoneError, StillPendingError, VBCError
 from .client import ApiClient, ApiRequest
 from .lists import ListPage, as_params, pages, poll_until
-from .models import BusinessNumber, FeatureSet
+from .models import BusinessNumber, FeatureSet, Status
 from .number_results import NumbersResult, Operation, is_refusal, merge_results, read_number_result
 from .records import check_numbers, without_plus
 from .responses import JSON, undocumented_response
-from .status import Status
 from .wire import read_list
 
 MAX_NUMBERS: Final = 10_000

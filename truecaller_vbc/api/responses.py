@@ -27,7 +27,7 @@ from ..errors import (
     UnauthorizedError,
 )
 from ..timestamps import read_retry_after
-from .status import FailureReason
+from .models import FailureReason
 
 JSON: TypeAlias = Any
 

@@ -17,8 +17,8 @@ import attrs
 from cattrs import Converter
 
 from ..timestamps import read_timestamp
+from .models import OpenEnum
 from .records import as_e164
-from .status import OpenEnum
 
 T = TypeVar("T")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -9,14 +9,13 @@ from typing import Annotated
 import typer
 
 from ..sandbox import SandboxRules
+from .account import app as labels
+from .account import serve_sandbox, show_token
 from .calls.commands import app as calls
 from .connection import PREFIX, BaseURL, Connection, Prefix, Store
-from .demo.scenario import DemoOptions, run_demo
+from .demo import DemoOptions, run_demo
 from .failures import exit_with, run_to_code
-from .labels import app as labels
 from .numbers import app as numbers
-from .sandbox import serve_sandbox
-from .token import show_token
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -12,7 +12,7 @@ import aiohttp
 import typer
 
 from ..errors import ConfigurationError, InvalidRecordError, StoreError, UnknownOutcomeError, VBCError
-from .tables import plain
+from .output import plain
 
 
 def silence_log() -> None:

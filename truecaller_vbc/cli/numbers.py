@@ -17,8 +17,7 @@ from ..errors import ConfigurationError, NumbersRefusedError, PartlyDoneError
 from ..session import VBCSession
 from .connection import PREFIX, AsJSON, BaseURL, Connection, Prefix, Store
 from .failures import DONE, IN_PART, NOTHING_SENT, STOPPED, describe, exit_with, run_to_code
-from .streams import standard_input
-from .tables import plain, print_json, print_table
+from .output import plain, print_json, print_table, standard_input
 
 _STDIN: Final = "-"
 _MOST_SHOWN: Final = 20

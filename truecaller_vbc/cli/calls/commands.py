@@ -10,12 +10,11 @@ from typing import Annotated, Final, cast
 import typer
 
 from ...api.calls import Version
-from ...api.models import BatchStatus
-from ...api.status import Status
+from ...api.models import BatchStatus, Status
 from ...errors import ConfigurationError, StillPendingError
 from ..connection import PREFIX, AsJSON, BaseURL, Connection, Prefix, Store
 from ..failures import DONE, IN_PART, NOTHING_SENT, STOPPED, exit_with, run_to_code
-from ..tables import plain, print_json, print_table
+from ..output import plain, print_json, print_table
 from .push import PushOptions, push
 from .reading import Format
 

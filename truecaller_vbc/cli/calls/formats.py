@@ -14,7 +14,7 @@ import attrs
 
 from ...api.records import CallRecord
 from ...errors import VBCError
-from ..tables import plain
+from ..output import plain
 
 MOST_CHARACTERS: Final = 1024 * 1024
 """The longest record: longer ones are invalid, and are not kept in memory."""

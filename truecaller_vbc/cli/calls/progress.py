@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from ..streams import is_terminal
+from ..output import is_terminal
 from .journal import Totals
 
 _PER_SECOND: Final = 4

@@ -17,7 +17,7 @@ from ...errors import ConfigurationError, VBCError
 from ...session import VBCSession
 from ..connection import Connection
 from ..failures import ANY_FAILURE, INTERRUPTED, describe, exit_code, exit_with, silence_log
-from ..streams import tolerate_broken_pipe
+from ..output import tolerate_broken_pipe
 from .journal import Header, Journal, Totals, open_journal
 from .progress import Bar
 from .pusher import Interruption, Pusher

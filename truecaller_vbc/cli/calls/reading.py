@@ -16,7 +16,7 @@ from typing import BinaryIO, Final, cast
 import attrs
 
 from ...errors import ConfigurationError, VBCError
-from ..streams import standard_input
+from ..output import standard_input
 from .formats import Row, csv_rows, jsonl_rows
 
 _SUFFIXES: Final = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}

@@ -9,7 +9,7 @@ import attrs
 
 from ...api.records import CallRecord
 from ...errors import InvalidRecordError, Problem
-from ..tables import plain
+from ..output import plain
 from .formats import Row, UnreadableInputError
 from .progress import Bar
 from .reading import Source

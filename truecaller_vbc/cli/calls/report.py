@@ -18,7 +18,7 @@ from ...api.calls import MAX_RECORDS
 from ...api.records import is_e164
 from ...errors import ConfigurationError
 from ..failures import DONE, IN_PART, INTERRUPTED, NOTHING_SENT, STOPPED, describe
-from ..tables import plain
+from ..output import plain
 from .formats import Row, UnreadableInputError
 from .journal import ChunkState, Entry, Journal, Totals
 from .reading import Source

@@ -1,25 +1,95 @@
-"""Start the sandbox and the callers, play the faults on schedule, show a live table, and judge."""
+"""Run the demo, which starts the sandbox and many callers, plays faults on schedule, and shows a live table."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
+import random
 import sys
+import time
 from collections.abc import AsyncGenerator, Coroutine
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import aiohttp
 import attrs
 import typer
 from rich.live import Live
 from rich.table import Table
 
-from ...sandbox import ApiRules, Sandbox, SandboxRules
-from ...session import VBCSession
-from ...token.policy import TokenPolicy
-from .load import Stats, run_callers
-from .verdict import judge
+from ..errors import TokenError
+from ..sandbox import ApiRules, Sandbox, SandboxRules
+from ..session import VBCSession
+from ..token.policy import TokenPolicy
+from .verdict import Stats, judge
+
+_PAUSE: Final = (0.5, 1.5)
+_DEAD_TOKEN: Final = 401
+_WINDOW_MS: Final = 3_600_000
+_LAG_INTERVAL: Final = 0.02
+
+
+async def run_callers(vbc: VBCSession, callers: int, stats: Stats) -> None:
+    """Make calls until cancelled; an exception ends all callers and is counted."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(measure_loop_lag(stats))
+            for _ in range(callers):
+                group.create_task(_caller(vbc, stats))
+    except Exception:
+        stats.crashed = True
+
+
+async def measure_loop_lag(stats: Stats) -> None:
+    """Note the longest delay of this event loop, until cancelled."""
+    clock = asyncio.get_running_loop().time
+    while True:
+        due = clock() + _LAG_INTERVAL
+        await asyncio.sleep(_LAG_INTERVAL)
+        stats.loop_lag = max(stats.loop_lag, clock() - due)
+
+
+async def _caller(vbc: VBCSession, stats: Stats) -> None:
+    await asyncio.sleep(random.uniform(0, _PAUSE[1]))
+    while True:
+        if await _call(vbc, stats):
+            await asyncio.sleep(random.uniform(*_PAUSE))
+
+
+def _record() -> dict[str, str | int]:
+    now = int(time.time() * 1000)
+    return {
+        "label_id": "c6d86658-008d-4c08-98fb-2bf2649d59a5",
+        "dynamic_call_reason": "Flower Delivery",
+        "caller_number": "911234567890",
+        "receiver_number": "919876543210",
+        "starts_at": now,
+        "ends_at": now + _WINDOW_MS,
+    }
+
+
+async def _call(vbc: VBCSession, stats: Stats) -> bool:
+    """Make one call; return False if its connection was lost and it must be made again."""
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    try:
+        path = f"/v2/clients/{vbc.client_account_id}/dynamic_call_record"
+        async with vbc.post(path, json=_record()) as response:
+            await response.read()
+    except TokenError:
+        stats.token_failures += 1
+        await asyncio.sleep(0.01)
+        return True
+    except (aiohttp.ClientError, TimeoutError):
+        stats.lost_connections += 1
+        return False
+    stats.calls += 1
+    stats.token_failures += response.status == _DEAD_TOKEN
+    stats.unexpected += response.status not in (200, _DEAD_TOKEN)
+    stats.latencies.append(clock() - started)
+    return True
+
 
 SCALE: Final = 1 / 1200
 POLICY: Final = TokenPolicy().scaled(SCALE)

@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from typing import Any, Final, Literal
 
 import attrs
 
-from ...sandbox import Sandbox, SandboxRules
-from ...token.policy import TokenPolicy
-from .load import Stats
+from ..sandbox import Sandbox, SandboxRules
+from ..token.policy import TokenPolicy
 
 # Five minutes of the token's sixty: about the time between the end of the outage and the token's own end.
 _LAG_LIMIT_MS: Final = 250
+_LATENCIES_KEPT: Final = 20_000
+
+
+@attrs.define
+class Stats:
+    """Count the calls, and keep the latest latencies.
+
+    Args:
+        calls: calls that were answered.
+        lost_connections: calls whose connection was lost; the caller makes them again.
+        token_failures: calls that failed because there was no token, or a dead one.
+        unexpected: answers with a status that the demo never provokes.
+        crashed: whether an exception ended the callers.
+        loop_lag: the longest delay of the event loop, in seconds.
+        latencies: of the latest calls, in seconds.
+    """
+
+    calls: int = 0
+    lost_connections: int = 0
+    token_failures: int = 0
+    unexpected: int = 0
+    crashed: bool = False
+    loop_lag: float = 0.0
+    latencies: deque[float] = attrs.field(factory=lambda: deque(maxlen=_LATENCIES_KEPT))
+
+    def percentile_ms(self, share: float) -> float | None:
+        """Return the latency below which this share of the latest calls lies, in milliseconds."""
+        ordered = sorted(self.latencies)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000 if ordered else None
 
 
 @attrs.frozen(kw_only=True)
