@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -126,3 +127,19 @@ def test_a_chunk_is_a_few_bytes() -> None:
 
     assert book.chunks == 200_000
     assert sum(part.__sizeof__() for part in (book._states, book._invalid, book._places)) < 3_000_000
+
+
+def test_journal_starts_where_directories_cannot_be_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that cannot flush a directory does not keep a push from starting."""
+    fsync = os.fsync
+
+    def fsync_of_files(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync_of_files)
+    with open_journal(tmp_path / "calls.journal") as journal:
+        journal.begin(Header(Fingerprint(1, "0" * 64), {}, 1))
+
+    assert (tmp_path / "calls.journal").stat().st_size > 0

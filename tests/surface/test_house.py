@@ -18,14 +18,15 @@ MAY_IMPORT = {
     "backoff": set(),
     "timestamps": set(),
     "transport_errors": set(),
-    "stores": {"errors", "secret"},
+    "files": set(),
+    "stores": {"errors", "files", "secret"},
     "token": {"backoff", "credentials", "durations", "errors", "secret", "stores", "timestamps", "transport_errors"},
     "transport": {"errors", "token"},
     "api": {"backoff", "durations", "errors", "timestamps", "transport_errors"},
     "session": {"api", "credentials", "errors", "secret", "stores", "token", "transport"},
     "sandbox": {"credentials"},
     "pytest_plugin": {"session", "token", "sandbox"},
-    "cli": {"api", "credentials", "errors", "sandbox", "session", "stores", "token"},
+    "cli": {"files", "api", "credentials", "errors", "sandbox", "session", "stores", "token"},
 }
 
 

@@ -7,7 +7,6 @@ import contextlib
 import json
 import logging
 import os
-import secrets
 import stat
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from ..errors import ConfigurationError, StoreError, StoreRefusedError
+from ..files import replace_atomically
 from ..secret import hidden
 from .protocol import revision_of
 
@@ -148,7 +148,9 @@ class FileStore:
             documents = self._load_or_begin_anew()
             if revision_of(documents.get(key)) >= revision_of(document):
                 return False
-            self._put(hidden(json.dumps({"documents": {**documents, key: document}})))
+            text = hidden(json.dumps({"documents": {**documents, key: document}}))
+            with replace_atomically(self._path) as file:
+                file.write(text.encode())
             return True
 
     @contextlib.contextmanager
@@ -160,32 +162,6 @@ class FileStore:
                 yield
         except Timeout:
             raise StoreError(f"{self._path} is being written by another process for too long") from None
-
-    def _put(self, text: str) -> None:
-        new = self._path.with_name(f".{self._path.name}.{secrets.token_hex(6)}")
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                new.unlink()
-            raise
-        self._flush_directory()
-
-    def _flush_directory(self) -> None:
-        if os.name != "posix":
-            return
-        # The file is in place already, so a directory that cannot be flushed is not an error.
-        with contextlib.suppress(OSError):
-            descriptor = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
 
     # Check the owner and mode
 

@@ -8,15 +8,15 @@ import os
 from array import array
 from collections.abc import Generator, Mapping
 from datetime import UTC, datetime
-from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal, TypeAlias, cast, get_args
+from typing import IO, Any, Final, Literal, TypeAlias, cast, get_args
 
 import attrs
 from filelock import FileLock, Timeout
 
 from ...api.calls import MAX_RECORDS
 from ...errors import ConfigurationError, VBCError
+from ...files import flush_directory, open_private
 from .reading import Fingerprint
 
 ChunkState: TypeAlias = Literal["open", "sending", "acknowledged", "refused", "unknown", "unsent", "invalid"]
@@ -162,7 +162,7 @@ class Journal:
         ConfigurationError: the file is not a journal, or is damaged.
     """
 
-    def __init__(self, raw: FileIO, reader: BinaryIO, path: Path) -> None:
+    def __init__(self, raw: IO[bytes], reader: IO[bytes], path: Path) -> None:
         self.path = path
         self._raw = raw
         self._reader = reader
@@ -192,7 +192,7 @@ class Journal:
                 "records": header.records,
             }
         )
-        _flush_directory(self.path.parent)
+        flush_directory(self.path.parent)
         self.header = header
         self._book = ChunkTable(header.records)
 
@@ -313,10 +313,9 @@ def open_journal(path: Path) -> Generator[Journal]:
         lock.release()
 
 
-def _opened(path: Path) -> FileIO:
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+def _opened(path: Path) -> IO[bytes]:
     try:
-        return FileIO(os.open(path, flags, 0o600), "r+b")
+        return open_private(path, buffered=False)
     except OSError as error:
         raise _unusable(path, error) from None
 
@@ -334,13 +333,3 @@ def _unusable(path: Path, error: OSError) -> ConfigurationError:
     return ConfigurationError(
         f"the journal {path} cannot be used ({error.strerror}): name a place that you can write to with --journal"
     )
-
-
-def _flush_directory(directory: Path) -> None:
-    if os.name != "posix":
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

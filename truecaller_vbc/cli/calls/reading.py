@@ -16,6 +16,7 @@ from typing import BinaryIO, Final, cast
 import attrs
 
 from ...errors import ConfigurationError, VBCError
+from ...files import open_private
 from ..output import standard_input
 from .formats import Row, csv_rows, jsonl_rows
 
@@ -188,5 +189,4 @@ def _new(path: Path | None) -> BinaryIO:
     if path is None:
         return cast(BinaryIO, tempfile.TemporaryFile())
     path.unlink(missing_ok=True)  # left by a run that was killed
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    return os.fdopen(os.open(path, flags, 0o600), "w+b")
+    return cast(BinaryIO, open_private(path, new=True))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -17,6 +16,7 @@ import typer
 from ...api.calls import MAX_RECORDS
 from ...api.records import is_e164
 from ...errors import ConfigurationError
+from ...files import replace_atomically
 from ..failures import DONE, IN_PART, INTERRUPTED, NOTHING_SENT, STOPPED, describe
 from ..output import plain
 from .formats import Row, UnreadableInputError
@@ -81,21 +81,14 @@ def write_results(path: Path, results: Iterable[Result]) -> None:
     Raises:
         ConfigurationError: it cannot be written.
     """
-    name: str | None = None
     try:
-        try:
-            descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-                put = _jsonl(file) if path.suffix.lower() in (".jsonl", ".ndjson") else _csv(file)
-                for result in results:
-                    put(result)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-            name = None
-        finally:
-            if name is not None:
-                Path(name).unlink(missing_ok=True)
+        with replace_atomically(path) as raw:
+            file = io.TextIOWrapper(raw, encoding="utf-8", newline="")
+            put = _jsonl(file) if path.suffix.lower() in (".jsonl", ".ndjson") else _csv(file)
+            for result in results:
+                put(result)
+            file.flush()
+            file.detach()
     except OSError as error:
         raise ConfigurationError(
             f"the results {path} cannot be written ({error.strerror}): name another place with --results, "
