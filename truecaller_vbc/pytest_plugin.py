@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from truecaller_vbc import TokenPolicy, VBCSession
-
 if TYPE_CHECKING:
+    from truecaller_vbc import TokenPolicy, VBCSession
     from truecaller_vbc.sandbox import Sandbox, SandboxRules
 
 try:
@@ -43,6 +42,8 @@ def vbc_sandbox_rules() -> SandboxRules:
 @pytest.fixture
 def vbc_policy() -> TokenPolicy:
     """Return the policy of `vbc_session`: the default one. Override this fixture to change it."""
+    from truecaller_vbc import TokenPolicy  # noqa: PLC0415
+
     return TokenPolicy()
 
 
@@ -58,5 +59,7 @@ async def vbc_sandbox(vbc_sandbox_rules: SandboxRules) -> AsyncIterator[Sandbox]
 @async_fixture
 async def vbc_session(vbc_sandbox: Sandbox, vbc_policy: TokenPolicy) -> AsyncIterator[VBCSession]:
     """Open a `VBCSession` that uses `vbc_sandbox`."""
+    from truecaller_vbc import VBCSession  # noqa: PLC0415
+
     async with VBCSession(vbc_sandbox.credentials, base_url=vbc_sandbox.base_url, policy=vbc_policy) as session:
         yield session

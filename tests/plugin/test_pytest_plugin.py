@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 LOOP_SCOPE = ("-o", "asyncio_default_fixture_loop_scope=function")  # else pytest-asyncio itself warns
@@ -74,3 +77,12 @@ def test_rules_and_policy_are_overridden_by_fixtures(pytester: pytest.Pytester) 
     result = pytester.runpytest_subprocess("--asyncio-mode=auto", "-W", "error", *LOOP_SCOPE)
 
     result.assert_outcomes(passed=1)
+
+
+def test_plugin_imports_nothing_heavy() -> None:
+    """Loading the plugin in a user's test run imports neither aiohttp nor the session."""
+    code = "import pytest, pytest_asyncio, sys; import truecaller_vbc.pytest_plugin; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    assert "truecaller_vbc.pytest_plugin" in modules
+    assert not {"aiohttp", "attrs", "cattrs", "truecaller_vbc.session"} & set(modules)
