@@ -1,1 +1,1 @@
-"""Tests of readme."""
+"""Tests of the README and the documentation."""
