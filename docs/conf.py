@@ -13,9 +13,9 @@ exclude_patterns = ["examples"]
 
 myst_heading_anchors = 3
 
-# `CallRecord` in a docstring becomes a link where there is such a name, and stays as it is where there is none.
+# `CallRecord` in a docstring becomes a link if the reference has that name; any other text stays as it is.
 default_role = "py:obj"
-# `status` is the name of several attributes; the first one is as good a target as any.
+# Several classes have an attribute `status`; a link to it leads to the first one.
 suppress_warnings = ["ref.python"]
 
 autodoc_default_options = {"members": True, "member-order": "bysource"}
