@@ -1,6 +1,6 @@
-"""All that is measured, in one run of a quarter of an hour: ``python benchmarks`` (extras ``dev`` and ``bench``).
+"""Run all measurements: ``python benchmarks`` (extras ``dev`` and ``bench``; about a quarter of an hour).
 
-Writes tables and plots into ``benchmarks/results``. The heavy proofs run by themselves: `million.py`, `fleet_week.py`.
+Writes tables and plots into ``benchmarks/results``. The long runs `million.py` and `fleet_week.py` start separately.
 """
 
 from __future__ import annotations

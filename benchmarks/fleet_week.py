@@ -1,10 +1,10 @@
-"""A week of a fleet in virtual time: crashes, deploys, and outages of the store and of the token endpoint.
+"""Simulate a week of a fleet: crashes, deploys, and outages of the store and of the token endpoint.
 
 ``python benchmarks/fleet_week.py [--processes 200] [--days 7] [--seed 1]``
 
-Every process is the real holder; the store is one in memory whose leases run out as those of Redis do, and that
-counts its calls. Each process asks for a token every 20 seconds. Reported are the mints, what the server refused for
-quota, and the seconds that processes were without a token, apart for the time in which none could be had by anybody.
+Time is virtual. Each process is a real `TokenHolder` that is asked for a token every 20 seconds. The store is in
+memory, counts its calls, and its leases expire as those of Redis do. The output has the mints, the mints that the
+server refused for quota, and the seconds that processes were without a token.
 """
 
 from __future__ import annotations
@@ -13,40 +13,35 @@ import argparse
 import asyncio
 import logging
 import random
-import sys
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "token"))
-
-from virtual_time import run_virtual
-from world import Mood, World
-
+from tests.token.virtual_time import run_virtual
+from tests.token.world import Mood, World
 from truecaller_vbc import MemoryStore, MintQuotaExhaustedError, StoreError, TokenError
 
 DAY = 86_400.0
-ASK_EVERY = 20.0
-MOODS: list[Mood] = ["503", "refused", "lost", "hung", "429"]
+INTERVAL = 20.0
+FAILURES: list[Mood] = ["503", "refused", "lost", "hung", "429"]
 
 
 class FleetStore(MemoryStore):
-    """Leases run out; a process that is killed does not give its back; and it can be down."""
+    """A store whose leases expire and outlive a killed owner, and which can be made to fail."""
 
-    __slots__ = ("calls", "down", "dying", "leases")
+    __slots__ = ("calls", "failing", "killing_owner", "leases")
 
     def __init__(self) -> None:
         super().__init__()
         self.calls = 0
-        self.down = False
-        self.dying = False
+        self.failing = False
+        self.killing_owner = False
         self.leases: dict[str, float] = {}
 
     def _count(self) -> None:
         self.calls += 1
-        if self.down:
-            raise StoreError("down")
+        if self.failing:
+            raise StoreError("simulated outage")
 
     async def read(self, key: str) -> str | None:
         self._count()
@@ -59,118 +54,119 @@ class FleetStore(MemoryStore):
     @asynccontextmanager
     async def lease(self, key: str, seconds: float) -> AsyncGenerator[bool]:
         self._count()
-        now = asyncio.get_running_loop().time()
-        granted = self.leases.get(key, 0.0) <= now
+        expires_at = asyncio.get_running_loop().time() + seconds
+        granted = self.leases.get(key, 0.0) <= expires_at - seconds
         if granted:
-            self.leases[key] = now + seconds
+            self.leases[key] = expires_at
         try:
             yield granted
         finally:
-            if granted and not self.dying and self.leases[key] == now + seconds:
+            if granted and not self.killing_owner and self.leases[key] == expires_at:
                 self.calls += 1
                 self.leases[key] = 0.0
 
 
 class Fleet:
-    """The processes, and what is known of them."""
+    """The processes, their outages, and the seconds without a token."""
 
     def __init__(self, processes: int, days: float) -> None:
         self.store = FleetStore()
-        self.first = World(store=self.store)
-        self.server = self.first.server
+        self.server = World(store=self.store).server
         self.end = days * DAY
         self.processes = processes
-        self.without = 0.0
-        self.without_while_down = 0.0
-        self.without_for_quota = 0.0
         self.starts = 0
-        self.deploy = asyncio.Event()
+        self.seconds_without = 0.0
+        self.seconds_without_in_outage = 0.0
+        self.seconds_without_for_quota = 0.0
+        self._deploy = asyncio.Event()
 
-    async def process(self) -> None:
-        """One place in the fleet: a process, and after each of its deaths the next."""
+    async def run(self) -> None:
+        """Run all processes until the end."""
+        processes = asyncio.gather(*(self._process() for _ in range(self.processes)))
+        outages = asyncio.gather(self._fail_endpoint(), self._fail_store(), self._deploy_daily())
+        await processes
+        outages.cancel()
+        await asyncio.wait([outages])
+
+    async def _process(self) -> None:
+        """Run one process, and start the next one after each crash or deploy."""
         clock = asyncio.get_running_loop().time
         while clock() < self.end:
             self.starts += 1
-            it = World(store=self.store, server=self.server)
-            it.holder.open(None)
-            life = min(random.expovariate(1 / DAY), self.end - clock())
-            asking = asyncio.create_task(self._ask(it))
-            dying = asyncio.create_task(self.deploy.wait())
-            await asyncio.wait([asking, dying], timeout=life, return_when=asyncio.FIRST_COMPLETED)
-            for task in (asking, dying):
+            process = World(store=self.store, server=self.server)
+            process.holder.open(None)
+            lifetime = min(random.expovariate(1 / DAY), self.end - clock())
+            tasks = [asyncio.create_task(self._use_tokens(process)), asyncio.create_task(self._deploy.wait())]
+            await asyncio.wait(tasks, timeout=lifetime, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
                 task.cancel()
-            await asyncio.wait([asking, dying])
-            self.store.dying = True
-            await it.holder.close()
-            self.store.dying = False
+            await asyncio.wait(tasks)
+            self.store.killing_owner = True
+            await process.holder.close()
+            self.store.killing_owner = False
             await asyncio.sleep(random.uniform(1, 3))
 
-    async def _ask(self, it: World) -> None:
+    async def _use_tokens(self, process: World) -> None:
         clock = asyncio.get_running_loop().time
         while True:
-            asked = clock()
+            started = clock()
             try:
-                await it.holder.token()
+                await process.holder.token()
             except MintQuotaExhaustedError:
-                await asyncio.sleep(ASK_EVERY)
-                self.without_for_quota += clock() - asked
+                await asyncio.sleep(INTERVAL)
+                self.seconds_without_for_quota += clock() - started
             except TokenError:
-                await asyncio.sleep(ASK_EVERY)
-                self._count(clock() - asked)
+                await asyncio.sleep(INTERVAL)
+                self._add_without(clock() - started)
             else:
-                self._count(clock() - asked if clock() - asked > 1 else 0)
-                await asyncio.sleep(ASK_EVERY)
+                waited = clock() - started
+                self._add_without(waited if waited > 1 else 0)
+                await asyncio.sleep(INTERVAL)
 
-    def _count(self, seconds: float) -> None:
+    def _add_without(self, seconds: float) -> None:
         if self.server.mood == "ok":
-            self.without += seconds
+            self.seconds_without += seconds
         else:
-            self.without_while_down += seconds
+            self.seconds_without_in_outage += seconds
 
-    async def weather(self) -> None:
-        """Three outages of each kind a day, and a deploy that restarts everybody."""
-        await asyncio.gather(self._endpoint(), self._store(), self._deploys())
-
-    async def _endpoint(self) -> None:
+    async def _fail_endpoint(self) -> None:
         while True:
             await asyncio.sleep(random.expovariate(3 / DAY))
-            self.server.mood = random.choice(MOODS)
+            self.server.mood = random.choice(FAILURES)
             await asyncio.sleep(random.uniform(60, 1800))
             self.server.mood = "ok"
 
-    async def _store(self) -> None:
+    async def _fail_store(self) -> None:
         while True:
             await asyncio.sleep(random.expovariate(3 / DAY))
-            self.store.down = True
+            self.store.failing = True
             await asyncio.sleep(random.uniform(10, 600))
-            self.store.down = False
+            self.store.failing = False
 
-    async def _deploys(self) -> None:
+    async def _deploy_daily(self) -> None:
         while True:
             await asyncio.sleep(DAY)
-            self.deploy.set()
+            self._deploy.set()
             await asyncio.sleep(0.5)
-            self.deploy.clear()
+            self._deploy.clear()
 
 
 async def main(processes: int, days: float, seed: int) -> None:
-    """Let the time pass, and report."""
+    """Run the fleet and print the figures."""
     random.seed(seed)
     started = time.perf_counter()
     fleet = Fleet(processes, days)
-    weather = asyncio.create_task(fleet.weather())
-    await asyncio.gather(*(fleet.process() for _ in range(processes)))
-    weather.cancel()
-    await asyncio.wait([weather])
-    seconds = days * DAY
-    server = fleet.server
+    await fleet.run()
+    server, seconds = fleet.server, days * DAY
     print(f"{processes} processes, {days:g} days, seed {seed}: {fleet.starts} starts")
-    print(f"mints: {server.mints}, {server.mints / days / 24:.2f} an hour, {server.most_in_any_window()} in any 30 min")
-    print(f"refused for quota by the server: {server.refused_for_quota}; token calls in all: {server.calls}")
-    print(f"without a token: {fleet.without:,.0f} s of {processes * seconds:,.0f} process seconds")
-    print(f"  and {fleet.without_while_down:,.0f} s while the endpoint was down")
-    print(f"  and {fleet.without_for_quota:,.0f} s while the ledger, or the endpoint, said that the quota was spent")
-    print(f"store calls: {fleet.store.calls:,}, {fleet.store.calls / seconds:.3f} a second")
+    print(
+        f"mints: {server.mints}, {server.mints / days / 24:.2f} per hour, {server.most_in_any_window()} in any 30 min"
+    )
+    print(f"mints refused for quota by the server: {server.refused_for_quota}; token requests: {server.calls}")
+    print(f"without a token: {fleet.seconds_without:,.0f} s of {processes * seconds:,.0f} process seconds")
+    print(f"  and {fleet.seconds_without_in_outage:,.0f} s while the token endpoint failed")
+    print(f"  and {fleet.seconds_without_for_quota:,.0f} s while the quota was spent")
+    print(f"store calls: {fleet.store.calls:,}, {fleet.store.calls / seconds:.3f} per second")
     print(f"simulated in {time.perf_counter() - started:.0f} s")
 
 

@@ -1,10 +1,10 @@
-"""A million records through ``truecaller-vbc calls push``, whose process is killed on the way: none lost, none doubled.
+"""Push a million records with ``truecaller-vbc calls push``, kill the process on the way, and check each record.
 
     python benchmarks/million.py
 
-A sandbox in a process of its own takes batches without a pace. The processes that push call the same function as the
-command does, with `APIPolicy(batch_rate=None)`: at the API's pace of 60 batches in a minute it would take 33 minutes.
-They are killed (SIGKILL) at random moments and begun again. Then each record is compared with what the sandbox took.
+The sandbox runs in a process of its own. The pushing processes call the function of the command without a rate limit:
+at the API's 60 batches per minute the push would take 33 minutes. They are killed (SIGKILL) at random moments and
+started again. At the end each record of the results is compared with what the sandbox received.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from truecaller_vbc import APIPolicy
 from truecaller_vbc.cli.calls.push import PushOptions, push
 from truecaller_vbc.cli.connection import Connection
-from truecaller_vbc.sandbox import Sandbox, SandboxRules
-from truecaller_vbc.sandbox.rules import ApiRules
+from truecaller_vbc.sandbox import ApiRules, Sandbox, SandboxRules
 
 _FIRST_NUMBER: Final = 919_800_000_009
 _LABEL: Final = "c6d86658-008d-4c08-98fb-2bf2649d59a5"
-_DAY: Final = 24 * 60 * 60 * 1000
-_LOOK: Final = 0.02
-_PEAK: Final = re.compile(r"VmHWM:\s+(\d+) kB")
-_MOST: Final = 500
+_DAY_MS: Final = 24 * 60 * 60 * 1000
+_SMALL: Final = 10_000
+_BATCH_SIZE: Final = 500
+_POLL_INTERVAL: Final = 0.02
+_PEAK_MEMORY: Final = re.compile(r"VmHWM:\s+(\d+) kB")
 
 
 def main() -> int:
-    """Everything; each process is this file with another option."""
+    """Run the whole check; with an internal option, run the sandbox or one push instead."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--kills", type=int, default=3)
@@ -55,65 +55,71 @@ def main() -> int:
     if options.push is not None:
         return push(PushOptions(file=options.push, connection=Connection()), api_policy=APIPolicy(batch_rate=None))
     random.seed(options.seed)
-    with tempfile.TemporaryDirectory() as directory, _sandbox(Path(directory)) as (environment, report):
-        small = _write(Path(directory) / "small.csv", 10_000, first=options.records)
+    with tempfile.TemporaryDirectory() as directory, _sandbox_process(Path(directory)) as (environment, stop_sandbox):
+        small = _write_records(Path(directory) / "small.csv", _SMALL, first=options.records)
         _, small_peak = _push(small, environment)
-        large = _write(Path(directory) / "large.csv", options.records, first=0)
-        begun = time.perf_counter()
-        peaks = [_push(large, environment, kill_at=place)[1] for place in _moments(options.kills)]
-        code, peak = _push(large, environment)
-        seconds = time.perf_counter() - begun
-        facts = _facts(large, options.records, report())
-    facts |= {
-        "exit_code": code,
+        large = _write_records(Path(directory) / "large.csv", options.records, first=0)
+        started = time.perf_counter()
+        peaks = [_push(large, environment, kill_at=place)[1] for place in _kill_places(options.kills)]
+        exit_code, peak = _push(large, environment)
+        seconds = time.perf_counter() - started
+        report = _compare(large, options.records, stop_sandbox())
+    report |= {
+        "exit_code": exit_code,
         "kills": options.kills,
         "seconds": round(seconds, 1),
         "peak_kib_10k": small_peak,
         "peak_kib": max([peak, *peaks]),
         "seed": options.seed,
     }
-    sys.stdout.write(json.dumps(facts, indent=1) + "\n")
-    return 0 if facts["ok"] and code == (1 if facts["unknown"] else 0) else 1
+    sys.stdout.write(json.dumps(report, indent=1) + "\n")
+    return 0 if report["ok"] and exit_code == (1 if report["unknown"] else 0) else 1
 
 
-def _facts(path: Path, records: int, taken: Counter[int]) -> dict[str, Any]:
-    """Each record of the input, by the results and by the sandbox."""
+def _compare(path: Path, records: int, received: Counter[int]) -> dict[str, Any]:
+    """Compare the results of the push with what the sandbox received.
+
+    Args:
+        path: the input file.
+        records: number of its records.
+        received: how often the sandbox received each number.
+    """
     outcomes: Counter[str] = Counter()
-    lost = doubled = misreported = unknown_taken = 0
+    lost = doubled = misreported = unknown_received = 0
     rows = 0
     with Path(f"{path}.results.csv").open(newline="") as file:
         for row in csv.DictReader(file):
-            number = int(row["receiver_number"])
+            number, outcome = int(row["receiver_number"]), row["outcome"]
             misreported += number != _FIRST_NUMBER + rows * 10
             rows += 1
-            outcome, times = row["outcome"], taken[number]
             outcomes[outcome] += 1
-            doubled += times > 1
-            lost += outcome == "acknowledged" and times == 0
+            doubled += received[number] > 1
+            lost += outcome == "acknowledged" and received[number] == 0
             misreported += outcome not in ("acknowledged", "unknown")
-            unknown_taken += outcome == "unknown" and times == 1
-    strangers = sum(1 for number in taken if not _FIRST_NUMBER <= number < _FIRST_NUMBER + (records + 10_000) * 10)
+            unknown_received += outcome == "unknown" and received[number] == 1
+    end = _FIRST_NUMBER + (records + _SMALL) * 10
+    misreported += sum(1 for number in received if not _FIRST_NUMBER <= number < end)
     return {
-        "ok": rows == records and not (lost or doubled or misreported or strangers),
+        "ok": rows == records and not (lost or doubled or misreported),
         "records": rows,
         **outcomes,
         "unknown": outcomes["unknown"],
-        "unknown_and_taken": unknown_taken,
+        "unknown_and_received": unknown_received,
         "lost": lost,
         "doubled": doubled,
-        "misreported": misreported + strangers,
+        "misreported": misreported,
     }
 
 
-def _moments(kills: int) -> list[float]:
-    """By the share of the journal that is written, so that each falls into the sending, however fast the machine is."""
+def _kill_places(kills: int) -> list[float]:
+    """Return when to kill, as shares of the journal, so that each kill hits the sending on any machine."""
     return sorted(random.uniform(0.02, 0.9) for _ in range(kills))
 
 
 def _push(path: Path, environment: dict[str, str], kill_at: float | None = None) -> tuple[int, int]:
-    """The exit code of one run, and its largest resident memory in KiB."""
+    """Return the exit code of one run and its peak memory in KiB."""
     journal = Path(f"{path}.journal")
-    lines = 2 * -(-_records(path) // _MOST)
+    journal_lines = 2 * -(-_count_records(path) // _BATCH_SIZE)
     process = subprocess.Popen(  # noqa: S603 - this file
         [sys.executable, __file__, "--push", str(path)], env=environment, stdout=subprocess.DEVNULL
     )
@@ -121,37 +127,37 @@ def _push(path: Path, environment: dict[str, str], kill_at: float | None = None)
     try:
         while process.poll() is None:
             with contextlib.suppress(OSError):
-                found = _PEAK.search(Path(f"/proc/{process.pid}/status").read_text())
+                found = _PEAK_MEMORY.search(Path(f"/proc/{process.pid}/status").read_text())
                 peak = int(found[1]) if found else peak
-            if kill_at is not None and journal.exists() and journal.read_bytes().count(b"\n") > kill_at * lines:
+            if kill_at is not None and journal.exists() and journal.read_bytes().count(b"\n") > kill_at * journal_lines:
                 time.sleep(random.uniform(0, 0.1))
                 process.kill()
                 break
-            time.sleep(_LOOK)
+            time.sleep(_POLL_INTERVAL)
     finally:
         if process.poll() is None:
             process.kill()
     return process.wait(), peak
 
 
-def _records(path: Path) -> int:
+def _count_records(path: Path) -> int:
     with path.open("rb") as file:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(1024 * 1024), b"")) - 1
 
 
-def _write(path: Path, records: int, *, first: int) -> Path:
+def _write_records(path: Path, records: int, *, first: int) -> Path:
     now = int(time.time() * 1000)
     with path.open("w") as file:
         file.write("caller_number,receiver_number,starts_at,ends_at,label_id\n")
-        for place in range(first, first + records):
-            file.write(f"+911234567890,+{_FIRST_NUMBER + place * 10},{now},{now + _DAY},{_LABEL}\n")
+        for number in range(first, first + records):
+            file.write(f"+911234567890,+{_FIRST_NUMBER + number * 10},{now},{now + _DAY_MS},{_LABEL}\n")
     return path
 
 
 @contextlib.contextmanager
-def _sandbox(directory: Path) -> Iterator[tuple[dict[str, str], Any]]:
-    """The environment of those who push, and what asks the sandbox, in the end, how often it took which number."""
-    path = directory / "taken.json"
+def _sandbox_process(directory: Path) -> Iterator[tuple[dict[str, str], Callable[[], Counter[int]]]]:
+    """Run a sandbox; yield the environment for a push, and a function that stops it and returns what it received."""
+    path = directory / "received.json"
     process = subprocess.Popen(  # noqa: S603 - this file
         [sys.executable, __file__, "--serve", str(path)], stdout=subprocess.PIPE
     )
@@ -159,12 +165,12 @@ def _sandbox(directory: Path) -> Iterator[tuple[dict[str, str], Any]]:
     try:
         environment = {**os.environ, **json.loads(process.stdout.readline())}
 
-        def report() -> Counter[int]:
+        def stop() -> Counter[int]:
             process.send_signal(signal.SIGTERM)
             process.wait()
             return Counter({int(number): times for number, times in json.loads(path.read_text()).items()})
 
-        yield environment, report
+        yield environment, stop
     finally:
         if process.poll() is None:
             process.kill()
@@ -173,8 +179,9 @@ def _sandbox(directory: Path) -> Iterator[tuple[dict[str, str], Any]]:
 
 
 async def _serve(path: Path) -> int:
-    over = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
+    """Run the sandbox until SIGTERM, then write how often it received each number."""
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     rules = SandboxRules(api=ApiRules(batch_per_minute=None, keep_batches=1))
     async with Sandbox(rules) as sandbox:
         credentials = sandbox.credentials
@@ -186,8 +193,8 @@ async def _serve(path: Path) -> int:
         }
         sys.stdout.write(json.dumps(variables) + "\n")
         sys.stdout.flush()
-        await over.wait()
-        path.write_text(json.dumps(sandbox.accepted))  # noqa: ASYNC240 - nobody else is served any more
+        await stopped.wait()
+        path.write_text(json.dumps(sandbox.accepted))  # noqa: ASYNC240 - no more requests are served
     return 0
 
 

@@ -1,8 +1,8 @@
-"""Where the time goes, before and after: ``python benchmarks/profiles.py`` (extra ``dev``; a clone with its history).
+"""Compare function calls with earlier commits: ``python benchmarks/profiles.py`` (extra ``dev``; a clone with history).
 
-Each path runs under cProfile in a process of its own, with the library as it is and as it was at an earlier commit,
-against one server. The count of function calls hardly differs from run to run; the seconds are those of a profiled run,
-which is slower, and serve to compare. Writes ``benchmarks/results/DATE-profiles.md``.
+Each operation runs under cProfile in a process of its own, with the library of now and of an earlier commit, against
+one sandbox. Function calls hardly differ between runs. A profiled run is slower than a normal one, so its times only
+serve to compare. Writes ``benchmarks/results/DATE-profiles.md``.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from pathlib import Path
 from typing import Final
 
 import attrs
-from report import RESULTS, keep, today
-from server import Server, call_record, server
+
+from benchmarks.report import RESULTS, today, write_page
+from benchmarks.sandboxes import RemoteSandbox, call_record, sandbox_process
 
 HERE: Final = Path(__file__).parent
 LIBRARY: Final = "truecaller_vbc"
-OPERATIONS: Final = 2000
+TIMES: Final = 2000
 ROUNDS: Final = 5
-MOST: Final = 8
+TOP: Final = 8
 BEFORE: Final = {"token": "476b3d1", "post": "476b3d1", "push": "7aa6d10"}
-"""The commits that first had each path."""
+"""The first commits that had each operation."""
 TITLES: Final = {
     "token": "`await vbc.token()`, fresh",
     "post": "`vbc.post(path, json=record)` and its answer's body",
@@ -40,28 +41,28 @@ TITLES: Final = {
 
 @attrs.frozen
 class Profile:
-    """One path of one library, for each operation.
+    """One operation of one version; all figures are per operation.
 
     Args:
-        calls: of functions, in all that ran.
-        ours: of functions of the library.
-        seconds: that the library's own functions took themselves.
-        slowest: its functions by the time that each took itself: name, calls, seconds.
-        below: the seconds of all others.
+        all_calls: function calls.
+        own_calls: calls of functions of the library.
+        own_seconds: time spent in functions of the library, without what they call.
+        other_seconds: time spent in all other functions.
+        slowest: functions of the library by their own time, as (name, calls, seconds).
     """
 
-    calls: float
-    ours: float
-    seconds: float
+    all_calls: float
+    own_calls: float
+    own_seconds: float
+    other_seconds: float
     slowest: list[tuple[str, float, float]]
-    below: float
 
 
-def tree(commit: str, into: Path) -> Path:
-    """The library as it was at `commit`.
+def extract(commit: str, folder: Path) -> Path:
+    """Write the library of `commit` into a subfolder and return it.
 
     Raises:
-        SystemExit: the commit is not here.
+        SystemExit: this clone does not have the commit.
     """
     packed = subprocess.run(  # noqa: S603
         ["git", "-C", str(HERE.parent), "archive", commit, LIBRARY],  # noqa: S607
@@ -69,24 +70,24 @@ def tree(commit: str, into: Path) -> Path:
         check=False,
     )
     if packed.returncode:
-        raise SystemExit(f"commit {commit} is needed: this must be a clone with its history (git fetch --unshallow)")
-    where = into / commit
+        raise SystemExit(f"commit {commit} is missing in this clone: fetch the whole history (git fetch --unshallow)")
+    target = folder / commit
     with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
-        archive.extractall(where, filter="data")
-    return where
+        archive.extractall(target, filter="data")
+    return target
 
 
-def profiled(path: str, library: Path, there: Server) -> Profile:
-    """Run one path with the library in this folder."""
-    credentials = there.credentials
-    given = {
-        "base_url": there.base_url,
-        "credentials": [credentials.client_account_id, credentials.key_id, str(credentials.api_key)],
+def profile(operation: str, library: Path, sandbox: RemoteSandbox, times: int) -> Profile:
+    """Run one operation with the library in this folder."""
+    key = sandbox.credentials
+    task = {
+        "base_url": sandbox.base_url,
+        "credentials": [key.client_account_id, key.key_id, str(key.api_key)],
         "record": call_record(),
     }
     child = subprocess.run(  # noqa: S603
-        [sys.executable, str(HERE / "profiled.py"), path, str(OPERATIONS)],
-        input=json.dumps(given),
+        [sys.executable, str(HERE / "profiled.py"), operation, str(times)],
+        input=json.dumps(task),
         env=os.environ | {"PYTHONPATH": str(library)},
         stdout=subprocess.PIPE,
         text=True,
@@ -94,80 +95,88 @@ def profiled(path: str, library: Path, there: Server) -> Profile:
     )
     calls: Counter[str] = Counter()
     seconds: Counter[str] = Counter()
-    whole, below = 0, 0.0
-    for file, name, count, own in json.loads(child.stdout):
-        whole += count
+    all_calls, other_seconds = 0, 0.0
+    for file, function, count, own in json.loads(child.stdout):
+        all_calls += count
         if f"/{LIBRARY}/" in file:
-            place = f"{file.rpartition(f'/{LIBRARY}/')[2]}: {name}"
-            calls[place] += count
-            seconds[place] += own
+            name = f"{file.rpartition(f'/{LIBRARY}/')[2]}: {function}"
+            calls[name] += count
+            seconds[name] += own
         else:
-            below += own
-    slowest = [(place, calls[place] / OPERATIONS, own / OPERATIONS) for place, own in seconds.most_common(MOST)]
-    return Profile(
-        whole / OPERATIONS, calls.total() / OPERATIONS, seconds.total() / OPERATIONS, slowest, below / OPERATIONS
-    )
+            other_seconds += own
+    slowest = [(name, calls[name] / times, own / times) for name, own in seconds.most_common(TOP)]
+    return Profile(all_calls / times, calls.total() / times, seconds.total() / times, other_seconds / times, slowest)
 
 
-def keep_faster(kept: dict[str, Profile], path: str, one: Profile) -> None:
-    """Of several runs, the one that the machine disturbed least."""
-    if path not in kept or one.seconds + one.below < kept[path].seconds + kept[path].below:
-        kept[path] = one
+def keep_faster(profiles: dict[str, Profile], operation: str, new: Profile) -> None:
+    """Keep the faster of two runs, which other processes disturbed less."""
+    old = profiles.get(operation)
+    if old is None or new.own_seconds + new.other_seconds < old.own_seconds + old.other_seconds:
+        profiles[operation] = new
 
 
-def page(now: dict[str, Profile], before: dict[str, Profile]) -> str:
-    """The whole page."""
+def profiles_page(now: dict[str, Profile], before: dict[str, Profile], *, times: int, rounds: int) -> str:
+    """Return the whole page."""
     lines = [
         "# Where the time goes",
         "",
         f"{today()}, CPython {sys.version.split()[0]}, `python benchmarks/profiles.py`.",
-        f"{OPERATIONS:,} operations, one after the other, under cProfile, with the library of now and with that of the",
-        "commit that is named: the same script, the same server. Function calls hardly differ from run to run,",
-        f"those of built-in functions included; microseconds are of the fastest of {ROUNDS} profiled runs in turn.",
+        f"{times:,} operations, one after the other, under cProfile, with the library of now and of an earlier commit:",
+        "the same script, the same server. Function calls hardly differ between runs and include built-in functions;",
+        f"microseconds are of the fastest of {rounds} profiled runs in turn.",
         "",
-        "| path | before | calls before | calls now | ours before | ours now | own time before | own time now |",
+        "| operation | before | calls before | calls now | ours before | ours now | own time before | own time now |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for path, title in TITLES.items():
-        new, old = now[path], before.get(path)
+    for operation, title in TITLES.items():
+        new, old = now[operation], before.get(operation)
         if old is None:
-            lines.append(f"| {title} | | | {new.calls:.1f} | | | | |")
+            lines.append(f"| {title} | | | {new.all_calls:.1f} | | | | |")
         else:
             lines.append(
-                f"| {title} | `{BEFORE[path]}` | {old.calls:.1f} | {new.calls:.1f} | {old.ours:.1f} | {new.ours:.1f} "
-                f"| {old.seconds * 1e6:.1f} us | {new.seconds * 1e6:.1f} us |"
+                f"| {title} | `{BEFORE[operation]}` | {old.all_calls:.1f} | {new.all_calls:.1f} "
+                f"| {old.own_calls:.1f} | {new.own_calls:.1f} "
+                f"| {old.own_seconds * 1e6:.1f} us | {new.own_seconds * 1e6:.1f} us |"
             )
-    for path in BEFORE:
+    for operation in BEFORE:
+        new = now[operation]
         lines += [
             "",
-            f"## {TITLES[path]}",
+            f"## {TITLES[operation]}",
             "",
-            f"All below the library, aiohttp and the loop among it: {now[path].below * 1e6:.1f} us of each operation.",
+            f"All other functions, those of aiohttp and the loop included: {new.other_seconds * 1e6:.1f} us.",
             "",
             "| ours, now | calls | own time |",
             "|---|---|---|",
-            *(f"| `{place}` | {calls:.2f} | {own * 1e6:.2f} us |" for place, calls, own in now[path].slowest),
+            *(f"| `{name}` | {calls:.2f} | {own * 1e6:.2f} us |" for name, calls, own in new.slowest),
         ]
     return "\n".join(lines) + "\n"
 
 
-def main(out: Path) -> str:
-    """Profile everything, and write the page."""
-    with tempfile.TemporaryDirectory() as folder, server(max_mints=1000) as there:
-        trees = {commit: tree(commit, Path(folder)) for commit in sorted(set(BEFORE.values()))}
-        before: dict[str, Profile] = {}
-        now: dict[str, Profile] = {}
-        for _ in range(ROUNDS):
-            for path in TITLES:
-                if path in BEFORE:
-                    keep_faster(before, path, profiled(path, trees[BEFORE[path]], there))
-                keep_faster(now, path, profiled(path, HERE.parent, there))
-    text = page(now, before)
-    keep("profiles", text, out)
-    return text
+def main(folder: Path | None, *, times: int, rounds: int) -> str:
+    """Profile all operations, write the page into `folder` if there is one, and return it."""
+    before: dict[str, Profile] = {}
+    now: dict[str, Profile] = {}
+    with tempfile.TemporaryDirectory() as scratch, sandbox_process(max_mints=1000) as sandbox:
+        libraries = {commit: extract(commit, Path(scratch)) for commit in sorted(set(BEFORE.values()))}
+        for _ in range(rounds):
+            for operation in TITLES:
+                if operation in BEFORE:
+                    library = libraries[BEFORE[operation]]
+                    keep_faster(before, operation, profile(operation, library, sandbox, times))
+                keep_faster(now, operation, profile(operation, HERE.parent, sandbox, times))
+    page = profiles_page(now, before, times=times, rounds=rounds)
+    if folder is not None:
+        write_page("profiles", page, folder)
+    return page
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=RESULTS, help="the folder to write into")
-    print(main(parser.parse_args().out))
+    parser.add_argument("--quick", action="store_true", help="one short round; writes a page only with --out")
+    parser.add_argument("--out", type=Path, help="folder of the page; benchmarks/results after a whole run")
+    options = parser.parse_args()
+    if options.quick:
+        print(main(options.out, times=200, rounds=1))
+    else:
+        print(main(options.out or RESULTS, times=TIMES, rounds=ROUNDS))

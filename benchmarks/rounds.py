@@ -1,7 +1,7 @@
-"""Two things timed beside each other: A B A B ..., and the ratio of each pair. Only the ratio is worth quoting.
+"""Time two or more things in turn and compare them by the ratio of each round.
 
-Fair, since whatever else the machine does meets both sides of a pair, each side goes first every other time, and the
-garbage collector runs between the rounds, never within one.
+All sides meet the same load of the machine, each round starts with another side, and the garbage collector runs only
+between rounds. The ratios can be compared between machines; the absolute figures cannot.
 """
 
 from __future__ import annotations
@@ -14,7 +14,21 @@ from typing import TypeAlias, TypeVar
 import attrs
 
 T = TypeVar("T")
-Timed: TypeAlias = Callable[[], Awaitable[float]]
+Round: TypeAlias = Callable[[], Awaitable[T]]
+"""Run one round and return its figure."""
+
+
+@attrs.frozen
+class Effort:
+    """How long a benchmark runs.
+
+    Args:
+        rounds: number of rounds.
+        scale: factor for the work in one round.
+    """
+
+    rounds: int = 11
+    scale: float = 1.0
 
 
 @attrs.frozen
@@ -23,19 +37,19 @@ class Row:
 
     Args:
         name: what is compared.
-        unit: of `ours` and `beside`.
-        ours: the median.
-        beside: the same of what stands beside it; for a mere figure, the target.
-        ratio: the median of the pairs' ratios, ours by theirs.
-        spread: their smallest and largest.
-        target: what the ratio should be, at most.
-        at_least: the ratio should be at least that, instead.
+        unit: unit of `ours` and `baseline`.
+        ours: median figure of this library.
+        baseline: median figure of the other side, or a limit.
+        ratio: median of `ours / baseline` over the rounds.
+        spread: smallest and largest of these ratios.
+        target: limit of `ratio`.
+        at_least: whether `target` is a lower limit; an upper one by default.
     """
 
     name: str
     unit: str
     ours: float
-    beside: float
+    baseline: float
     ratio: float
     spread: tuple[float, float]
     target: float
@@ -47,63 +61,53 @@ class Row:
         return self.ratio >= self.target if self.at_least else self.ratio <= self.target
 
 
-async def interleaved(
-    ours: Callable[[], Awaitable[T]], beside: Callable[[], Awaitable[T]], rounds: int
-) -> list[tuple[T, T]]:
-    """Run both in turn, after one run of each that does not count."""
-    await ours(), await beside()
-    pairs = []
-    for number in range(rounds):
-        gc.collect()
-        gc.disable()
-        try:
-            if number % 2:
-                theirs, mine = await beside(), await ours()
-            else:
-                mine, theirs = await ours(), await beside()
-        finally:
-            gc.enable()
-        pairs.append((mine, theirs))
-    return pairs
-
-
-async def in_turn(timed: Mapping[str, Callable[[], Awaitable[T]]], rounds: int) -> dict[str, list[T]]:
-    """Run any number of them in turn, after one run of each that does not count; each round begins with another."""
-    for one in timed.values():
-        await one()
-    found: dict[str, list[T]] = {name: [] for name in timed}
-    names = list(timed)
+async def run_in_turn(sides: Mapping[str, Round[T]], rounds: int) -> dict[str, list[T]]:
+    """Run all sides in turn and return the figures of each, without those of a first warm-up round."""
+    for run in sides.values():
+        await run()
+    figures: dict[str, list[T]] = {name: [] for name in sides}
+    names = list(sides)
     for number in range(rounds):
         gc.collect()
         gc.disable()
         try:
             first = number % len(names)
             for name in names[first:] + names[:first]:
-                found[name].append(await timed[name]())
+                figures[name].append(await sides[name]())
         finally:
             gc.enable()
-    return found
+    return figures
 
 
-def spread(mine: Sequence[float], theirs: Sequence[float], *, unit: str) -> list[str | int | float]:
-    """Two cells: the median of mine, and the ratio of each round to theirs, median and range."""
-    ratios = [a / b for a, b in zip(mine, theirs, strict=True)]
-    ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-    return [f"{statistics.median(mine):,.4g} {unit}", ratio]
+async def run_pairs(ours: Round[T], baseline: Round[T], rounds: int) -> list[tuple[T, T]]:
+    """Run two sides in turn and return the figures of each round as a pair."""
+    figures = await run_in_turn({"ours": ours, "baseline": baseline}, rounds)
+    return list(zip(figures["ours"], figures["baseline"], strict=True))
 
 
-def paired(name: str, unit: str, pairs: Sequence[tuple[float, float]], *, target: float, at_least: bool = False) -> Row:
-    """The row of pairs of figures, (ours, theirs)."""
-    mine, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
+def row_of_pairs(
+    name: str, unit: str, pairs: Sequence[tuple[float, float]], *, target: float, at_least: bool = False
+) -> Row:
+    """Build a row from pairs (ours, baseline)."""
+    ours, baseline = (statistics.median(side) for side in zip(*pairs, strict=True))
     ratios = [a / b for a, b in pairs]
-    return Row(name, unit, mine, theirs, statistics.median(ratios), (min(ratios), max(ratios)), target, at_least)
+    return Row(name, unit, ours, baseline, statistics.median(ratios), (min(ratios), max(ratios)), target, at_least)
 
 
-async def compare(name: str, unit: str, ours: Timed, beside: Timed, *, target: float, rounds: int) -> Row:
-    """Run both in turn. Each returns its own figure, of which less is better."""
-    return paired(name, unit, await interleaved(ours, beside, rounds), target=target)
+async def compare(
+    name: str, unit: str, ours: Round[float], baseline: Round[float], *, target: float, rounds: int
+) -> Row:
+    """Run two sides in turn and build their row; a smaller figure is better."""
+    return row_of_pairs(name, unit, await run_pairs(ours, baseline, rounds), target=target)
 
 
-def figure(name: str, unit: str, value: float, limit: float) -> Row:
-    """The row of one figure beside its limit."""
-    return paired(name, unit, [(value, limit)], target=1.0)
+def row_of_limit(name: str, unit: str, value: float, limit: float) -> Row:
+    """Build a row that compares one figure with its upper limit."""
+    return row_of_pairs(name, unit, [(value, limit)], target=1.0)
+
+
+def ratio_cells(ours: Sequence[float], baseline: Sequence[float], *, unit: str) -> list[str | int | float]:
+    """Return two table cells: the median of `ours`, and the ratio of each round as median and range."""
+    ratios = [a / b for a, b in zip(ours, baseline, strict=True)]
+    ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    return [f"{statistics.median(ours):,.4g} {unit}", ratio]

@@ -1,1 +1,1 @@
-"""The field measured: what other libraries do with a short-lived token, asked the same questions in one run."""
+"""Compare this library with other ways to keep a short-lived token, by the same questions in one run."""
