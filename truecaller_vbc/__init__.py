@@ -33,7 +33,8 @@ _NAMES: Final = {
 }
 _MODULES: Final = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = sorted(_MODULES)  # noqa: PLE0605 - the stub beside this file has the names for type checkers
+# The stub beside this file has the names for type checkers.
+__all__ = sorted(_MODULES)  # noqa: PLE0605  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
