@@ -174,6 +174,7 @@ json_like = st.recursive(
 bodies = st.binary() | json_like.map(lambda value: json.dumps(value).encode()) | st.text().map(str.encode)
 
 
+@pytest.mark.slow
 @given(st.integers(100, 999), bodies, st.text(st.characters(codec="latin-1", exclude_characters="\r\n\0")))
 def test_any_status_and_any_body(status: int, body: bytes, retry_after: str) -> None:
     """A JSON value of a success, or an APIError that can be printed; nothing else, ever."""

@@ -180,6 +180,7 @@ async def test_unknown_versions_are_named() -> None:
         assert sandbox.token_requests == 0
 
 
+@pytest.mark.slow
 def test_the_documented_rates_are_kept() -> None:
     """100 real-time records a second and 60 batches a minute; the sandbox refuses none, and little time is lost."""
 

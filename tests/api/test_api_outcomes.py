@@ -169,6 +169,7 @@ async def test_no_redirect_is_followed(name: Any) -> None:
         assert not elsewhere.log
 
 
+@pytest.mark.slow
 async def test_patience_ends() -> None:
     """Retry-After within it is kept, and the sum of several is not."""
     async with api_world(APIPolicy(patience=timedelta(seconds=0.5))) as (sandbox, vbc):
@@ -213,6 +214,7 @@ async def _nothing_undocumented(name: str, answer: bytes) -> None:
             assert "secret-api-key" not in shown
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     name=st.sampled_from(list(CALLS)),
@@ -250,6 +252,7 @@ async def test_any_bytes_in_place_of_an_answer(name: str, answer: bytes) -> None
     await _nothing_undocumented(name, answer)
 
 
+@pytest.mark.slow
 async def test_an_answer_without_end() -> None:
     """It is not read to its end, which would be that of the memory."""
     async with api_world(FAST) as (sandbox, vbc):

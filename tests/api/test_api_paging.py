@@ -56,6 +56,7 @@ class Server:
         return "".join([label.id async for page in pages(self.fetch, lambda label: label.id) for label in page])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("beyond", ["nothing", "404", "400", "last", "first"])
 @pytest.mark.parametrize("items", ["", "a", "ab", "abc", "abcd", "abcdefg"])

@@ -149,6 +149,7 @@ async def test_when_nobody_knows_what_becomes_of_them_it_stops() -> None:
         assert posts(sandbox, "dynamic_call_records") == len(results)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("endpoint", "fault", "error", "outcome"),
     [
@@ -229,6 +230,7 @@ async def test_memory_is_bounded_by_what_is_in_flight() -> None:
     assert done == 10_000
 
 
+@pytest.mark.slow
 def test_the_pace_of_batches() -> None:
     """60 in a minute, whatever the answers take."""
 
@@ -269,6 +271,7 @@ FAULTS: list[Any] = [
 ]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.sampled_from(FAULTS), max_size=8), st.integers(0, 3000), st.integers(1, 4))
 def test_exactly_once_or_unknown(faults: list[Any], count: int, in_flight: int) -> None:
@@ -304,6 +307,7 @@ def test_exactly_once_or_unknown(faults: list[Any], count: int, in_flight: int) 
     run_virtual(main())
 
 
+@pytest.mark.slow
 async def test_a_journal_that_fails_stops_it_and_loses_nothing() -> None:
     """Its chunk is not sent, and those that are under way have their results, before its error comes."""
     told = 0

@@ -194,6 +194,7 @@ json_like = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from([*fields(), "dynamic_label_name", "x"]), json_like))
 def test_any_row_is_a_record_or_one_error(row: dict[str, Any]) -> None:
     """Whatever stands in a file, nothing but InvalidRecordError comes out."""
@@ -207,6 +208,7 @@ def test_any_row_is_a_record_or_one_error(row: dict[str, Any]) -> None:
         assert sent == {name: value for name, value in attrs.asdict(made).items() if value is not None}
 
 
+@pytest.mark.slow
 @given(
     name=st.none() | st.text(min_size=3, max_size=40),
     reason=st.none() | st.text(min_size=10, max_size=100),

@@ -183,6 +183,7 @@ def test_mutations_of_the_documented_answers(seed: int) -> None:
             assert repr(value) is not None
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**9))
 async def test_mutations_on_the_wire(seed: int) -> None:
     """The same through a real socket and every call that reads: nothing but documented errors."""

@@ -19,6 +19,8 @@ from truecaller_vbc.sandbox import Sandbox
 from .cli_process import PATIENCE, end, run, start
 from .record_files import accepted_once, outcomes, read_results, write_csv
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:

@@ -42,6 +42,7 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
         assert journal.entry(2) == Entry(error="no token")
 
 
+@pytest.mark.slow
 def test_crash_at_any_byte(tmp_path: Path) -> None:
     """Whatever is left of it is a journal, and says of no chunk that it may be sent which was announced."""
     path = tmp_path / "a.journal"

@@ -24,6 +24,7 @@ def sandbox() -> Iterator[Sandbox]:
         yield sandbox
 
 
+@pytest.mark.slow
 def test_file_and_again(sandbox: Sandbox, tmp_path: Path) -> None:
     """A thousand and one records, three batches; the second run sends nothing, and says the same."""
     path = write_csv(tmp_path / "in.csv", 1001)

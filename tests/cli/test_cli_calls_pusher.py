@@ -164,6 +164,7 @@ async def test_records_that_are_invalid_or_become_so(sandbox: Sandbox, tmp_path:
     assert run.totals == Totals(acknowledged=998, invalid=202)
 
 
+@pytest.mark.slow
 async def test_asked_to_stop(run: Run) -> None:
     """What has left is waited for, and nothing else leaves."""
     interruption = Interruption()
@@ -178,6 +179,7 @@ async def test_asked_to_stop(run: Run) -> None:
     assert run.totals == Totals(acknowledged=1700)
 
 
+@pytest.mark.slow
 async def test_nothing_leaves_once_it_was_asked_to_stop(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even a chunk whose turn comes while the answer to another is waited for."""
     interruption = Interruption()

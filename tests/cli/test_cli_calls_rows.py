@@ -120,6 +120,7 @@ def test_jsonl_record_that_cannot_be_read(text: str | bytes, fault: str) -> None
     assert second == Row(4, {"receiver_number": "+911"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("readers", [csv_rows, jsonl_rows])
 @given(raw=st.one_of(st.binary(max_size=300), st.text(max_size=300).map(lambda text: text.encode("utf-8", "replace"))))
 def test_whatever_it_is_it_is_judged(readers: Any, raw: bytes) -> None:
@@ -141,6 +142,7 @@ _JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(values=st.lists(_JSON, min_size=7, max_size=7), names=st.permutations(FULL.split(",")))
 def test_whatever_the_fields_are_they_are_judged(values: list[Any], names: list[str]) -> None:
     """One line for a person, which fits on a screen, and has nothing that moves a cursor."""

@@ -6,6 +6,8 @@ import asyncio
 import json
 import time
 
+import pytest
+
 from truecaller_vbc import CallRecord, VBCSession
 from truecaller_vbc.sandbox import Sandbox, SandboxRules
 from truecaller_vbc.sandbox.rules import ApiRules
@@ -65,6 +67,7 @@ def test_some_failed() -> None:
     assert facts["records"][0]["starts_at"].endswith("+00:00")
 
 
+@pytest.mark.slow
 def test_not_final_yet() -> None:
     """With and without waiting: exit code 3, and what to do."""
     rules = SandboxRules(api=ApiRules(batch_seconds=3600.0, batch_pending="pending"))
@@ -79,6 +82,7 @@ def test_not_final_yet() -> None:
         assert "--wait" in result.err
 
 
+@pytest.mark.slow
 def test_batch_that_is_not_known() -> None:
     """One line, exit code 3: it may be there later."""
     with sandbox_beside() as sandbox:

@@ -18,6 +18,8 @@ import pytest
 from truecaller_vbc.cli.connection import without_secret
 from truecaller_vbc.sandbox import Sandbox
 
+pytestmark = pytest.mark.slow
+
 Result = tuple[int, str, str]
 
 

@@ -95,6 +95,7 @@ def test_numbers_that_are_none(text: str, words: list[str]) -> None:
         assert word in result.err
 
 
+@pytest.mark.slow
 def test_what_goes_wrong(sandbox: Sandbox) -> None:
     """One line that says what to do, no traceback; 2 for a setting, 3 for what may work later."""
     sandbox.set_outage("labels", status=403)

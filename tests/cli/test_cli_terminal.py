@@ -15,6 +15,8 @@ from truecaller_vbc.sandbox import Sandbox
 from .cli_process import PATIENCE, end, environment, start
 from .record_files import write_csv
 
+pytestmark = pytest.mark.slow
+
 pty = pytest.importorskip("pty")
 
 

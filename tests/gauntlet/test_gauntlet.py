@@ -5,8 +5,12 @@ from __future__ import annotations
 import faulthandler
 from pathlib import Path
 
+import pytest
+
 from .driver import play_worlds
 from .plan import WORLD_STEPS, Plan
+
+pytestmark = pytest.mark.slow
 
 
 def test_virtual_worlds(tmp_path: Path) -> None:

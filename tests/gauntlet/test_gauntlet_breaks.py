@@ -11,6 +11,8 @@ from .breaks import BREAKS, FIRST_SEEDS, Break, keeps_what_it_saw, leaves_descri
 from .driver import play_worlds
 from .invariants import Violation
 
+pytestmark = pytest.mark.slow
+
 LEAKS = (leaves_descriptors, keeps_what_it_saw)  # seen only from one world to the next
 
 

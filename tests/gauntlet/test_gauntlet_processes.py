@@ -6,9 +6,13 @@ import asyncio
 import faulthandler
 from pathlib import Path
 
+import pytest
+
 from ..redis_server import redis_server
 from .plan import Plan
 from .real_processes import RealGauntlet
+
+pytestmark = pytest.mark.slow
 
 
 async def test_real_processes(tmp_path: Path) -> None:

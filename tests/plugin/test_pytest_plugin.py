@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 LOOP_SCOPE = ("-o", "asyncio_default_fixture_loop_scope=function")  # else pytest-asyncio itself warns
 USER_TESTS = """
     import pytest

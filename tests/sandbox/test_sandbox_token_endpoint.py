@@ -227,6 +227,7 @@ async def taken(w: Wire, path: str) -> float:
     return loop.time() - start
 
 
+@pytest.mark.slow
 async def test_latency() -> None:
     """Every answer waits for `latency`, and that of the token endpoint for `token_latency` on top."""
     async with wire(SandboxRules(latency=0.05, token_latency=0.25)) as w:

@@ -92,6 +92,7 @@ async def test_link_that_somebody_laid_is_not_followed(api: Origin, tmp_path: Pa
     assert victim.read_text() == "precious"
 
 
+@pytest.mark.slow
 async def test_command_line_shows_no_secret(tmp_path: Path) -> None:
     """Of ``truecaller-vbc token``: neither its arguments, which all users can list, nor what it prints."""
     path = tmp_path / "token.json"

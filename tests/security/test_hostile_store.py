@@ -160,6 +160,7 @@ _document = st.fixed_dictionaries(
 _texts = _document.map(json.dumps) | _any.map(json.dumps) | st.text(max_size=50)
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES * 2, deadline=None)
 @given(_texts)
 def test_any_text_is_a_document_or_a_value_error(text: str) -> None:
@@ -208,6 +209,7 @@ def test_any_text_in_a_memory_store(anywhere: tuple[asyncio.Runner, Origin], tex
     runner.run(_serves(api, Planted(text)))
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(content=st.binary(max_size=60) | _any.map(json.dumps).map(str.encode) | _texts)
 def test_any_content_of_a_file_store(

@@ -212,6 +212,7 @@ async def test_ids_and_filters_stay_values(vbc: VBCSession, wire: Relay, api: Or
 # Settings
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(*[st.text(max_size=12) | _tricky] * 3)
 def test_any_credentials_make_one_path(account: str, key_id: str, api_key: str) -> None:

@@ -163,6 +163,7 @@ TOKEN_TROUBLE: Final[dict[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", TOKEN_TROUBLE)
 async def test_no_token_to_be_had(sandbox: Sandbox, seen: Seen, trouble: str) -> None:
     """The mint fails in each way, for the first token, and for one that replaces a revoked one."""
@@ -222,6 +223,7 @@ LONG: Final = "dG9rZW4+/w==abc/def+ghi/jkl+mno/pqr+stu/vwx+yz0=="
 QUOTES: Final = [name for name, fault in _echoes(LONG).items() if LONG[:4] in str(fault)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "trouble"), [*((LONG, name) for name in _echoes("")), *(("short-token", name) for name in QUOTES)]
 )

@@ -35,6 +35,7 @@ async def test_file(check: Check, tmp_path: Path) -> None:
     await check(lambda: FileStore(tmp_path / "token.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS)
 async def test_redis(check: Check, url: str) -> None:
     """The Redis store is one."""

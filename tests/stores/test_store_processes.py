@@ -21,6 +21,8 @@ from truecaller_vbc.sandbox import Sandbox, SandboxRules
 
 from ..redis_server import RedisServer, redis_server, redis_url
 
+pytestmark = pytest.mark.slow
+
 WORKER = str(Path(__file__).with_name("fleet_worker.py"))
 
 

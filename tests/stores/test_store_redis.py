@@ -189,6 +189,7 @@ def test_url_that_is_none(url: str) -> None:
     assert "the-secret" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_without_redis_py(tmp_path: Path) -> None:
     """The library does without; a redis:// store says what to install."""
     (tmp_path / "redis").mkdir()

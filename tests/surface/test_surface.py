@@ -425,6 +425,7 @@ print("closed")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", [ABANDONED, RAW_LOOP])
 def test_loop_that_ends_without_close(script: str) -> None:
     """An abandoned session leaves no pending task, no open socket and no warning when its loop ends."""

@@ -38,6 +38,7 @@ def test_answer_overwrites_the_attempt() -> None:
     assert ledger.spent(2) == 0
 
 
+@pytest.mark.slow
 @given(attempts, st.floats(0, 7000), st.integers(0, 9))
 def test_free_at_is_the_first_free_moment(entries: tuple[Attempt, ...], now: float, reserve: int) -> None:
     """`free_at` agrees with counting, so that the window is full just before it and has room at it."""
@@ -138,6 +139,7 @@ def test_outage_hides_nothing_that_the_server_has_seen() -> None:
 many_attempts = st.lists(st.tuples(st.floats(0, 5000), outcomes), min_size=101, max_size=300)
 
 
+@pytest.mark.slow
 @given(many_attempts, st.floats(0, 7000), st.integers(0, 9), st.integers(1, 40))
 def test_what_is_left_out_of_many_decides_nothing(
     pairs: list[tuple[float, Outcome]], now: float, reserve: int, limit: int

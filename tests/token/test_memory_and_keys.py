@@ -53,6 +53,7 @@ def test_token_of_an_earlier_key_is_used_again(shared: bool) -> None:
     run_virtual(main())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [False, True])
 def test_state_does_not_grow(shared: bool) -> None:
     """The memory of a session does not grow with its mints."""
@@ -85,6 +86,7 @@ print(asyncio.run(main(None)), asyncio.run(main("memory://")))
 """
 
 
+@pytest.mark.slow
 def test_first_mint_imports_no_converter() -> None:
     """A session without a store does not import cattrs, which only documents need."""
     done = subprocess.run([sys.executable, "-c", FIRST_MINT], capture_output=True, text=True, timeout=60, check=True)

@@ -23,6 +23,8 @@ from truecaller_vbc.token.endpoint import Answer, TokenEndpoint
 from .virtual_time import LoopClock, VirtualLoop, run_virtual
 from .world import Mood, World, world
 
+pytestmark = pytest.mark.slow
+
 DAYS = 30
 
 

@@ -168,6 +168,7 @@ def test_attempts_are_forgotten_with_their_window() -> None:
     run_virtual(main())
 
 
+@pytest.mark.slow
 def test_outage_of_a_fleet_does_not_fill_the_document() -> None:
     """The document stays readable after thousands of unsent attempts in one window."""
 

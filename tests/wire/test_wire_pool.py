@@ -93,6 +93,7 @@ async def test_mint_leaves_no_connection_behind() -> None:
         assert mint is not call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limits", [{"limit": 2}, {"limit_per_host": 2}])
 async def test_pool_of_http_without_a_free_connection(sandbox: Sandbox, limits: dict[str, Any]) -> None:
     """If the pool of http= is full, the error says which limit to raise, and the attempt is not counted."""
@@ -119,6 +120,7 @@ async def test_pool_of_http_without_a_free_connection(sandbox: Sandbox, limits: 
     assert sandbox.mints == 1
 
 
+@pytest.mark.slow
 async def test_host_that_does_not_answer_is_not_a_full_pool(silent_url: str) -> None:
     """A server that accepts no connections is not reported as a full pool."""
     async with (

@@ -51,11 +51,13 @@ async def test_tls_to_a_port_without_it(sandbox: Sandbox) -> None:
     await _fails(sandbox.base_url.replace("http", "https"), counted=0, match="could not be reached")
 
 
+@pytest.mark.slow
 async def test_hung_before_the_connection_came_about(silent_url: str) -> None:
     """A connection that is not accepted times out before the deadline and is not counted."""
     await _fails(silent_url, counted=0, match="could not be reached")
 
 
+@pytest.mark.slow
 async def test_hung_after_sending(sandbox: Sandbox) -> None:
     """A request without an answer ends at `mint_timeout` and counts."""
     sandbox.fail_next("token", delay=float("inf"))
@@ -69,6 +71,7 @@ async def test_dropped_after_sending(sandbox: Sandbox) -> None:
         await _fails_at(sandbox, match="lost the connection", counted=1)
 
 
+@pytest.mark.slow
 async def test_slow_body(sandbox: Sandbox) -> None:
     """A body that is incomplete at the deadline counts as lost."""
     sandbox.fail_next("token", slow=5.0)

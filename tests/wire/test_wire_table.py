@@ -259,6 +259,7 @@ _envelopes = st.dictionaries(
 ).map(lambda payload: json.dumps(payload).encode())
 
 
+@pytest.mark.slow
 @given(st.integers(100, 999), _headers, st.none() | st.binary() | _envelopes)
 def test_any_answer_is_a_token_or_a_typed_error(status: int, headers: CIMultiDict[str], body: bytes | None) -> None:
     """Any answer gives either a token or an error."""
