@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from datetime import timedelta
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
@@ -95,6 +96,22 @@ def test_links_to_the_repository_lead_to_a_file(page: str) -> None:
     paths = re.findall(rf"{re.escape(REPOSITORY)}/(?:blob|tree)/main/([^\s)#]+)", text)
 
     assert [] == [path for path in paths if not (ROOT / path).exists()]
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md"])
+def test_files_named_in_the_text_exist(page: str) -> None:
+    """A page that names a Python file of this repository keeps up with its renaming."""
+    text = PAGES.get(page) or (ROOT / page).read_text()
+    known = [
+        f"/{path.relative_to(ROOT)}" for folder in ("truecaller_vbc", "tests", "benchmarks") for path in _files(folder)
+    ]
+    named = re.findall(r"`(?:python )?([\w/]+\.py)`|^python (\S+\.py)", text, re.MULTILINE)
+
+    assert [] == [name for names in named if not any(file.endswith(f"/{(name := ''.join(names))}") for file in known)]
+
+
+def _files(folder: str) -> list[Path]:
+    return list((ROOT / folder).rglob("*.py"))
 
 
 def test_project_urls_lead_to_a_file() -> None:
