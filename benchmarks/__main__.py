@@ -1,4 +1,4 @@
-"""Run all measurements: ``python benchmarks`` (extras ``dev`` and ``bench``; about a quarter of an hour).
+"""Run all measurements: ``python benchmarks`` (extra ``dev`` and requirements.txt; about a quarter of an hour).
 
 Writes tables and plots into ``benchmarks/results``. The long runs `million.py` and `fleet_week.py` start separately.
 """

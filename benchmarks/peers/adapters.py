@@ -1,6 +1,6 @@
 """Adapt this library and the ways that need only aiohttp, and find the adapter of a name.
 
-The adapters of other libraries are in `library_adapters` (extra ``bench``), which is imported when one is used.
+The adapters of other libraries are in `library_adapters` (see requirements.txt), which is imported when one is used.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def adapter(name: str) -> type[Peer]:
     """Return the adapter of this name.
 
     Raises:
-        ImportError: the extra ``bench`` is not installed.
+        ImportError: a package of requirements.txt is not installed.
     """
     found = _ADAPTERS[name]
     if isinstance(found, str):

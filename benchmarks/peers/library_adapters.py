@@ -1,4 +1,4 @@
-"""Adapt other libraries, each through its own public API (extra ``bench``)."""
+"""Adapt other libraries, each through its own public API (requirements.txt)."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def _draw(table: Table, stem: Path) -> str:
     """Draw the plot of a question that has one, and return the name of its file, else ""."""
     if table.number not in _PLOTS or not table.figures:
         return ""
-    import matplotlib as mpl  # noqa: PLC0415 - in the extra `bench`, and takes half a second
+    import matplotlib as mpl  # noqa: PLC0415 - in requirements.txt, and takes half a second
 
     mpl.use("svg")
     import matplotlib.pyplot as plt  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Compare other libraries: ``python benchmarks/peers/run.py [--only 3,5] [--quick]`` (extras ``dev`` and ``bench``).
+"""Compare other libraries: ``python benchmarks/peers/run.py [--only 3,5] [--quick]`` (extra ``dev``, requirements.txt).
 
 Writes Markdown tables, plots and ``results.json`` into ``benchmarks/results``.
 """
@@ -65,7 +65,7 @@ def check_installed(names: tuple[str, ...]) -> None:
             adapter(name)
         import_module("matplotlib")
     except ImportError as error:
-        raise SystemExit(f"{error}: install the extras with pip install -e '.[dev,bench]'") from None
+        raise SystemExit(f"{error}: run pip install -e '.[dev]' -r benchmarks/requirements.txt") from None
 
 
 def peer_names(text: str) -> tuple[str, ...]:
