@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 _MAX_REMEMBERED: Final = 160
 """More than the entries of one ledger, so that reading a document twice forgets none of its stamps in between."""
-_NO_TIMES: Final[dict[Hashable, tuple[float, float | None]]] = {}
+_NO_TIMES: Final[dict[Hashable, float]] = {}
 """Never written to: a session without a token needs no dictionary of its own."""
 
 
@@ -97,22 +97,21 @@ class RemoteTimes:
     def __len__(self) -> int:
         return len(self._times)
 
-    def local(self, key: Hashable, at: float, stamp: float | None = None) -> float:
-        """Return the local time first computed for `key`, or remember `at` (and the original stamp) for it."""
-        known = self._times.get(key, (at, stamp))
-        self.fix(key, *known)
-        return known[0]
+    def local(self, key: Hashable, at: float) -> float:
+        """Return the local time first computed for `key`, or remember `at` for it."""
+        at = self.get(key, at)
+        self.fix(key, at)
+        return at
 
-    def fix(self, key: Hashable, at: float, stamp: float | None = None) -> None:
+    def get(self, key: Hashable, otherwise: float) -> float:
+        """Return the local time that was remembered for `key`, or `otherwise`, which is not remembered."""
+        return self._times.get(key, otherwise)
+
+    def fix(self, key: Hashable, at: float) -> None:
         """Remember that `key` means the local time `at`, whatever was known before."""
         if self._times is _NO_TIMES:
             self._times = {}
         self._times.pop(key, None)
-        self._times[key] = (at, stamp)
+        self._times[key] = at
         if len(self._times) > _MAX_REMEMBERED:
             del self._times[next(iter(self._times))]
-
-    def stamp(self, key: Hashable, otherwise: float) -> float:
-        """Return the original stamp that was remembered with `key`, or `otherwise`."""
-        stamp = self._times.get(key, (0.0, None))[1]
-        return otherwise if stamp is None else stamp

@@ -66,12 +66,10 @@ class Exchange:
         if (token := stored.token) is None:
             return KeyTokens(stored.generation)
         # A stamp in the future counts from when it is first read: the clock of its writer was wrong, or ours is.
-        starts_at = self._state.times.local(
-            fingerprint(token.value), min(now, token.starts_at - shift), token.starts_at
-        )
+        starts_at = self._state.times.get(fingerprint(token.value), min(now, token.starts_at - shift))
         created_at = _parse_timestamp(token.created_at) or as_datetime(token.starts_at)
         ends_at = as_datetime(starts_at + shift + self._policy.lifetime.total_seconds())
-        return KeyTokens(stored.generation, AccessToken(token.value, created_at, ends_at), starts_at)
+        return KeyTokens(stored.generation, AccessToken(token.value, created_at, ends_at), starts_at, token.starts_at)
 
     def _merge_failure(self, stored: StoredFailure, now: float, shift: float) -> None:
         until = min(stored.retry_at - shift, now + self._state.ledger.window)
@@ -82,7 +80,7 @@ class Exchange:
     def to_document(self, now: float, shift: float) -> Document:
         """Return the document that was read last, updated with what is known now."""
         ledger = self._state.ledger.pruned(now)
-        ours = self._stored_key(shift)
+        ours = self._stored_key()
         # A document with every key that ever was would grow beyond what can be read.
         since = now + shift - self._policy.lifetime.total_seconds()
         others = {name: stored for name, stored in self._document.keys.items() if _is_needed(stored, since)}
@@ -105,12 +103,11 @@ class Exchange:
         """Free the document, which is read again before the next use."""
         self._document = _NO_DOCUMENT
 
-    def _stored_key(self, shift: float) -> KeyState:
+    def _stored_key(self) -> KeyState:
         known, token = self._state.key_tokens, None
         if known.token is not None:
-            # The stamp as it was written first: written again by this machine's clock, a wrong clock would spread.
-            stamp = self._state.times.stamp(known.token.fingerprint, known.starts_at + shift)
-            token = StoredToken(known.token.value, known.token.created_at.isoformat(), stamp)
+            # The stamp as it was written first: converted by this machine's clock, a wrong clock would spread.
+            token = StoredToken(known.token.value, known.token.created_at.isoformat(), known.stamp)
         return KeyState(known.generation, token, self._stored_failure())
 
     def _stored_failure(self) -> StoredFailure | None:

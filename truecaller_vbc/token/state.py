@@ -86,11 +86,13 @@ class KeyTokens:
         generation: of the key's newest token; it grows with each.
         token: the token; None if none is known.
         starts_at: when its life began, on `Clock.now`.
+        stamp: the same by the wall clock of the process that minted it, as it is in the shared document.
     """
 
     generation: int = 0
     token: AccessToken | None = None
     starts_at: float = 0.0
+    stamp: float = 0.0
 
 
 @attrs.frozen
@@ -184,7 +186,7 @@ class AccountState:
             and now < known.starts_at + self._max_age(mode)
             and known.token.value not in self._rejected
         ):
-            return self._obtained(known.token, known.starts_at, known.generation, adopted=True)
+            return self._obtained(known, known.token, adopted=True)
         advisory = mode is RefreshMode.ADVISORY
         if (failure := self._active_failure(now)) is not None:
             return Wait(failure.until, failure.error)
@@ -264,11 +266,9 @@ class AccountState:
 
     def _minted(self, result: MintResult, sent: float, now: float, shift: float) -> CurrentToken | None:
         """Enter a minted token; None if it has already ended by the server's own time stamps."""
-        starts_at, name = sent - result.age, fingerprint(result.value)
+        starts_at = sent - result.age
         # The same value again is the same token: returning it again does not make it younger.
-        if (known := self.times.local(name, starts_at, starts_at + shift)) > starts_at:
-            self.times.fix(name, starts_at, starts_at + shift)
-        starts_at = min(known, starts_at)
+        starts_at = min(starts_at, self.times.get(fingerprint(result.value), starts_at))
         if now >= starts_at + self._policy.usable_for.total_seconds():
             return None
         ends_at = as_datetime(starts_at + shift + self._policy.lifetime.total_seconds())
@@ -276,8 +276,9 @@ class AccountState:
         repeated = token.value == self._newest_value
         if not repeated:
             self.generation += 1
-        self._put_key_tokens(KeyTokens(self.generation, token, starts_at))
-        return self._obtained(token, starts_at, self.generation, repeated=repeated)
+        known = KeyTokens(self.generation, token, starts_at, starts_at + shift)
+        self._put_key_tokens(known)
+        return self._obtained(known, token, repeated=repeated)
 
     def fail(
         self, error: TokenError, now: float, shift: float, *, retry_after: float | None = None, shared: bool = True
@@ -308,18 +309,20 @@ class AccountState:
     # The current token
 
     def _obtained(
-        self, token: AccessToken, starts_at: float, generation: int, *, adopted: bool = False, repeated: bool = False
+        self, known: KeyTokens, token: AccessToken, *, adopted: bool = False, repeated: bool = False
     ) -> CurrentToken:
         """Return a token that ends the last failure. The holder makes it the current one."""
         self.failure = None
         self._newest_value = token.value
+        # Only now: a stamp that made the token look ended may be wrong, and must not age it if it is minted again.
+        self.times.fix(token.fingerprint, known.starts_at)
         policy = self._policy
         jitter = random.uniform(0, policy.refresh_jitter.total_seconds())
         return CurrentToken(
             token,
-            generation,
-            refresh_after=starts_at + (policy.lifetime - policy.refresh_ahead).total_seconds() - jitter,
-            unusable_after=starts_at + policy.usable_for.total_seconds(),
+            known.generation,
+            refresh_after=known.starts_at + (policy.lifetime - policy.refresh_ahead).total_seconds() - jitter,
+            unusable_after=known.starts_at + policy.usable_for.total_seconds(),
             adopted=adopted,
             repeated=repeated,
         )
