@@ -1,4 +1,4 @@
-"""Run all measurements: ``python benchmarks`` (extra ``dev`` and requirements.txt; about a quarter of an hour).
+"""Run all measurements with ``python benchmarks``, in about a quarter of an hour (see `benchmarks/__init__.py`).
 
 Writes tables and plots into ``benchmarks/results``. The long runs `million.py` and `fleet_week.py` start separately.
 """

@@ -1,6 +1,6 @@
-"""Simulate a week of a fleet: crashes, deploys, and outages of the store and of the token endpoint.
+"""Simulate a week of a fleet with crashes, deploys, and outages of the store and of the token endpoint.
 
-``python benchmarks/fleet_week.py [--processes 200] [--days 7] [--seed 1]``
+    python benchmarks/fleet_week.py [--processes 200] [--days 7] [--seed 1]
 
 Time is virtual. Each process is a real `TokenHolder` that is asked for a token every 20 seconds. The store is in
 memory, counts its calls, and its leases expire as those of Redis do. The output has the mints, the mints that the
@@ -172,7 +172,7 @@ async def main(processes: int, days: float, seed: int) -> None:
 
 if __name__ == "__main__":
     logging.disable()
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, default=200)
     parser.add_argument("--days", type=float, default=7)
     parser.add_argument("--seed", type=int, default=1)

@@ -26,7 +26,7 @@ IN_FLIGHT = 4
 
 
 def time_requests(send: Callable[[], Awaitable[object]], requests: int) -> Round[tuple[float, float]]:
-    """Return a round of `requests` calls, 64 at a time: calls per second, and CPU milliseconds per 1,000 calls."""
+    """Return a round of `requests` calls, 64 at a time, that measures calls per second and CPU ms per 1,000 calls."""
 
     async def caller() -> None:
         for _ in range(requests // CONCURRENT):

@@ -1,4 +1,4 @@
-"""Time callers while a token is minted: at a cold start, and around a refresh."""
+"""Time callers while a token is minted at a cold start and around a refresh."""
 
 from __future__ import annotations
 

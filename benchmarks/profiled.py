@@ -24,7 +24,7 @@ Operation: TypeAlias = Callable[[], Awaitable[object]]
 
 
 async def operation(name: str, vbc: VBCSession, http: aiohttp.ClientSession, record: dict[str, Any]) -> Operation:
-    """Return the operation of this name: token, post, push or bare."""
+    """Return the operation called token, post, push or bare."""
     path = f"/v2/clients/{vbc.client_account_id}/dynamic_call_record"
     header = {"Authorization": str((await vbc.token()).authorization)}
     url = f"{vbc.base_url.origin()}{path}"

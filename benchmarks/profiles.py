@@ -1,4 +1,6 @@
-"""Compare function calls with earlier commits: ``python benchmarks/profiles.py`` (extra ``dev``; a clone with history).
+"""Compare function calls with those of earlier commits (extra ``dev``; a clone with history).
+
+    python benchmarks/profiles.py [--quick]
 
 Each operation runs under cProfile in a process of its own, with the library of now and of an earlier commit, against
 one sandbox. Function calls hardly differ between runs. A profiled run is slower than a normal one, so its times only
@@ -172,7 +174,7 @@ def main(folder: Path | None, *, times: int, rounds: int) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short round; writes a page only with --out")
     parser.add_argument("--out", type=Path, help="folder of the page; benchmarks/results after a whole run")
     options = parser.parse_args()

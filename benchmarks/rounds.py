@@ -107,7 +107,7 @@ def row_of_limit(name: str, unit: str, value: float, limit: float) -> Row:
 
 
 def ratio_cells(ours: Sequence[float], baseline: Sequence[float], *, unit: str) -> list[str | int | float]:
-    """Return two table cells: the median of `ours`, and the ratio of each round as median and range."""
+    """Return two table cells with the median of `ours` and the ratios of the rounds, as median and range."""
     ratios = [a / b for a, b in zip(ours, baseline, strict=True)]
     ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
     return [f"{statistics.median(ours):,.4g} {unit}", ratio]

@@ -1,4 +1,6 @@
-"""Print the ratios as a Markdown table: ``python benchmarks/run.py [NAME ...]`` (extra ``dev``).
+"""Print the ratios as a Markdown table (extra ``dev``).
+
+    python benchmarks/run.py [NAME ...]
 
 A run of all benchmarks is written to ``benchmarks/results/DATE-speed.md``. A missed target does not fail the run. A
 broken promise, such as a second mint, does.
@@ -58,7 +60,7 @@ def benchmark_name(text: str) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", type=benchmark_name, metavar="NAME", help=f"{', '.join(BENCHMARKS)}")
     parser.add_argument("--quick", action="store_true", help="run fewer and shorter rounds; writes no page")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")

@@ -1,4 +1,4 @@
-"""Time reads of a fresh token: `await vbc.token()` and `vbc.current_token`."""
+"""Time `await vbc.token()` and `vbc.current_token` with a fresh token."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class DoubleChecked:
 
 
 class Attribute:
-    """The lower limit: a coroutine that returns an attribute, and a property that reads one clock."""
+    """A coroutine that returns an attribute and a property that reads one clock, the lower limits of the cost."""
 
     def __init__(self, token: AccessToken) -> None:
         self._token = token

@@ -1,6 +1,6 @@
 """Adapt this library and the ways that need only aiohttp, and find the adapter of a name.
 
-The adapters of other libraries are in `library_adapters` (see requirements.txt), which is imported when one is used.
+The adapters of other libraries are in `library_adapters`, which is imported when one is used.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ JITTER = 300.0
 
 
 class Bare(Peer):
-    """aiohttp with a static header: the lowest cost of a request.
+    """aiohttp with a static header, the lowest cost of a request.
 
     It mints one token at the start, and cannot handle expiry, a 401, a failing token endpoint or a restart.
     """
@@ -118,10 +118,10 @@ class AiohttpMiddleware(Peer):
 
 
 class Ours(Peer):
-    """truecaller_vbc: `VBCSession` with its default policy, or that policy scaled."""
+    """`VBCSession` of this library with its default policy, or that policy scaled."""
 
     packages = ("truecaller_vbc", "aiohttp")
-    imports = "truecaller_vbc"
+    imports = "from truecaller_vbc import VBCSession"
     window = 900.0
 
     async def open(self) -> None:
@@ -172,7 +172,7 @@ def adapter(name: str) -> type[Peer]:
     """Return the adapter of this name.
 
     Raises:
-        ImportError: a package of requirements.txt is not installed.
+        ImportError: ``benchmarks/requirements.txt`` is not installed.
     """
     found = _ADAPTERS[name]
     if isinstance(found, str):

@@ -36,7 +36,7 @@ async def run_processes(name: str, target: Target, count: int, *, at_once: bool)
 
 
 async def session_memory(name: str, target: Target, count: int, *, traced: bool) -> float:
-    """Return the KB of one of `count` sessions with a token: traced by Python, or resident.
+    """Return the KB of one of `count` sessions with a token, as traced by Python or resident.
 
     Raises:
         RuntimeError: the process failed.

@@ -1,4 +1,4 @@
-"""Ask what each peer costs: a fresh token, a request, memory and the import (questions 1, 2, 11 and 12)."""
+"""Measure a fresh token, a request, memory and the import of each peer (questions 1, 2, 11 and 12)."""
 
 from __future__ import annotations
 
@@ -118,16 +118,19 @@ async def memory(comparison: Comparison) -> Table:
 async def import_time(comparison: Comparison) -> Table:
     """Time the import of each peer in a new interpreter."""
 
-    def importing(modules: str) -> Round[float]:
-        return lambda: time_import(modules)
+    def importing(statement: str) -> Round[float]:
+        return lambda: time_import(statement)
 
-    modules = {name: adapter(name).imports for name in comparison.names}
-    sides = {"aiohttp": importing("aiohttp")} | {name: importing(modules[name]) for name in modules}
+    statements = {name: adapter(name).imports for name in comparison.names}
+    sides = {"aiohttp": importing("import aiohttp")} | {name: importing(statements[name]) for name in statements}
     rounds = await run_in_turn(sides, comparison.pick(7, 3))
     return Table(
         12,
         "What does the import cost?",
         "Each in a new interpreter; rounds in turn. The ratio is that to `import aiohttp`, median and range.",
         ["import", "time", "ratio (range)"],
-        {name: [f"`{modules[name]}`", *ratio_cells(rounds[name], rounds["aiohttp"], unit="ms")] for name in modules},
+        {
+            name: [f"`{statement}`", *ratio_cells(rounds[name], rounds["aiohttp"], unit="ms")]
+            for name, statement in statements.items()
+        },
     )

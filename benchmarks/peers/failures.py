@@ -1,4 +1,4 @@
-"""Ask what each peer does on failures: a failing endpoint, refused tokens, a redirect (questions 6, 7 and 8)."""
+"""Let the token endpoint fail, and the API refuse tokens and redirect (questions 6, 7 and 8)."""
 
 from __future__ import annotations
 

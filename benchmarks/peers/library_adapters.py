@@ -1,4 +1,4 @@
-"""Adapt other libraries, each through its own public API (requirements.txt)."""
+"""Adapt other libraries, those of ``benchmarks/requirements.txt``, each through its own public API."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class GcloudToken(BaseToken):  # type: ignore[misc]
 
 
 class GcloudAioAuth(Peer):
-    """gcloud-aio-auth: a `BaseToken` with its own `refresh`, the one abstract method.
+    """A `BaseToken` of gcloud-aio-auth with its own `refresh`, the one abstract method.
 
     Source: ``gcloud/aio/auth/token.py`` of the release. It refreshes in the background after half of the lifetime and
     makes callers wait after 95 %; both are arguments. It counts in whole seconds. `acquire_access_token` tries 5 times,
@@ -56,7 +56,7 @@ class GcloudAioAuth(Peer):
     """
 
     packages = ("gcloud-aio-auth",)
-    imports = "gcloud.aio.auth"
+    imports = "import gcloud.aio.auth"
     window = 1800.0
 
     async def open(self) -> None:
@@ -86,7 +86,7 @@ class AiobotocoreCredentials(Peer):
     """
 
     packages = ("aiobotocore", "botocore")
-    imports = "aiobotocore.credentials"
+    imports = "import aiobotocore.credentials"
     window = 900.0
 
     async def open(self) -> None:
@@ -121,7 +121,7 @@ class AiobotocoreToken(Peer):
     """
 
     packages = ("aiobotocore", "botocore")
-    imports = "aiobotocore.tokens"
+    imports = "import aiobotocore.tokens"
     window = 900.0
     fixed = "fixed at 15 min"
 
@@ -166,7 +166,7 @@ class GoogleAuthAio(Peer):
     """
 
     packages = ("google-auth",)
-    imports = "google.auth.aio.transport.sessions"
+    imports = "import google.auth.aio.transport.sessions"
     window, fixed = 225.0, "fixed at 3.75 min"
 
     async def open(self) -> None:
@@ -199,7 +199,7 @@ class AzureCore(Peer):
     """
 
     packages = ("azure-core",)
-    imports = "azure.core.pipeline.policies, aiohttp"
+    imports = "import azure.core.pipeline.policies, aiohttp"
     window = 300.0
     fixed = "fixed at 5 min, less up to 1"
 
@@ -241,7 +241,7 @@ class AuthlibHttpx(Peer):
     """
 
     packages = ("Authlib", "httpx2")
-    imports = "authlib.integrations.httpx_client"
+    imports = "import authlib.integrations.httpx_client"
     window = 60.0
 
     async def open(self) -> None:

@@ -95,13 +95,13 @@ class Peer(ABC):
 
     Attributes:
         packages: distributions whose versions are printed.
-        imports: modules that a user has to import.
+        imports: import statement that a user needs.
         window: seconds before the end of a token at which the library starts to refresh it, by default.
         fixed: why `window` cannot be set, or "".
     """
 
     packages: ClassVar[tuple[str, ...]] = ("aiohttp",)
-    imports: ClassVar[str] = "aiohttp"
+    imports: ClassVar[str] = "import aiohttp"
     window: ClassVar[float]
     fixed: ClassVar[str] = ""
 

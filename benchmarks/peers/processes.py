@@ -1,4 +1,4 @@
-"""Ask how many mints several processes need, one after the other and at once (questions 9 and 10)."""
+"""Count the mints of several processes, one after the other and at once (questions 9 and 10)."""
 
 from __future__ import annotations
 

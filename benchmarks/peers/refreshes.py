@@ -1,4 +1,4 @@
-"""Ask what callers see while a token is minted: cold start, refresh under load, cancellation (questions 3, 4 and 5)."""
+"""Measure callers at a cold start, at a refresh under load and when they are cancelled (questions 3, 4 and 5)."""
 
 from __future__ import annotations
 

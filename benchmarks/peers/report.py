@@ -108,7 +108,7 @@ def _draw(table: Table, stem: Path) -> str:
     """Draw the plot of a question that has one, and return the name of its file, else ""."""
     if table.number not in _PLOTS or not table.figures:
         return ""
-    import matplotlib as mpl  # noqa: PLC0415 - in requirements.txt, and takes half a second
+    import matplotlib as mpl  # noqa: PLC0415 - from requirements.txt, and takes half a second
 
     mpl.use("svg")
     import matplotlib.pyplot as plt  # noqa: PLC0415
@@ -139,7 +139,7 @@ def _plot_lines(axes: Any, x: list[int], series: dict[str, list[float]]) -> None
 
 
 def _plot_bars(axes: Any, names: list[str], series: dict[str, list[float]]) -> None:
-    """Plot one pair of bars per peer: the first series in grey, the second in red."""
+    """Plot one pair of bars per peer, the first series in grey and the second in red."""
     for (label, values), offset, color in zip(series.items(), (0.2, -0.2), (OTHERS, OURS), strict=True):
         positions = [position + offset for position in range(len(names))]
         axes.barh(positions, list(reversed(values)), height=0.38, color=color, label=label)

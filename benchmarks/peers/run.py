@@ -1,4 +1,6 @@
-"""Compare other libraries: ``python benchmarks/peers/run.py [--only 3,5] [--quick]`` (extra ``dev``, requirements.txt).
+"""Compare other libraries with this one (extra ``dev``, and ``benchmarks/requirements.txt``).
+
+    python benchmarks/peers/run.py [--only 3,5] [--quick]
 
 Writes Markdown tables, plots and ``results.json`` into ``benchmarks/results``.
 """
@@ -65,7 +67,7 @@ def check_installed(names: tuple[str, ...]) -> None:
             adapter(name)
         import_module("matplotlib")
     except ImportError as error:
-        raise SystemExit(f"{error}: run pip install -e '.[dev]' -r benchmarks/requirements.txt") from None
+        raise SystemExit(f"{error}: install it with pip install -e '.[dev]' -r benchmarks/requirements.txt") from None
 
 
 def peer_names(text: str) -> tuple[str, ...]:
@@ -96,7 +98,7 @@ def question_numbers(text: str) -> list[int]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--only", type=question_numbers, default=list(QUESTIONS), metavar="3,5", help="answer only these questions"
     )
