@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "stores": {"errors", "files", "secret"},
     "token": {"backoff", "credentials", "durations", "errors", "secret", "stores", "timestamps", "transport_errors"},
     "transport": {"errors", "token"},
-    "api": {"backoff", "durations", "errors", "timestamps", "transport_errors"},
+    "api": {"backoff", "durations", "errors", "timestamps", "transport", "transport_errors"},
     "session": {"api", "credentials", "errors", "secret", "stores", "token", "transport"},
     "sandbox": {"credentials"},
     "pytest_plugin": {"session", "token", "sandbox"},

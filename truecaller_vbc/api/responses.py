@@ -27,6 +27,7 @@ from ..errors import (
     UnauthorizedError,
 )
 from ..timestamps import read_retry_after
+from ..transport import TOKEN_PARSE_FAILURE
 from .models import FailureReason
 
 JSON: TypeAlias = Any
@@ -45,7 +46,6 @@ _TOKEN_ALPHABET: Final = f"{string.ascii_letters}{string.digits}_-"
 
 _MIN_SECRET: Final = 8
 
-_UNPARSABLE: Final = "Failed to parse token"
 _BY_STATUS: Final[Mapping[int, type[APIError]]] = {
     401: UnauthorizedError,
     403: ForbiddenError,
@@ -205,7 +205,7 @@ def _error_class(status: int, envelope: Envelope) -> type[APIError]:
         return NotDeliveredError
     if status in _BY_STATUS:
         return _BY_STATUS[status]
-    if _UNPARSABLE in (envelope.message or ""):
+    if TOKEN_PARSE_FAILURE in (envelope.message or ""):
         return UnauthorizedError
     if (slug := envelope.slug or "") in _BY_SLUG:
         return _BY_SLUG[slug]
