@@ -295,7 +295,7 @@ class VBCSession:
 
     def _typed(self) -> TypedAPI:
         if self._api is None:
-            # Imported on first use: it needs cattrs, which programs that only use tokens do not.
+            # Imported on first use: programs that only use tokens do not need it.
             from .api import TypedAPI  # noqa: PLC0415
             from .api.policy import APIPolicy  # noqa: PLC0415
 

@@ -20,7 +20,7 @@ from .errors import ConfigurationError
 from .token.holder import TokenHolder
 from .token.model import AccessToken
 
-TOKEN_PARSE_FAILURE: Final = "Failed to parse token"
+PARSE_FAILURE: Final = "Failed to parse token"
 """The server's message for a dead token (API reference, "Error envelopes seen")."""
 
 _MAX_ERROR_BODY: Final = 64 * 1024
@@ -266,7 +266,7 @@ async def _has_dead_token_message(response: aiohttp.ClientResponse) -> bool:
     small = length is not None and length <= _MAX_ERROR_BODY
     if not small and "json" not in response.content_type:
         return False
-    return TOKEN_PARSE_FAILURE in (await response.read()).decode("utf-8", "replace")
+    return PARSE_FAILURE in (await response.read()).decode("utf-8", "replace")
 
 
 async def _raise_for_status(response: aiohttp.ClientResponse, check: Any) -> None:

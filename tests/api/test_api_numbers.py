@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -22,7 +22,7 @@ from truecaller_vbc import (
     StillPendingError,
     UnknownOutcomeError,
 )
-from truecaller_vbc.api.lists import poll_until
+from truecaller_vbc.api.client import ApiClient
 from truecaller_vbc.api.number_results import is_refusal, merge_results, read_number_result
 
 from ..token.virtual_time import run_virtual
@@ -340,7 +340,7 @@ async def test_a_timeout_of_somebody_else_is_not_the_end_of_waiting() -> None:
         raise TimeoutError("mine")
 
     with pytest.raises(TimeoutError, match="mine"):
-        await poll_until(look, APIPolicy(), timedelta(seconds=5))
+        await ApiClient(cast(Any, None), APIPolicy()).poll_until(look, timedelta(seconds=5))
 
 
 @pytest.mark.parametrize("body", ["{}", '"x"', "7", ""])

@@ -310,6 +310,18 @@ def test_how_long_the_waits_are(attempt: int) -> None:
         assert most / 2 <= client._wait(ApiRequest("GET", "/"), TimeoutError(), attempt) <= most
 
 
+def test_pauses_of_a_poll_grow() -> None:
+    """Each pause is 1.6 times the one before, up to the maximum, with jitter."""
+    client: Any = ApiClient(
+        cast(Any, None), APIPolicy(poll_first=timedelta(seconds=1), poll_most=timedelta(seconds=30))
+    )
+    found = [client._pause(count) for count in range(1, 41)]
+
+    assert 0.8 <= found[0] <= 1.2
+    assert 5 <= found[4] <= 8
+    assert all(24 <= pause <= 36 for pause in found[10:])
+
+
 def test_a_rate_needs_part_of_its_window() -> None:
     """Where the server does not say how long, and the limit is one of ours, too."""
     client: Any = ApiClient(cast(Any, None), APIPolicy())

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from truecaller_vbc import APIPolicy, SessionClosedError
-from truecaller_vbc.api.lists import pauses
+from truecaller_vbc import SessionClosedError
 from truecaller_vbc.api.rate_limit import RateLimiter
 
 from ..token.virtual_time import run_virtual
@@ -262,12 +260,3 @@ def test_close_with_one_that_has_gone() -> None:
         pace.close()
 
     run_virtual(main())
-
-
-def test_pauses_grow_up_to_their_most() -> None:
-    """By half and more each, with jitter."""
-    found = list(itertools.islice(pauses(APIPolicy(poll_first=1, poll_most=30)), 40))  # type: ignore[arg-type]
-
-    assert 0.8 <= found[0] <= 1.2
-    assert 5 <= found[4] <= 8
-    assert all(24 <= pause <= 36 for pause in found[10:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
@@ -21,6 +22,7 @@ from truecaller_vbc import (
     ChunkResult,
     ConfigurationError,
     ForbiddenError,
+    InvalidRecordError,
     NotFoundError,
     Problem,
     Progress,
@@ -30,6 +32,7 @@ from truecaller_vbc import (
     UnknownOutcomeError,
     VBCSession,
 )
+from truecaller_vbc.api.push import build_chunk
 from truecaller_vbc.sandbox import ApiRules, Sandbox, SandboxRules
 
 from ..token.virtual_time import run_virtual
@@ -209,7 +212,7 @@ async def test_breaking_off_leaves_nothing_behind() -> None:
 
         assert closed
         running = {getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()}
-        assert not {name for name in running if name in ("_send_chunk", "_ChunkReader.read")}
+        assert not {name for name in running if name in ("_send_chunk", "_next_chunk")}
 
 
 async def test_memory_is_bounded_by_what_is_in_flight() -> None:
@@ -523,3 +526,78 @@ def test_progress_counts_records() -> None:
     seen = Progress().after(ChunkResult(none)).after(ChunkResult(some, error=TimeoutError()))
 
     assert seen == Progress(unsent=1, invalid=7, chunks=2)
+
+
+def ready(first: int, *given: CallRecord | InvalidRecordError) -> Chunk:
+    """Return a chunk that a caller built from its own records."""
+    return build_chunk(first, given, time.time())
+
+
+async def test_chunks_of_the_caller_keep_their_positions() -> None:
+    """`push_chunks` sends chunks as they are, with gaps between them and the caller's own problems."""
+    late = record(4, starts_at=1_700_000_000_000, ends_at=1_700_000_000_000 + HOUR)
+    sent: list[Chunk] = []
+
+    async def chunks() -> AsyncIterator[Chunk]:
+        yield ready(500, record(0), InvalidRecordError([Problem("", "the row is cut off")]), late)
+        yield ready(1500, InvalidRecordError([Problem("", "odd")]))
+        yield ready(2000, record(1))
+
+    async with api_world() as (sandbox, vbc):
+        results = {result.chunk.first: result async for result in vbc.calls.push_chunks(chunks(), on_send=sent.append)}
+
+        assert sandbox.accepted == Counter({digits(record(0)): 1, digits(record(1)): 1})
+    assert {first: result.outcome for first, result in results.items()} == {
+        500: "acknowledged",
+        1500: "invalid",
+        2000: "acknowledged",
+    }
+    assert sorted(chunk.first for chunk in sent) == [500, 2000]
+    assert (results[500].chunk.size, results[500].chunk.positions) == (3, (500,))
+    assert [(it.position, it.field, it.text) for it in results[500].chunk.invalid] == [
+        (501, "", "the row is cut off"),
+        (502, "ends_at", "lies in the past: the window has closed"),
+    ]
+
+
+async def test_chunks_of_the_caller_that_fail() -> None:
+    """An error of the chunks' source is raised after the results of the chunks before it."""
+
+    async def chunks() -> AsyncIterator[Chunk]:
+        yield ready(0, record(0))
+        raise OSError("the disk is gone")
+
+    async with api_world() as (_, vbc):
+        results: list[ChunkResult] = []
+        with pytest.raises(OSError, match="the disk"):
+            await collect(vbc.calls.push_chunks(chunks()), results)
+    assert [result.outcome for result in results] == ["acknowledged"]
+
+
+async def test_chunks_of_the_caller_that_wait_are_cancelled() -> None:
+    """When nothing more can be sent, a read that waits is cancelled and the source is closed."""
+    closed = False
+
+    async def chunks() -> AsyncIterator[Chunk]:
+        nonlocal closed
+        try:
+            yield ready(0, record(0))
+            await asyncio.sleep(3600)
+        finally:
+            closed = True
+
+    async with api_world() as (sandbox, vbc), asyncio.timeout(30):
+        sandbox.set_outage("batch", status=403)
+        results: list[ChunkResult] = []
+        with pytest.raises(ForbiddenError):
+            await collect(vbc.calls.push_chunks(chunks()), results)
+    assert [result.outcome for result in results] == ["refused"]
+    assert closed
+
+
+async def test_a_source_that_is_not_iterable() -> None:
+    """It is a TypeError when the first result is read."""
+    wrong: Any = 7
+    async with api_world() as (_, vbc):
+        with pytest.raises(TypeError):
+            await anext(vbc.calls.push_all(wrong))

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from truecaller_vbc import CallRecord, InvalidRecordError
 from truecaller_vbc.api.calls import _RENDERING
-from truecaller_vbc.api.records import as_e164, check_numbers
+from truecaller_vbc.api.numbers import check_numbers
+from truecaller_vbc.api.wire import as_e164
 
 from .api_world import HOUR, LABEL, api_world, fields, record
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Final, Literal, TypeAlias, cast
 
 import attrs
 
@@ -19,9 +19,8 @@ from ..errors import (
     UnknownOutcomeError,
 )
 from .client import ApiClient, ApiRequest
-from .lists import poll_until
 from .models import Batch, BatchStatus, PushResult, Status
-from .push import Chunk, ChunkResult, Progress, PushConfig, push_chunks
+from .push import Chunk, ChunkResult, Progress, PushConfig, RecordSource, read_chunks, send_chunks
 from .records import CallRecord, plain, without_plus
 from .responses import JSON, undocumented_response
 from .wire import read
@@ -152,7 +151,7 @@ class Calls:
             return last is not None and last.final and len(last.data) >= size
 
         limit = as_duration(timeout, owner="timeout=")
-        if await poll_until(look, self._client.policy, limit) and last is not None:
+        if await self._client.poll_until(look, limit) and last is not None:
             return last
         known = 0 if last is None else sum(record.status.final for record in last.data)
         raise StillPendingError(
@@ -163,7 +162,7 @@ class Calls:
 
     def push_all(
         self,
-        records: Iterable[CallRecord | Mapping[str, Any]] | AsyncIterable[CallRecord | Mapping[str, Any]],
+        records: RecordSource,
         *,
         version: Version = "v3",
         in_flight: int = 4,
@@ -195,6 +194,33 @@ class Calls:
             aiohttp.ClientError: the API could not be reached; also TimeoutError.
             Exception: whatever `records`, `on_send` or `on_progress` raised.
         """
+        chunks = read_chunks(records, MAX_RECORDS, self._now)
+        return self.push_chunks(chunks, version=version, in_flight=in_flight, on_send=on_send, on_progress=on_progress)
+
+    def push_chunks(
+        self,
+        chunks: AsyncIterator[Chunk],
+        *,
+        version: Version = "v3",
+        in_flight: int = 4,
+        on_send: Callable[[Chunk], object] | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+    ) -> AsyncGenerator[ChunkResult]:
+        """Send chunks that the caller has read and checked; the second half of `push_all`.
+
+        Args:
+            chunks: chunks of at most 500 valid records; see `truecaller_vbc.api.push.build_chunk`.
+            version: as in `push_all`.
+            in_flight: as in `push_all`.
+            on_send: as in `push_all`.
+            on_progress: as in `push_all`.
+
+        Yields:
+            a `ChunkResult` for every chunk, in the order in which they are answered.
+
+        Raises:
+            Exception: as `push_all`; whatever `chunks` raised.
+        """
 
         async def send(chunk: Chunk, announce: Callable[[], object]) -> Batch:
             return await self._send_batch(chunk.records, version, announce)
@@ -202,7 +228,7 @@ class Calls:
         _version(version)
         if type(in_flight) is not int or in_flight < 1:
             raise ConfigurationError("push_all(in_flight=...) must be an int of 1 or more")
-        return push_chunks(records, PushConfig(MAX_RECORDS, in_flight, self._now, send, on_send, on_progress))
+        return send_chunks(chunks, PushConfig(send, in_flight, on_send, on_progress))
 
     async def _send_batch(
         self, records: Sequence[CallRecord], version: Version, on_send: Callable[[], object] | None = None

@@ -1,37 +1,31 @@
-"""Send one API request, classify the response, and retry when that is safe."""
+"""Send one API request, retry when that is safe, and poll with growing pauses."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from typing import Any, Final, Protocol
 
 import aiohttp
 import attrs
 from aiohttp import hdrs
 
-from ..errors import APIError, RateLimitedError, ServerError, SessionClosedError, UnknownOutcomeError
+from ..backoff import backoff
+from ..errors import APIError, RateLimitedError, SessionClosedError, UnknownOutcomeError
 from ..transport_errors import NOT_SENT
 from .policy import APIPolicy
 from .rate_limit import RateLimiter
-from .responses import JSON, mask_token, read_response, undocumented_response
+from .responses import JSON, is_retryable, mask_token, may_be_done, read_response, undocumented_response
 
 _MAX_BYTES: Final = 64 * 1024 * 1024
 _CONNECT_SHARE: Final = 0.5
-_JITTER: Final = (0.5, 1.0)
-_MAX_DOUBLINGS: Final = 30
+_RETRY_SPREAD: Final = (0.5, 1.0)
+_POLL_SPREAD: Final = (0.8, 1.2)
+_POLL_GROWTH: Final = 1.6
 _HEADERS: Final = {hdrs.CONTENT_TYPE: "application/json"}
 _CLOSED: Final = "Session is closed"  # aiohttp's own text
-_RETRYABLE_STATUS: Final = frozenset({429, 502, 503, 504})
-# Connection errors that a retry cannot fix.
-_NOT_RETRYABLE: Final = (
-    aiohttp.ClientConnectorCertificateError,
-    aiohttp.ClientHttpProxyError,
-    aiohttp.ServerFingerprintMismatch,
-    aiohttp.InvalidURL,
-)
-_LOST: Final = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError)
 
 
 class Session(Protocol):
@@ -101,6 +95,22 @@ class ApiClient:
             if limiter is not None:
                 limiter.close()
 
+    async def poll_until(self, look: Callable[[], Awaitable[bool]], limit: timedelta) -> bool:
+        """Call `look` until it returns True or `limit` passes (at least once). Return whether it did."""
+        if limit <= timedelta(0):
+            return await look()
+        deadline = asyncio.timeout(limit.total_seconds())
+        try:
+            async with deadline:
+                for count in itertools.count(1):
+                    if await look():
+                        return True
+                    await asyncio.sleep(self._pause(count))
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+        return False
+
     async def send(self, request: ApiRequest) -> JSON:
         """Send a request and return the JSON of its answer; None for an empty body.
 
@@ -169,23 +179,21 @@ class ApiClient:
 
     def _wait(self, request: ApiRequest, error: Exception, attempt: int) -> float | None:
         """Return the seconds to wait before a retry; None if the request must not be repeated."""
-        if not self._may_be_repeated(request, error):
+        if not is_retryable(error, repeatable=request.records is None):
             return None
+        first = self.policy.retry_first.total_seconds()
         if isinstance(error, APIError) and error.retry_after is not None:
             # A tiny Retry-After must not cause a retry storm.
-            return max(error.retry_after, self.policy.retry_first.total_seconds())
-        spread = 2.0 ** min(attempt - 1, _MAX_DOUBLINGS) * random.uniform(*_JITTER)
+            return max(error.retry_after, first)
         if isinstance(error, RateLimitedError) and request.limiter is not None:
-            return request.limiter.window / 8 * spread  # at least a part of the server's window has to pass
-        return min(self.policy.retry_first.total_seconds() * spread, self.policy.retry_most.total_seconds())
+            # At least a part of the server's window has to pass.
+            return backoff(request.limiter.window / 8, attempt, spread=_RETRY_SPREAD)
+        return backoff(first, attempt, spread=_RETRY_SPREAD, most=self.policy.retry_most.total_seconds())
 
-    @staticmethod
-    def _may_be_repeated(request: ApiRequest, error: Exception) -> bool:
-        if isinstance(error, _NOT_RETRYABLE):
-            return False
-        if isinstance(error, APIError):
-            return error.status in _RETRYABLE_STATUS and (request.records is None or _surely_not_done(error))
-        return isinstance(error, NOT_SENT if request.records is not None else _LOST)
+    def _pause(self, count: int) -> float:
+        """Return the seconds to wait after look number `count` (from 1 on) of a poll."""
+        first, most = self.policy.poll_first.total_seconds(), self.policy.poll_most.total_seconds()
+        return backoff(first, count, spread=_POLL_SPREAD, most=most, growth=_POLL_GROWTH)
 
 
 def _limiter(rate: int | None, seconds: float) -> RateLimiter | None:
@@ -196,27 +204,17 @@ def _failure(request: ApiRequest, error: Exception, status: int | None) -> Excep
     """Return the error that ends an attempt; `UnknownOutcomeError` if the records may have been accepted."""
     if isinstance(error, RuntimeError) and str(error) == _CLOSED:
         return SessionClosedError("the aiohttp session given as http= was closed: the call was not sent")
-    if isinstance(error, NOT_SENT):
-        return error
-    if isinstance(error, aiohttp.ClientResponseError):
-        failure = undocumented_response(error.status, "the answer is no HTTP")
-        return failure if request.records is None else _unknown(request, failure.status)
-    is_unclear = isinstance(error, ServerError) and not _surely_not_done(error)
-    if request.records is not None and (is_unclear or isinstance(error, _LOST)):
-        return _unknown(request, error.status if isinstance(error, ServerError) else status)
+    if request.records is not None and may_be_done(error):
+        return _unknown(request.records, getattr(error, "status", status))
+    if isinstance(error, aiohttp.ClientResponseError) and not isinstance(error, NOT_SENT):
+        return undocumented_response(error.status, "the answer is not valid HTTP")
     return error
 
 
-def _surely_not_done(error: APIError) -> bool:
-    """Tell whether the server refused the request, or asked to come back later."""
-    return 300 <= error.status < 500 or (error.status == 503 and error.retry_after is not None)  # noqa: PLR2004
-
-
-def _unknown(request: ApiRequest, status: int | None) -> UnknownOutcomeError:
-    records = request.records or ()
+def _unknown(records: Sequence[Any], status: int | None) -> UnknownOutcomeError:
     what = "its answer was lost" if status is None else f"HTTP {status} does not say whether it was done"
     return UnknownOutcomeError(
-        f"the request with {len(records)} records left, and {what}: it was not repeated; see .records",
+        f"the request with {len(records)} records was sent, and {what}: it was not repeated; see .records",
         records=records,
         status=status,
     )

@@ -1,17 +1,13 @@
-"""Read lists page by page, and poll with growing pauses."""
+"""Read lists page by page."""
 
 from __future__ import annotations
 
-import asyncio
-import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterator, Mapping
-from datetime import timedelta
-from typing import Any, Final, TypeAlias
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Mapping
+from typing import Any, TypeAlias
 
 import attrs
 
 from ..errors import BadRequestError, NotFoundError
-from .policy import APIPolicy
 
 
 @attrs.frozen
@@ -76,32 +72,3 @@ async def pages(
         seen.add(mark)
         before = before.union(names) if is_first_again else frozenset(names)
         number = 1 if number is None else number + 1
-
-
-_GROWTH: Final = 1.6
-_JITTER: Final = (0.8, 1.2)
-
-
-async def poll_until(look: Callable[[], Awaitable[bool]], policy: APIPolicy, limit: timedelta) -> bool:
-    """Call `look` until it returns True or `limit` passes (at least once). Return whether it did."""
-    if limit <= timedelta(0):
-        return await look()
-    deadline = asyncio.timeout(limit.total_seconds())
-    try:
-        async with deadline:
-            for pause in pauses(policy):
-                if await look():
-                    return True
-                await asyncio.sleep(pause)
-    except TimeoutError:
-        if not deadline.expired():
-            raise
-    return False
-
-
-def pauses(policy: APIPolicy) -> Iterator[float]:
-    """Yield the seconds to wait between two looks, without end."""
-    pause, most = policy.poll_first.total_seconds(), policy.poll_most.total_seconds()
-    while True:
-        yield pause * random.uniform(*_JITTER)
-        pause = min(pause * _GROWTH, most)

@@ -47,7 +47,7 @@ class Status(OpenEnum):
 
     @property
     def final(self) -> bool:
-        """Tell whether the state can still change. An undocumented word is not final."""
+        """Tell whether the state can no longer change. An undocumented word is not final."""
         return self in _FINAL
 
 

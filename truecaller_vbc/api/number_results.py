@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 import attrs
 
 from .models import Status
-from .records import as_e164
+from .wire import as_e164
 
 Operation: TypeAlias = Literal["publish", "delist"]
 

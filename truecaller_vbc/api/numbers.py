@@ -12,12 +12,20 @@ from typing import Any, Final, cast
 import aiohttp
 
 from ..durations import as_duration
-from ..errors import ConfigurationError, NumbersRefusedError, PartlyDoneError, StillPendingError, VBCError
+from ..errors import (
+    ConfigurationError,
+    InvalidRecordError,
+    NumbersRefusedError,
+    PartlyDoneError,
+    Problem,
+    StillPendingError,
+    VBCError,
+)
 from .client import ApiClient, ApiRequest
-from .lists import ListPage, as_params, pages, poll_until
+from .lists import ListPage, as_params, pages
 from .models import BusinessNumber, FeatureSet, Status
 from .number_results import NumbersResult, Operation, is_refusal, merge_results, read_number_result
-from .records import check_numbers, without_plus
+from .records import is_e164, number_problem, without_plus
 from .responses import JSON, undocumented_response
 from .wire import read_list
 
@@ -163,7 +171,7 @@ class Numbers:
             return len(listed) == len(wanted)
 
         limit = as_duration(timeout, owner="timeout=")
-        if await poll_until(look, self._client.policy, limit):
+        if await self._client.poll_until(look, limit):
             return listed
         missing = wanted.difference(listed)
         raise StillPendingError(
@@ -247,3 +255,24 @@ class Numbers:
 def name_of(number: BusinessNumber) -> tuple[str, str] | None:
     """Return the key that identifies an entry of the list; None for an entry without a number."""
     return (number.phone_number, number.feature_set_name) if number.phone_number else None
+
+
+def check_numbers(numbers: Iterable[str]) -> tuple[str, ...]:
+    """Return the numbers without duplicates, in their order.
+
+    Raises:
+        InvalidRecordError: some are not in E.164, or the list is empty; the error names each.
+    """
+    if isinstance(numbers, str):
+        raise InvalidRecordError([Problem("phone_numbers", "must be several numbers: put a single one into a list")])
+    given: tuple[object, ...] = tuple(numbers)
+    problems = [
+        Problem("phone_numbers", number_problem(number), position)
+        for position, number in enumerate(given)
+        if not isinstance(number, str) or not is_e164(number)
+    ]
+    if not given:
+        problems.append(Problem("phone_numbers", "is empty: at least one number is needed"))
+    if problems:
+        raise InvalidRecordError(problems)
+    return tuple(dict.fromkeys(number for number in given if isinstance(number, str)))

@@ -1,4 +1,8 @@
-"""Send records in batches, read as needed, without losing any or sending any twice."""
+"""Cut records into chunks, and send chunks as batches, without losing any record or sending any twice.
+
+The two halves are independent: `read_chunks` turns any source of records into chunks, and `send_chunks` sends chunks
+from any source. A caller that reads and checks records in its own way builds its chunks with `build_chunk`.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,11 @@ from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
+    AsyncIterator,
     Awaitable,
     Callable,
+    Collection,
     Iterable,
-    Iterator,
     Mapping,
 )
 from functools import partial
@@ -20,25 +25,14 @@ from typing import Any, Final, Literal, TypeAlias, cast
 import aiohttp
 import attrs
 
-from ..errors import (
-    APIError,
-    ForbiddenError,
-    InvalidRecordError,
-    NotFoundError,
-    Problem,
-    RateLimitedError,
-    UnauthorizedError,
-    UnknownOutcomeError,
-    VBCError,
-)
+from ..errors import InvalidRecordError, Problem, UnknownOutcomeError, VBCError
 from .models import Batch
 from .records import CallRecord
+from .responses import FailureOutcome, failure_outcome, is_fatal
 
-Given: TypeAlias = CallRecord | Mapping[str, Any]
-ChunkOutcome: TypeAlias = Literal["acknowledged", "refused", "unknown", "unsent", "invalid"]
+RecordSource: TypeAlias = Iterable[CallRecord | Mapping[str, Any]] | AsyncIterable[CallRecord | Mapping[str, Any]]
+ChunkOutcome: TypeAlias = FailureOutcome | Literal["acknowledged", "invalid"]
 
-# Refusals that every other chunk would get as well.
-_FATAL: Final = (UnauthorizedError, ForbiddenError, NotFoundError, RateLimitedError)
 _MAX_UNKNOWN_IN_A_ROW: Final = 3
 _END: Final = object()
 
@@ -85,11 +79,7 @@ class ChunkResult:
         """
         if self.batch is not None:
             return "acknowledged"
-        if self.error is None:
-            return "invalid"
-        if isinstance(self.error, UnknownOutcomeError):
-            return "unknown"
-        return "refused" if isinstance(self.error, APIError) else "unsent"
+        return "invalid" if self.error is None else failure_outcome(self.error)
 
 
 @attrs.frozen
@@ -113,60 +103,83 @@ class Progress:
 
 @attrs.frozen
 class PushConfig:
-    """Configure how chunks are cut and sent.
+    """Configure how chunks are sent.
 
     Args:
-        most: records in one chunk.
-        in_flight: how many may wait for their answers at once.
-        now: the wall clock, in seconds since 1970.
         send: sends a chunk, and calls its second argument just before the first byte leaves.
+        in_flight: how many chunks may wait for their answers at once.
         on_send: see `Calls.push_all`.
         on_progress: see `Calls.push_all`.
     """
 
-    most: int
-    in_flight: int
-    now: Callable[[], float]
     send: Callable[[Chunk, Callable[[], object]], Awaitable[Batch]]
+    in_flight: int
     on_send: Callable[[Chunk], object] | None = None
     on_progress: Callable[[Progress], object] | None = None
 
 
-async def push_chunks(
-    records: Iterable[Given] | AsyncIterable[Given], config: PushConfig
-) -> AsyncGenerator[ChunkResult]:
-    """Cut the input into chunks, send them and yield the results; see `Calls.push_all`."""
-    reader = _ChunkReader(records, config)
+async def send_chunks(chunks: AsyncIterator[Chunk], config: PushConfig) -> AsyncGenerator[ChunkResult]:
+    """Send chunks and yield their results in the order of the answers; see `Calls.push_all`.
+
+    Args:
+        chunks: read one at a time, only while fewer than `PushConfig.in_flight` are being sent. When sending has to
+            stop, a read that is still running is cancelled; a chunk that it returns nevertheless is sent. Closed at
+            the end, if it is a generator.
+        config: how to send them.
+
+    Raises:
+        Exception: the first error that stopped sending, else the error that `chunks` raised.
+    """
     tracker = _ResultTracker(config)
-    reading: asyncio.Task[Chunk | None] | None = None
+    reading: asyncio.Task[Chunk | BaseException | None] | None = None
     sending: set[asyncio.Task[ChunkResult]] = set()
+    ended = False
+    read_error: BaseException | None = None
     try:
         while True:
-            if reading is None and not reader.ended and tracker.stop is None and len(sending) < config.in_flight:
-                reading = asyncio.create_task(reader.read())
+            if reading is None and not ended and tracker.stop is None and len(sending) < config.in_flight:
+                reading = asyncio.create_task(_next_chunk(chunks))
             waiting: set[asyncio.Task[Any]] = {*sending, *([reading] if reading is not None else [])}
             if not waiting:
                 break
             done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             if reading is not None and reading in done:
-                chunk, reading = reading.result(), None
-                if chunk is not None:
-                    sending.add(asyncio.create_task(_send_chunk(chunk, config)))
+                given, reading = reading.result(), None
+                if isinstance(given, Chunk):
+                    sending.add(asyncio.create_task(_send_chunk(given, config)))
+                else:
+                    ended, read_error = True, given
             for task in [task for task in sending if task in done]:
                 sending.discard(task)
                 result = task.result()
                 tracker.take(result)
                 if tracker.stop is not None and reading is not None:
-                    reader.stop(reading)
+                    # The source may block forever.
+                    reading.cancel()
                 yield result
     finally:
         left: list[asyncio.Task[Any]] = [*sending, *([reading] if reading is not None else [])]
         for unfinished in left:
             unfinished.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-        await reader.close()
-    if error := tracker.stop or reader.error:
-        raise error
+        await _close(chunks)
+    if failure := tracker.stop or read_error:
+        raise failure
+
+
+async def _next_chunk(chunks: AsyncIterator[Chunk]) -> Chunk | BaseException | None:
+    """Return the next chunk, the error in its place, or None at the end."""
+    try:
+        return await anext(chunks, None)
+    except (Exception, asyncio.CancelledError) as error:
+        return error  # raised after the results of all chunks that were read before
+
+
+async def _close(source: object) -> None:
+    """Close a generator that was not read to its end."""
+    aclose: Callable[[], Awaitable[None]] | None = getattr(source, "aclose", None)
+    if aclose is not None:
+        await aclose()
 
 
 class _ResultTracker:
@@ -180,8 +193,8 @@ class _ResultTracker:
 
     def take(self, result: ChunkResult) -> None:
         self._unknown_in_a_row = self._unknown_in_a_row + 1 if result.outcome == "unknown" else 0
-        closed = result.outcome == "unsent" or isinstance(result.error, _FATAL)
-        if self.stop is None and (closed or self._unknown_in_a_row >= _MAX_UNKNOWN_IN_A_ROW):
+        fatal = result.error is not None and is_fatal(result.error)
+        if self.stop is None and (fatal or self._unknown_in_a_row >= _MAX_UNKNOWN_IN_A_ROW):
             self.stop = result.error
         self._progress = self._progress.after(result)
         if self._on_progress is None:
@@ -205,8 +218,8 @@ async def _send_chunk(chunk: Chunk, config: PushConfig) -> ChunkResult:
     except Exception as error:
         # For example an error of a middleware; the other chunks keep their results.
         unknown = UnknownOutcomeError(
-            f"sending {len(chunk.records)} records failed in a way that is nobody's documented one, so they may have "
-            "been taken: see .records, and __cause__",
+            f"sending {len(chunk.records)} records failed with an undocumented error, so they may have been accepted: "
+            "see .records, and __cause__",
             records=chunk.records,
         )
         unknown.__cause__ = error
@@ -229,94 +242,75 @@ def _call_on_send(chunk: Chunk, config: PushConfig) -> None:
         raise _NotAnnouncedError(error) from error
 
 
-class _ChunkReader:
-    """Read chunks. An error of the source ends reading, and is raised after everything read before has been sent."""
+async def read_chunks(records: RecordSource, size: int, now: Callable[[], float]) -> AsyncGenerator[Chunk]:
+    """Cut records into chunks of `size`, checking each record as it is read.
 
-    def __init__(self, records: Iterable[Given] | AsyncIterable[Given], config: PushConfig) -> None:
-        self.ended = False
-        self.error: BaseException | None = None
-        self._position = 0
-        self._most = config.most
-        self._now = config.now
-        # Exactly one of the two is set.
-        self._one_by_one: Iterator[Given] | None = None if isinstance(records, AsyncIterable) else iter(records)
-        self._many: Any = aiter(records) if isinstance(records, AsyncIterable) else None
+    An error of the source is raised after a last chunk of the records that were read before it. A read that is
+    cancelled ends like one that failed.
 
-    async def read(self) -> Chunk | None:
-        """Return the next chunk; None at the end."""
-        first, now = self._position, self._now()
-        given: deque[CallRecord | InvalidRecordError] = deque()
-        look = partial(_validate, now=now)
-        try:
-            if self._one_by_one is not None:
-                # The items read before the source failed stay in the deque.
-                given.extend(map(look, islice(self._one_by_one, self._most)))
-            else:
-                while len(given) < self._most and (one := await anext(self._many, _END)) is not _END:
-                    given.append(look(one))
-            self.ended = self.ended or len(given) < self._most
-        except asyncio.CancelledError as error:
-            # Raised by `stop`, by the cancellation of the whole push, or by the source itself.
-            if not self.ended:
-                self.ended, self.error = True, error
-        except Exception as error:
-            self.ended, self.error = True, error
-        self._position += len(given)
-        return self._chunk(first, given) if given else None
-
-    def _chunk(self, first: int, given: Iterable[CallRecord | InvalidRecordError]) -> Chunk:
-        records: list[CallRecord] = []
-        invalid: list[Problem] = []
-        left_out: set[int] = set()
-        for position, one in enumerate(given, first):
-            if isinstance(one, InvalidRecordError):
-                left_out.add(position)
-                invalid += [attrs.evolve(problem, position=position) for problem in one.problems]
-            else:
-                records.append(one)
-        positions = range(first, self._position)
-        valid = tuple(position for position in positions if position not in left_out) if left_out else tuple(positions)
-        return Chunk(first, len(positions), tuple(records), valid, tuple(invalid))
-
-    def stop(self, reading: asyncio.Task[Any]) -> None:
-        """Stop reading, since the source may block forever. What has been read is kept."""
-        self.ended = True
-        reading.cancel()
-
-    async def close(self) -> None:
-        """Close a generator that was not read to its end."""
-        aclose: Callable[[], Awaitable[None]] | None = getattr(self._many, "aclose", None)
-        if aclose is not None:
-            await aclose()
-
-
-def _validate(given: object, now: float) -> CallRecord | InvalidRecordError:
-    """Validate immediately, since the source may reuse one dict for all records."""
-    try:
-        return _record(given, now)
-    except InvalidRecordError as error:
-        return error
-
-
-def _record(given: object, now: float) -> CallRecord:
-    """Return the record, if it is valid.
-
-    Raises:
-        InvalidRecordError: it is not.
+    Args:
+        records: see `Calls.push_all`.
+        size: records in one chunk.
+        now: the wall clock, in seconds since 1970; read when a chunk is begun.
     """
-    if type(given) is CallRecord:
-        record = given
-    elif type(given) is dict or isinstance(given, Mapping):  # the exact type check is faster
+    source: Any = aiter(records) if isinstance(records, AsyncIterable) else iter(records)
+    first = 0
+    error: BaseException | None = None
+    try:
+        while error is None:
+            began = now()
+            given: deque[CallRecord | InvalidRecordError] = deque()
+            try:
+                if isinstance(records, AsyncIterable):
+                    while len(given) < size and (one := await anext(source, _END)) is not _END:
+                        given.append(_validate(one))
+                else:
+                    # The items read before the source failed stay in the deque.
+                    given.extend(map(_validate, islice(cast(Iterable[object], source), size)))
+            except (Exception, asyncio.CancelledError) as failure:
+                error = failure
+            if given:
+                yield build_chunk(first, given, began)
+            if len(given) < size:
+                break
+            first += len(given)
+    finally:
+        await _close(source)
+    if error is not None:
+        raise error
+
+
+def build_chunk(first: int, given: Collection[CallRecord | InvalidRecordError], now: float) -> Chunk:
+    """Build a chunk from records and from the errors of invalid ones, in the order of the input.
+
+    Args:
+        first: the position of the first, counted from 0.
+        given: a `CallRecord` for each valid record, an `InvalidRecordError` for each invalid one.
+        now: seconds since 1970; a record whose window has closed by then is invalid.
+    """
+    records: list[CallRecord] = []
+    positions: list[int] = []
+    invalid: list[Problem] = []
+    for position, one in enumerate(given, first):
+        if isinstance(one, InvalidRecordError):
+            invalid += [attrs.evolve(problem, position=position) for problem in one.problems]
+        elif (late := one.late(now)) is not None:
+            invalid.append(attrs.evolve(late, position=position))
+        else:
+            records.append(one)
+            positions.append(position)
+    return Chunk(first, len(given), tuple(records), tuple(positions), tuple(invalid))
+
+
+def _validate(given: object) -> CallRecord | InvalidRecordError:
+    """Validate immediately, since the source may reuse one dict for all records."""
+    if isinstance(given, CallRecord):
+        return given
+    if type(given) is dict or isinstance(given, Mapping):  # the exact type check is faster
         try:
-            record = CallRecord.from_mapping(cast(Mapping[str, Any], given))
-        except InvalidRecordError:
-            raise
+            return CallRecord.from_mapping(cast(Mapping[str, Any], given))
+        except InvalidRecordError as error:
+            return error
         except Exception as error:
-            raise InvalidRecordError([Problem("", f"cannot be read ({type(error).__name__})")]) from error
-    elif isinstance(given, CallRecord):
-        record = given
-    else:
-        raise InvalidRecordError([Problem("", f"must be a CallRecord or a mapping, not {type(given).__name__}")])
-    if (late := record.late(now)) is not None:
-        raise InvalidRecordError([late])
-    return record
+            return InvalidRecordError([Problem("", f"cannot be read ({type(error).__name__})")])
+    return InvalidRecordError([Problem("", f"must be a CallRecord or a mapping, not {type(given).__name__}")])

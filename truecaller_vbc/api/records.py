@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
@@ -40,33 +40,6 @@ plain = str.__str__
 def without_plus(number: str) -> str:
     """Render an E.164 number without the plus, for real-time v2 and the number management."""
     return number[1:]
-
-
-def as_e164(text: str) -> str:
-    """Return a number of the API, which writes them with and without a plus, in E.164; other text unchanged."""
-    number = text if text.startswith("+") else f"+{text}"
-    return number if is_e164(number) else text
-
-
-def check_numbers(numbers: Iterable[str]) -> tuple[str, ...]:
-    """Return the numbers without duplicates, in their order.
-
-    Raises:
-        InvalidRecordError: some are not in E.164, or the list is empty; the error names each.
-    """
-    if isinstance(numbers, str):
-        raise InvalidRecordError([Problem("phone_numbers", "must be several numbers: put a single one into a list")])
-    given: tuple[object, ...] = tuple(numbers)
-    problems = [
-        Problem("phone_numbers", number_problem(number), position)
-        for position, number in enumerate(given)
-        if not isinstance(number, str) or not is_e164(number)
-    ]
-    if not given:
-        problems.append(Problem("phone_numbers", "is empty: at least one number is needed"))
-    if problems:
-        raise InvalidRecordError(problems)
-    return tuple(dict.fromkeys(number for number in given if isinstance(number, str)))
 
 
 _DAY: Final = 24 * 60 * 60 * 1000

@@ -1,4 +1,4 @@
-"""Turn a response into its JSON or an `APIError`. Pure: no I/O.
+"""Turn a response into its JSON or an `APIError`, and classify errors. Pure: no I/O.
 
 Five shapes of errors are documented (API reference, "Error envelopes seen"). They do not contain the HTTP status, and
 an error may come inside a 200. A gateway's HTML page is made readable.
@@ -12,8 +12,9 @@ import json
 import re
 import string
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias, cast
 
+import aiohttp
 import attrs
 
 from ..errors import (
@@ -25,12 +26,28 @@ from ..errors import (
     RateLimitedError,
     ServerError,
     UnauthorizedError,
+    UnknownOutcomeError,
 )
 from ..timestamps import read_retry_after
-from ..transport import TOKEN_PARSE_FAILURE
+from ..transport import PARSE_FAILURE
+from ..transport_errors import NOT_SENT
 from .models import FailureReason
 
 JSON: TypeAlias = Any
+FailureOutcome: TypeAlias = Literal["refused", "unknown", "unsent"]
+
+_ANSWER_LOST: Final = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError)
+
+_RETRYABLE_STATUS: Final = frozenset({429, 502, 503, 504})
+# Connection errors that a retry cannot fix.
+_NOT_RETRYABLE: Final = (
+    aiohttp.ClientConnectorCertificateError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ServerFingerprintMismatch,
+    aiohttp.InvalidURL,
+)
+# Refusals that every other request of the same kind would get as well.
+_FATAL: Final = (UnauthorizedError, ForbiddenError, NotFoundError, RateLimitedError)
 
 _MAX_SHOWN: Final = 300
 _MAX_KEPT: Final = 2_000
@@ -155,8 +172,46 @@ def read_envelope(answer: JSON) -> Envelope | None:
 
 
 def undocumented_response(status: int, what: str) -> ServerError:
-    """Return the error for a success status with an undocumented body."""
+    """Return the error of a success status with an undocumented body."""
     return ServerError(f"HTTP {status}, but {what}: try again later", status=status)
+
+
+def surely_not_done(error: APIError) -> bool:
+    """Tell whether the server refused the request, or asked to come back later."""
+    return 300 <= error.status < 500 or (error.status == 503 and error.retry_after is not None)  # noqa: PLR2004
+
+
+def may_be_done(error: Exception) -> bool:
+    """Tell whether the server may have done what was asked, although the request failed."""
+    if isinstance(error, APIError):
+        return isinstance(error, ServerError) and not surely_not_done(error)
+    return isinstance(error, (*_ANSWER_LOST, aiohttp.ClientResponseError)) and not isinstance(error, NOT_SENT)
+
+
+def is_retryable(error: Exception, *, repeatable: bool) -> bool:
+    """Tell whether the same request may be sent again and may then succeed.
+
+    Args:
+        error: the error of an attempt.
+        repeatable: whether doing it twice does no harm.
+    """
+    if isinstance(error, _NOT_RETRYABLE):
+        return False
+    if isinstance(error, APIError):
+        return error.status in _RETRYABLE_STATUS and (repeatable or surely_not_done(error))
+    return isinstance(error, _ANSWER_LOST if repeatable else NOT_SENT)
+
+
+def failure_outcome(error: Exception) -> FailureOutcome:
+    """Return what happened to the records of a request that ended with this error."""
+    if isinstance(error, UnknownOutcomeError):
+        return "unknown"
+    return "refused" if isinstance(error, APIError) else "unsent"
+
+
+def is_fatal(error: Exception) -> bool:
+    """Tell whether other requests of the same kind would fail as well."""
+    return isinstance(error, _FATAL) or failure_outcome(error) == "unsent"
 
 
 def readable(text: str) -> str:
@@ -205,7 +260,7 @@ def _error_class(status: int, envelope: Envelope) -> type[APIError]:
         return NotDeliveredError
     if status in _BY_STATUS:
         return _BY_STATUS[status]
-    if TOKEN_PARSE_FAILURE in (envelope.message or ""):
+    if PARSE_FAILURE in (envelope.message or ""):
         return UnauthorizedError
     if (slug := envelope.slug or "") in _BY_SLUG:
         return _BY_SLUG[slug]

@@ -1,4 +1,4 @@
-"""Convert JSON to models with one tolerant converter.
+"""Convert JSON to models, tolerating whatever the server sends.
 
 A field that is missing, null or of the wrong type gets its default, and unknown fields are ignored. Names may be in
 snake_case or camelCase, times in ISO 8601 with any fraction or in epoch milliseconds (API reference, "A client must
@@ -7,6 +7,7 @@ cope with either").
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -14,11 +15,10 @@ from functools import partial
 from typing import Any, Final, TypeVar, cast, get_args
 
 import attrs
-from cattrs import Converter
 
 from ..timestamps import read_timestamp
 from .models import OpenEnum
-from .records import as_e164
+from .records import is_e164
 
 T = TypeVar("T")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,12 +28,18 @@ _NO: Final = ("false", "disabled", "no", "0")
 
 def read(value: Any, kind: type[T]) -> T:
     """Return the model of a JSON object; a model of defaults for anything else."""
-    return _CONVERTER.structure(value, kind)
+    return cast(T, _model_reader(cast(Any, kind))(value))
 
 
 def read_list(value: Any, kind: type[T]) -> tuple[T, ...]:
     """Return the models of a JSON array's objects; other items are left out."""
     return tuple(read(item, kind) for item in value if isinstance(item, dict)) if _is_list(value) else ()
+
+
+def as_e164(text: str) -> str:
+    """Return a number of the API, which writes them with and without a plus, in E.164; other text unchanged."""
+    number = text if text.startswith("+") else f"+{text}"
+    return number if is_e164(number) else text
 
 
 def _is_list(value: object) -> bool:
@@ -85,17 +91,18 @@ def _word(kind: type[OpenEnum], value: Any) -> OpenEnum:
     return kind(_text(value).strip())
 
 
-def _model_hook(kind: type[attrs.AttrsInstance]) -> Callable[[Any, Any], Any]:
-    """Build the structure function of an attrs class once, so that long pages convert quickly."""
+@functools.cache
+def _model_reader(kind: Any) -> Callable[[Any], Any]:
+    """Build the function that reads an attrs class once, so that long pages convert quickly."""
     fields = attrs.fields(attrs.resolve_types(kind))
-    config = [(_names(field), _reader(field)) for field in fields]
+    plan = [(_names(field), _reader(field)) for field in fields]
 
-    def hook(value: Any, _: Any) -> Any:
+    def read_model(value: Any) -> Any:
         if not isinstance(value, dict):
             return kind()
         source = cast(dict[str, Any], value)
         found: dict[str, Any] = {}
-        for names, reader in config:
+        for names, reader in plan:
             for name in names:
                 if (given := source.get(name)) is not None:
                     if (value := reader(given)) is not None:
@@ -103,7 +110,7 @@ def _model_hook(kind: type[attrs.AttrsInstance]) -> Callable[[Any, Any], Any]:
                     break
         return kind(**found)
 
-    return hook
+    return read_model
 
 
 def _reader(field: attrs.Attribute[Any]) -> Callable[[Any], Any]:
@@ -121,7 +128,7 @@ def _reader_of(kind: Any, *, is_number: bool) -> Callable[[Any], Any]:
     if items := get_args(kind):
         item: Any = items[0]
         return lambda value: read_list(value, item)
-    return lambda value: read(value, kind)
+    return _model_reader(kind)
 
 
 def _is_open_enum(kind: Any) -> bool:
@@ -137,7 +144,3 @@ def _names(field: attrs.Attribute[Any]) -> tuple[str, ...]:
 def _camel(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(part.capitalize() for part in rest)
-
-
-_CONVERTER: Final = Converter()
-_CONVERTER.register_structure_hook_factory(attrs.has, _model_hook)
