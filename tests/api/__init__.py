@@ -1,1 +1,1 @@
-"""Tests of api."""
+"""Test the typed API."""

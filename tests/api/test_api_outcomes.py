@@ -1,4 +1,4 @@
-"""What is repeated, what must not be, and what comes out in the end, for anything a server may do."""
+"""Test retries and errors of typed calls for anything that a server may do."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from truecaller_vbc.api.client import ApiClient, ApiRequest, _failure
 from truecaller_vbc.sandbox import Sandbox
 
 from ..token.virtual_time import run_virtual
-from .api_world import FAST, FEATURE_SET, api_world, posts, record
+from .sandbox_session import FAST, FEATURE_SET, count_requests, record, sandbox_session
 
 NUMBERS = ["+911234567890", "+911234567891"]
 CALLS: dict[str, Callable[[VBCSession], Awaitable[Any]]] = {
@@ -40,8 +40,8 @@ CALLS: dict[str, Callable[[VBCSession], Awaitable[Any]]] = {
     "batch": lambda vbc: vbc.calls.push_batch([record(), record(1)]),
     "status": lambda vbc: vbc.calls.batch_status("x"),
     "labels": lambda vbc: vbc.labels.list(),
-    "feature_sets": lambda vbc: _all(vbc.numbers.feature_sets()),
-    "numbers": lambda vbc: _all(vbc.numbers.numbers()),
+    "feature_sets": lambda vbc: _collect(vbc.numbers.feature_sets()),
+    "numbers": lambda vbc: _collect(vbc.numbers.numbers()),
     "publish": lambda vbc: vbc.numbers.publish(FEATURE_SET, NUMBERS),
     "delist": lambda vbc: vbc.numbers.delist(FEATURE_SET, NUMBERS),
 }
@@ -49,7 +49,7 @@ ONCE = ("batch", "publish", "delist")
 REPEATABLE = tuple(name for name in CALLS if name not in (*ONCE, "status"))
 
 
-async def _all(items: AsyncIterator[Any]) -> list[Any]:
+async def _collect(items: AsyncIterator[Any]) -> list[Any]:
     return [item async for item in items]
 
 
@@ -58,18 +58,18 @@ LOST: list[dict[str, Any]] = [{"status": 502}, {"status": 504}, {"drop": "before
 
 @pytest.mark.parametrize("name", REPEATABLE)
 @pytest.mark.parametrize("fault", [*LOST, {"status": 503}, {"status": 429}], ids=str)
-async def test_what_does_no_harm_is_repeated(name: Any, fault: Any) -> None:
-    """Three times at most, and then it works, and nobody notices."""
-    async with api_world() as (sandbox, vbc):
+async def test_repeatable_calls_are_retried(name: Any, fault: Any) -> None:
+    """A call that may be repeated succeeds after three failures."""
+    async with sandbox_session() as (sandbox, vbc):
         sandbox.fail_next(name, **fault, times=3)
         await CALLS[name](vbc)
         assert sandbox.faults_left(name) == 0
 
 
 @pytest.mark.parametrize("name", REPEATABLE)
-async def test_and_not_for_ever(name: Any) -> None:
-    """Four attempts; then the last one's own error."""
-    async with api_world() as (sandbox, vbc):
+async def test_retries_end(name: Any) -> None:
+    """After four attempts the last error is raised."""
+    async with sandbox_session() as (sandbox, vbc):
         sandbox.set_outage(name, status=503)
         with pytest.raises(ServerError) as caught:
             await CALLS[name](vbc)
@@ -82,9 +82,9 @@ async def test_and_not_for_ever(name: Any) -> None:
 
 @pytest.mark.parametrize("name", ONCE)
 @pytest.mark.parametrize("fault", [*LOST, {"status": 500}, {"status": 503}, {"status": 200, "body": "<html>"}], ids=str)
-async def test_what_may_have_been_done_is_not_repeated(name: Any, fault: Any) -> None:
-    """The bytes left: the error has all that they carried."""
-    async with api_world() as (sandbox, vbc):
+async def test_unknown_outcome_is_not_retried(name: Any, fault: Any) -> None:
+    """A call that may have been done is not repeated, and its error has all records."""
+    async with sandbox_session() as (sandbox, vbc):
         await vbc.warm_up()
         sandbox.fail_next(name, **fault)
         with pytest.raises(UnknownOutcomeError, match="2 records") as caught:
@@ -97,9 +97,9 @@ async def test_what_may_have_been_done_is_not_repeated(name: Any, fault: Any) ->
 
 @pytest.mark.parametrize("name", ONCE)
 @pytest.mark.parametrize("fault", [{"status": 429}, {"status": 503, "headers": {"Retry-After": "0.01"}}], ids=str)
-async def test_a_server_that_says_it_did_nothing(name: Any, fault: Any) -> None:
-    """Too many requests, or come back later: then repeating doubles nothing."""
-    async with api_world() as (sandbox, vbc):
+async def test_refusal_to_process_is_retried(name: Any, fault: Any) -> None:
+    """A 429, or a 503 with Retry-After, is repeated also for calls that are sent once."""
+    async with sandbox_session() as (sandbox, vbc):
         if name == "delist":
             await CALLS["publish"](vbc)
         sandbox.fail_next(name, **fault, times=2)
@@ -108,9 +108,9 @@ async def test_a_server_that_says_it_did_nothing(name: Any, fault: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ONCE)
-async def test_what_never_left_is_repeated(name: Any) -> None:
-    """A connection that was refused carried nothing."""
-    async with api_world(APIPolicy(retry_first=timedelta(seconds=0.2))) as (sandbox, vbc):
+async def test_refused_connection_is_retried(name: Any) -> None:
+    """A refused connection is retried for every call, since nothing was sent."""
+    async with sandbox_session(APIPolicy(retry_first=timedelta(seconds=0.2))) as (sandbox, vbc):
         if name == "delist":
             await CALLS["publish"](vbc)
         await vbc.warm_up()
@@ -122,22 +122,22 @@ async def test_what_never_left_is_repeated(name: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ONCE)
-async def test_a_server_that_is_not_there(name: Any) -> None:
-    """The error is aiohttp's own, and nothing unknown about it."""
-    async with api_world() as (sandbox, vbc):
+async def test_unreachable_server(name: Any) -> None:
+    """If nothing was sent, the error is aiohttp's own and not an unknown outcome."""
+    async with sandbox_session() as (sandbox, vbc):
         await vbc.warm_up()
         await sandbox.pause_listening()
-        await asyncio.sleep(0.05)  # until the pool has heard that its connection is gone
+        await asyncio.sleep(0.05)  # until the pool has noticed that its connection is closed
         with pytest.raises(aiohttp.ClientConnectorError):
             await CALLS[name](vbc)
 
 
 @pytest.mark.parametrize("name", [*REPEATABLE, *ONCE])
 def test_an_answer_that_never_comes(name: Any) -> None:
-    """A deadline for each attempt: repeated, or unknown."""
+    """Each attempt has a timeout; then the call is repeated, or its outcome is unknown."""
 
     async def main() -> None:
-        async with api_world(APIPolicy(attempts=2)) as (sandbox, vbc):
+        async with sandbox_session(APIPolicy(attempts=2)) as (sandbox, vbc):
             sandbox.set_outage(name, delay=1e9)
             error = UnknownOutcomeError if name in ONCE else TimeoutError
             with pytest.raises(error):
@@ -150,8 +150,8 @@ def test_an_answer_that_never_comes(name: Any) -> None:
 
 @pytest.mark.parametrize("name", CALLS)
 async def test_without_a_token_nothing_is_sent(name: Any) -> None:
-    """The token's own error, at once: its attempts are not ours to repeat."""
-    async with api_world() as (sandbox, vbc):
+    """The TokenError is raised at once, and the call is not retried."""
+    async with sandbox_session() as (sandbox, vbc):
         sandbox.set_outage("token", status=503)
         with pytest.raises(TokenEndpointError):
             await CALLS[name](vbc)
@@ -160,8 +160,8 @@ async def test_without_a_token_nothing_is_sent(name: Any) -> None:
 
 @pytest.mark.parametrize("name", CALLS)
 async def test_no_redirect_is_followed(name: Any) -> None:
-    """Records are personal: they go to no address that an answer names."""
-    async with api_world() as (sandbox, vbc), Sandbox() as elsewhere:
+    """Redirects are not followed, since records are personal data."""
+    async with sandbox_session() as (sandbox, vbc), Sandbox() as elsewhere:
         sandbox.set_outage(name, status=307, headers={"Location": f"{elsewhere.base_url}/x"})
         with pytest.raises(APIError) as caught:
             await CALLS[name](vbc)
@@ -171,17 +171,17 @@ async def test_no_redirect_is_followed(name: Any) -> None:
 
 @pytest.mark.slow
 async def test_patience_ends() -> None:
-    """Retry-After within it is kept, and the sum of several is not."""
-    async with api_world(APIPolicy(patience=timedelta(seconds=0.5))) as (sandbox, vbc):
+    """A Retry-After is waited for until the sum of the waits exceeds the patience."""
+    async with sandbox_session(APIPolicy(patience=timedelta(seconds=0.5))) as (sandbox, vbc):
         sandbox.set_outage("labels", status=429, headers={"Retry-After": "0.2"})
         with pytest.raises(RateLimitedError):
             await vbc.labels.list()
-        assert 2 <= posts(sandbox, "labels") <= 3
+        assert 2 <= count_requests(sandbox, "labels") <= 3
 
 
 @asynccontextmanager
 async def raw_server(answer: bytes) -> AsyncIterator[str]:
-    """A server that answers every API call with these bytes, whatever they are."""
+    """Run a server that answers every API call with these bytes."""
     token = json.dumps({"token": "t" * 64, "created_at": "2026-01-01T00:00:00Z"}).encode()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -225,7 +225,7 @@ async def _nothing_undocumented(name: str, answer: bytes) -> None:
     extra=st.sampled_from([b"", b"Retry-After: 0.001\r\n", b"Content-Encoding: gzip\r\n", b"Retry-After: x\r\n"]),
 )
 async def test_any_answer_to_any_call(name: str, status: int, body: bytes, kind: bytes, extra: bytes) -> None:
-    """Nothing but a VBCError or a documented error of aiohttp, and no secret in it."""
+    """Any answer gives a result or a documented error without a secret in it."""
     head = b"HTTP/1.1 %d X\r\nContent-Type: %s\r\n%sContent-Length: %d\r\nConnection: close\r\n\r\n"
     await _nothing_undocumented(name, head % (status, kind, extra, len(body)) + body)
 
@@ -248,34 +248,34 @@ async def test_any_answer_to_any_call(name: str, status: int, body: bytes, kind:
     ),
 )
 async def test_any_bytes_in_place_of_an_answer(name: str, answer: bytes) -> None:
-    """Also what is no HTTP at all."""
+    """Bytes that are not HTTP give a documented error as well."""
     await _nothing_undocumented(name, answer)
 
 
 @pytest.mark.slow
-async def test_an_answer_without_end() -> None:
-    """It is not read to its end, which would be that of the memory."""
-    async with api_world(FAST) as (sandbox, vbc):
+async def test_answer_that_is_too_long() -> None:
+    """An answer beyond the size limit is not read to its end."""
+    async with sandbox_session(FAST) as (sandbox, vbc):
         sandbox.set_outage("labels", status=200, body=b"[" + b" " * (65 * 1024 * 1024) + b"]")
         with pytest.raises(ServerError, match="too long"):
             await vbc.labels.list()
 
 
-def test_a_microsecond_is_no_wait() -> None:
-    """A server that asks to come back at once is not asked a million times."""
+def test_tiny_retry_after_causes_no_retry_storm() -> None:
+    """A Retry-After of a microsecond is lengthened to the first wait of the policy."""
 
     async def main() -> int:
-        async with api_world(APIPolicy()) as (sandbox, vbc):
+        async with sandbox_session(APIPolicy()) as (sandbox, vbc):
             sandbox.set_outage("labels", status=429, headers={"Retry-After": "0.000001"})
             with pytest.raises(RateLimitedError):
                 await vbc.labels.list()
-            return posts(sandbox, "labels")
+            return count_requests(sandbox, "labels")
 
-    assert run_virtual(main()) == 121  # each half second of a minute's patience
+    assert run_virtual(main()) == 121  # every 0.5 s for 60 s
 
 
-def test_waits_grow_without_breaking() -> None:
-    """However many there were."""
+def test_wait_after_many_attempts() -> None:
+    """The wait stays at its maximum, however many attempts there were."""
     client: Any = ApiClient(cast(Any, None), APIPolicy())
     busy = RateLimitedError("busy", status=429)
 
@@ -293,16 +293,16 @@ def test_waits_grow_without_breaking() -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_what_waiting_does_not_mend(error: Exception, records: Any) -> None:
-    """A wrong certificate, a proxy that refuses: said at once, and not after four attempts."""
+def test_permanent_connection_errors_are_not_retried(error: Exception, records: Any) -> None:
+    """A wrong certificate, a refusing proxy or an invalid URL is not retried."""
     client: Any = ApiClient(cast(Any, None), APIPolicy())
 
     assert client._wait(ApiRequest("GET", "/", records=records), error, 1) is None
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 3, 9])
-def test_how_long_the_waits_are(attempt: int) -> None:
-    """Half a second, doubled each time up to 8, and at least half of it."""
+def test_wait_doubles_with_jitter(attempt: int) -> None:
+    """The wait is 0.5 s, doubled for each attempt up to 8 s, times 0.5 to 1."""
     client: Any = ApiClient(cast(Any, None), APIPolicy())
     most = min(0.5 * 2 ** (attempt - 1), 8)
 
@@ -322,8 +322,8 @@ def test_pauses_of_a_poll_grow() -> None:
     assert all(24 <= pause <= 36 for pause in found[10:])
 
 
-def test_a_rate_needs_part_of_its_window() -> None:
-    """Where the server does not say how long, and the limit is one of ours, too."""
+def test_wait_after_a_429_is_part_of_the_window() -> None:
+    """Without Retry-After the wait after a 429 is a part of the rate limit's window."""
     client: Any = ApiClient(cast(Any, None), APIPolicy())
 
     for _ in range(20):
@@ -331,8 +331,8 @@ def test_a_rate_needs_part_of_its_window() -> None:
         assert 61 / 16 <= wait <= 61.2 / 8
 
 
-def test_no_connection_means_that_nothing_left() -> None:
-    """Connecting has less time than the whole, so the one is not taken for the other."""
+def test_failed_connection_was_not_sent() -> None:
+    """Connecting has a shorter timeout than the request, so a failed connection is known to have sent nothing."""
     client: Any = ApiClient(cast(Any, None), APIPolicy())
     request = ApiRequest("POST", "/", records=["a record"])
 
@@ -343,21 +343,21 @@ def test_no_connection_means_that_nothing_left() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 408, 500, 501, 505])
-async def test_what_will_not_pass_is_not_repeated(status: int) -> None:
-    """It is said at once."""
-    async with api_world() as (sandbox, vbc):
+async def test_permanent_statuses_are_not_retried(status: int) -> None:
+    """These statuses raise the error after one request."""
+    async with sandbox_session() as (sandbox, vbc):
         sandbox.set_outage("labels", status=status)
         with pytest.raises(APIError):
             await vbc.labels.list()
-        assert posts(sandbox, "labels") == 1
+        assert count_requests(sandbox, "labels") == 1
 
 
-def test_a_busy_token_holds_those_who_come_later() -> None:
-    """They would only get the same."""
+def test_a_429_delays_later_calls() -> None:
+    """A call that starts during the pause after a 429 waits as well."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        async with api_world(APIPolicy()) as (sandbox, vbc):
+        async with sandbox_session(APIPolicy()) as (sandbox, vbc):
             sandbox.fail_next("batch", status=429, headers={"Retry-After": "50"})
             first = asyncio.create_task(vbc.calls.push_batch([record()]))
             await asyncio.sleep(1)
@@ -369,10 +369,10 @@ def test_a_busy_token_holds_those_who_come_later() -> None:
 
 
 @pytest.mark.parametrize("name", ["calls", "batch"])
-async def test_closing_sends_those_home_who_wait_for_their_turn(name: str) -> None:
-    """At once, and not when it comes."""
+async def test_close_fails_calls_that_wait_for_the_rate_limit(name: str) -> None:
+    """`close` fails such calls at once."""
     policy = APIPolicy(realtime_rate=1, batch_rate=1, realtime_window=timedelta(hours=1))
-    async with api_world(policy) as (_, vbc), asyncio.timeout(30):
+    async with sandbox_session(policy) as (_, vbc), asyncio.timeout(30):
         await CALLS[name](vbc)
         waiting = asyncio.ensure_future(CALLS[name](vbc))
         await asyncio.sleep(0.01)
@@ -381,8 +381,8 @@ async def test_closing_sends_those_home_who_wait_for_their_turn(name: str) -> No
             await waiting
 
 
-async def test_a_session_of_the_user_s_that_raises_by_itself() -> None:
-    """What its settings say of statuses does not count here, and JSON is called JSON."""
+async def test_http_session_with_raise_for_status() -> None:
+    """The settings of the user's http= session do not change errors, and the body is sent as JSON."""
     kinds: list[str] = []
 
     async def middleware(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -399,8 +399,8 @@ async def test_a_session_of_the_user_s_that_raises_by_itself() -> None:
     assert set(kinds) == {"application/json"}
 
 
-async def test_a_session_that_was_never_open_is_closed_twice() -> None:
-    """Closing may be done again, in whatever state."""
+async def test_close_of_a_session_that_was_never_open() -> None:
+    """`close` may be called in any state, and more than once."""
     vbc = VBCSession(Credentials("account", "key", "secret"))
     for _ in range(2):
         await vbc.close()
@@ -409,8 +409,8 @@ async def test_a_session_that_was_never_open_is_closed_twice() -> None:
 
 
 @pytest.mark.parametrize("name", ["labels", "batch"])
-async def test_an_answer_that_is_no_http_is_not_passed_on(name: str) -> None:
-    """The repr of aiohttp's own error shows the request's headers, so it is nobody's cause."""
+async def test_error_of_invalid_http_has_no_cause(name: str) -> None:
+    """The repr of aiohttp's error shows the request's headers, so it is not the cause of ours."""
     credentials = Credentials("account", "key", "secret-api-key")
     async with (
         raw_server(b"SSH-2.0-OpenSSH_9.6\r\n\r\n") as base_url,

@@ -1,4 +1,4 @@
-"""`push_all`: any number of records, nothing lost, nothing doubled, memory bounded."""
+"""Test `push_all` and `push_chunks` for lost or repeated records, order of errors and bounded memory."""
 
 from __future__ import annotations
 
@@ -36,32 +36,32 @@ from truecaller_vbc.api.push import build_chunk
 from truecaller_vbc.sandbox import ApiRules, Sandbox, SandboxRules
 
 from ..token.virtual_time import run_virtual
-from .api_world import FAST, HOUR, api_world, fields, posts, receiver, record
+from .sandbox_session import FAST, HOUR, count_requests, fields, receiver, record, sandbox_session
 
 
 def digits(one: CallRecord) -> int:
-    """A receiver as the sandbox counts it."""
+    """Return the receiver as the sandbox counts it."""
     return int(one.receiver_number)
 
 
 def rows(count: int) -> Iterator[CallRecord]:
-    """That many records, one after the other."""
+    """Yield this many records."""
     template = record()
     for number in range(count):
         yield attrs.evolve(template, receiver_number=receiver(number))
 
 
 async def collect(results: AsyncIterator[ChunkResult], into: list[ChunkResult]) -> None:
-    """All results, kept also when an error ends them."""
+    """Append all results to `into`, so that they are kept if an error follows."""
     async for result in results:
         into.append(result)  # noqa: PERF401 - extend would keep none of them
 
 
 async def test_everything_is_acknowledged_once() -> None:
-    """In chunks of 500 by position, each told before it is sent, and counted."""
+    """Records are sent in chunks of 500, each announced before it is sent and counted after."""
     sent: list[Chunk] = []
     progress: list[Progress] = []
-    async with api_world() as (sandbox, vbc):
+    async with sandbox_session() as (sandbox, vbc):
         results = [
             result async for result in vbc.calls.push_all(rows(1234), on_send=sent.append, on_progress=progress.append)
         ]
@@ -79,7 +79,7 @@ async def test_everything_is_acknowledged_once() -> None:
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 async def test_invalid_records_are_left_out_and_named(asynchronous: bool) -> None:
-    """By their position in the input; the others of their chunk are sent."""
+    """Invalid records are named by their position in the input, and the others are sent."""
     late = record(4, starts_at=1_700_000_000_000, ends_at=1_700_000_000_000 + HOUR)
     given: list[Any] = [record(0), fields(1), fields(2, caller_number="x"), None, late]
 
@@ -87,7 +87,7 @@ async def test_invalid_records_are_left_out_and_named(asynchronous: bool) -> Non
         for one in given:
             yield one
 
-    async with api_world() as (sandbox, vbc):
+    async with sandbox_session() as (sandbox, vbc):
         (result,) = [one async for one in vbc.calls.push_all(stream() if asynchronous else given)]
 
         assert result.outcome == "acknowledged"
@@ -100,9 +100,9 @@ async def test_invalid_records_are_left_out_and_named(asynchronous: bool) -> Non
         assert sum(sandbox.accepted.values()) == 2
 
 
-async def test_nothing_valid_sends_nothing() -> None:
-    """Such a chunk is told, and costs no request."""
-    async with api_world() as (sandbox, vbc):
+async def test_chunk_without_valid_records_is_not_sent() -> None:
+    """Such a chunk has a result, but costs no request."""
+    async with sandbox_session() as (sandbox, vbc):
         (result,) = [one async for one in vbc.calls.push_all([{}])]
 
         assert (result.outcome, result.batch, result.error) == ("invalid", None, None)
@@ -110,10 +110,10 @@ async def test_nothing_valid_sends_nothing() -> None:
         assert sandbox.token_requests == 0
 
 
-async def test_a_refused_chunk_does_not_stop_the_others() -> None:
-    """It carries its error, and its records."""
+async def test_refused_chunk_does_not_stop_the_others() -> None:
+    """The result of a refused chunk has its error and its records."""
     given = [*rows(500), *[record(number, label_id="other") for number in range(500, 1000)], *rows(10)]
-    async with api_world() as (_, vbc):
+    async with sandbox_session() as (_, vbc):
         results = {result.chunk.first: result async for result in vbc.calls.push_all(given)}
 
     assert {first: result.outcome for first, result in results.items()} == {
@@ -125,9 +125,9 @@ async def test_a_refused_chunk_does_not_stop_the_others() -> None:
     assert results[500].chunk.records == tuple(given[500:1000])
 
 
-async def test_a_chunk_of_unknown_outcome_is_not_repeated() -> None:
-    """It was taken, but its answer was lost: nobody sends it again."""
-    async with api_world() as (sandbox, vbc):
+async def test_chunk_of_unknown_outcome_is_not_repeated() -> None:
+    """A chunk that was accepted but whose answer was lost is sent once."""
+    async with sandbox_session() as (sandbox, vbc):
         sandbox.fail_next("batch", drop="after")
         results = [result async for result in vbc.calls.push_all(rows(1500), in_flight=1)]
 
@@ -137,10 +137,10 @@ async def test_a_chunk_of_unknown_outcome_is_not_repeated() -> None:
         assert Counter(sandbox.accepted.values()) == {1: 1500}
 
 
-async def test_when_nobody_knows_what_becomes_of_them_it_stops() -> None:
-    """Not a thousand chunks into the dark: what was read has a result, and the rest is not read."""
+async def test_unknown_outcomes_in_a_row_stop_it() -> None:
+    """After three unknown outcomes in a row, what was read has a result, and the rest is not read."""
     source = rows(500 * 50)
-    async with api_world() as (sandbox, vbc):
+    async with sandbox_session() as (sandbox, vbc):
         sandbox.set_outage("batch", status=504)
         results: list[ChunkResult] = []
         with pytest.raises(UnknownOutcomeError):
@@ -149,7 +149,7 @@ async def test_when_nobody_knows_what_becomes_of_them_it_stops() -> None:
         assert {result.outcome for result in results} == {"unknown"}
         assert 3 <= len(results) <= 5
         assert sum(1 for _ in source) == 500 * (50 - len(results))
-        assert posts(sandbox, "dynamic_call_records") == len(results)
+        assert count_requests(sandbox, "dynamic_call_records") == len(results)
 
 
 @pytest.mark.slow
@@ -163,10 +163,10 @@ async def test_when_nobody_knows_what_becomes_of_them_it_stops() -> None:
         ("batch", {"status": 429}, RateLimitedError, "refused"),
     ],
 )
-async def test_a_closed_way_stops_it(endpoint: Any, fault: Any, error: type[Exception], outcome: str) -> None:
-    """Every other chunk would fare the same: it is said at once, after the results of what was read."""
+async def test_fatal_error_stops_it(endpoint: Any, fault: Any, error: type[Exception], outcome: str) -> None:
+    """An error that every other chunk would get is raised after the results of the chunks that were read."""
     source = rows(500 * 50)
-    async with api_world() as (sandbox, vbc):
+    async with sandbox_session() as (sandbox, vbc):
         sandbox.set_outage(endpoint, **fault)
         results: list[ChunkResult] = []
         with pytest.raises(error):
@@ -177,14 +177,14 @@ async def test_a_closed_way_stops_it(endpoint: Any, fault: Any, error: type[Exce
         assert not sandbox.accepted
 
 
-async def test_a_source_that_fails_loses_nothing() -> None:
-    """What it gave before is sent; then its own error comes."""
+async def test_failing_source_loses_no_record() -> None:
+    """The records read before the source failed are sent, and then its error is raised."""
 
     def source() -> Iterator[CallRecord]:
         yield from rows(700)
         raise OSError("the disk is gone")
 
-    async with api_world() as (sandbox, vbc):
+    async with sandbox_session() as (sandbox, vbc):
         results: list[ChunkResult] = []
         with pytest.raises(OSError, match="the disk"):
             await collect(vbc.calls.push_all(source()), results)
@@ -193,8 +193,8 @@ async def test_a_source_that_fails_loses_nothing() -> None:
         assert sum(sandbox.accepted.values()) == 700
 
 
-async def test_breaking_off_leaves_nothing_behind() -> None:
-    """No task, and the source is closed."""
+async def test_aclose_ends_tasks_and_closes_the_source() -> None:
+    """`aclose` ends all tasks and closes the source."""
     closed = False
 
     async def source() -> AsyncIterator[CallRecord]:
@@ -205,7 +205,7 @@ async def test_breaking_off_leaves_nothing_behind() -> None:
         finally:
             closed = True
 
-    async with api_world() as (_, vbc):
+    async with sandbox_session() as (_, vbc):
         results = vbc.calls.push_all(source())
         await anext(results)
         await results.aclose()
@@ -215,8 +215,8 @@ async def test_breaking_off_leaves_nothing_behind() -> None:
         assert not {name for name in running if name in ("_send_chunk", "_next_chunk")}
 
 
-async def test_memory_is_bounded_by_what_is_in_flight() -> None:
-    """Not a record more is read than what may be sent, and kept by nobody when it was yielded."""
+async def test_reading_is_bounded_by_the_chunks_in_flight() -> None:
+    """No more records are read than may be sent."""
     read = 0
 
     def source() -> Iterator[CallRecord]:
@@ -225,7 +225,7 @@ async def test_memory_is_bounded_by_what_is_in_flight() -> None:
             read += 1
             yield one
 
-    async with api_world() as (_, vbc):
+    async with sandbox_session() as (_, vbc):
         done = 0
         async for result in vbc.calls.push_all(source(), in_flight=2):
             done += result.chunk.size
@@ -234,12 +234,12 @@ async def test_memory_is_bounded_by_what_is_in_flight() -> None:
 
 
 @pytest.mark.slow
-def test_the_pace_of_batches() -> None:
-    """60 in a minute, whatever the answers take."""
+def test_rate_of_batches() -> None:
+    """60 batches are sent in a minute, independent of the answers' duration."""
 
     async def main() -> float:
         loop = asyncio.get_running_loop()
-        async with api_world(APIPolicy(), batch_per_minute=60) as (sandbox, vbc):
+        async with sandbox_session(APIPolicy(), batch_per_minute=60) as (sandbox, vbc):
             began = loop.time()
             async for result in vbc.calls.push_all(rows(500 * 61), in_flight=8):
                 assert result.outcome == "acknowledged"
@@ -250,9 +250,9 @@ def test_the_pace_of_batches() -> None:
 
 
 @pytest.mark.parametrize("in_flight", [0, 1.5, True])
-async def test_in_flight_is_a_number(in_flight: Any) -> None:
-    """Said before anything is read."""
-    async with api_world() as (_, vbc):
+async def test_invalid_in_flight(in_flight: Any) -> None:
+    """An invalid `in_flight` raises ConfigurationError before anything is read."""
+    async with sandbox_session() as (_, vbc):
         with pytest.raises(ConfigurationError, match="in_flight"):
             vbc.calls.push_all([], in_flight=in_flight)
 
@@ -278,10 +278,10 @@ FAULTS: list[Any] = [
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.sampled_from(FAULTS), max_size=8), st.integers(0, 3000), st.integers(1, 4))
 def test_exactly_once_or_unknown(faults: list[Any], count: int, in_flight: int) -> None:
-    """Whatever fails: acknowledged means once, refused and unsent mean never, and everything read has a result."""
+    """For any faults, acknowledged means accepted once, and refused and unsent mean never accepted."""
 
     async def main() -> None:
-        async with api_world(APIPolicy()) as (sandbox, vbc):
+        async with sandbox_session(APIPolicy()) as (sandbox, vbc):
             for fault in faults:
                 if fault is None:
                     sandbox.fail_next("batch", delay=0.1)
@@ -294,7 +294,7 @@ def test_exactly_once_or_unknown(faults: list[Any], count: int, in_flight: int) 
                 pass
             else:
                 assert sum(result.chunk.size for result in results) == count
-            await asyncio.sleep(60)  # what hangs at the sandbox is done by now
+            await asyncio.sleep(60)  # until the delayed requests at the sandbox are done
             seen = [position for result in results for position in result.chunk.positions]
             assert len(seen) == len(set(seen))
             for result in results:
@@ -311,18 +311,18 @@ def test_exactly_once_or_unknown(faults: list[Any], count: int, in_flight: int) 
 
 
 @pytest.mark.slow
-async def test_a_journal_that_fails_stops_it_and_loses_nothing() -> None:
-    """Its chunk is not sent, and those that are under way have their results, before its error comes."""
+async def test_failing_on_send_loses_no_result() -> None:
+    """If `on_send` raises, its chunk is not sent, and the error follows the results of the chunks in flight."""
     told = 0
 
     def journal(_: Chunk) -> None:
         nonlocal told
         told += 1
         if told == 3:
-            raise aiohttp.ConnectionTimeoutError("no space left")  # of a kind that calls are repeated for
+            raise aiohttp.ConnectionTimeoutError("no space left")  # a kind of error that is retried
 
     source = rows(500 * 50)
-    async with api_world() as (sandbox, vbc):
+    async with sandbox_session() as (sandbox, vbc):
         sandbox.fail_next("batch", delay=0.1, times=2)
         results: list[ChunkResult] = []
         with pytest.raises(aiohttp.ConnectionTimeoutError, match="no space left"):
@@ -335,8 +335,8 @@ async def test_a_journal_that_fails_stops_it_and_loses_nothing() -> None:
         assert sum(1 for _ in source) == 500 * (50 - len(results))
 
 
-async def test_progress_that_fails_stops_it_and_loses_nothing() -> None:
-    """The same for the other callback, which is not called again."""
+async def test_failing_on_progress_loses_no_result() -> None:
+    """If `on_progress` raises, the chunks in flight have results, and it is not called again."""
     told = 0
 
     def progress(_: Progress) -> None:
@@ -344,7 +344,7 @@ async def test_progress_that_fails_stops_it_and_loses_nothing() -> None:
         told += 1
         raise ZeroDivisionError
 
-    async with api_world() as (sandbox, vbc):
+    async with sandbox_session() as (sandbox, vbc):
         results: list[ChunkResult] = []
         with pytest.raises(ZeroDivisionError):
             await collect(vbc.calls.push_all(rows(500 * 50), in_flight=3, on_progress=progress), results)
@@ -359,8 +359,8 @@ class _Broken(dict[str, Any]):
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-async def test_a_source_that_fills_one_mapping_anew(asynchronous: bool) -> None:
-    """As readers of files do that save the garbage: each record is what it was when it was yielded."""
+async def test_source_that_reuses_one_mapping(asynchronous: bool) -> None:
+    """Each record is what the mapping was when it was yielded."""
     row: dict[str, Any] = {}
 
     def rows() -> Iterator[dict[str, Any]]:
@@ -375,16 +375,16 @@ async def test_a_source_that_fills_one_mapping_anew(asynchronous: bool) -> None:
         for one in rows():
             yield one
 
-    async with api_world() as (sandbox, vbc):
+    async with sandbox_session() as (sandbox, vbc):
         results = [result async for result in vbc.calls.push_all(rows_later() if asynchronous else rows())]
         assert [problem.position for problem in results[0].chunk.invalid] == [3]
         assert sandbox.accepted == Counter(int(receiver(position)) for position in range(3))
 
 
-async def test_a_mapping_that_fails_is_an_invalid_record() -> None:
-    """The others of its chunk are sent."""
+async def test_mapping_that_raises_is_an_invalid_record() -> None:
+    """A mapping whose `get` raises is an invalid record, and the others of its chunk are sent."""
     given: list[Any] = [*rows(700), _Broken(), *rows(10)]
-    async with api_world() as (sandbox, vbc):
+    async with sandbox_session() as (sandbox, vbc):
         results: list[ChunkResult] = []
         await collect(vbc.calls.push_all(given), results)
 
@@ -394,15 +394,15 @@ async def test_a_mapping_that_fails_is_an_invalid_record() -> None:
         assert (problem.position, problem.text) == (700, "cannot be read (StopIteration)")
 
 
-async def test_a_source_that_is_cancelled_inside() -> None:
-    """By itself, and nobody cancelled us: as any other error of it."""
+async def test_source_that_raises_cancelled_error() -> None:
+    """A CancelledError of the source is raised like any other error of it."""
 
     async def source() -> AsyncIterator[CallRecord]:
         for one in rows(700):
             yield one
         raise asyncio.CancelledError
 
-    async with api_world() as (sandbox, vbc):
+    async with sandbox_session() as (sandbox, vbc):
         results: list[ChunkResult] = []
         with pytest.raises(asyncio.CancelledError):
             await collect(vbc.calls.push_all(source()), results)
@@ -410,8 +410,8 @@ async def test_a_source_that_is_cancelled_inside() -> None:
         assert sum(result.chunk.size for result in results) == sum(sandbox.accepted.values()) == 700
 
 
-async def test_a_source_that_waits_does_not_hide_a_closed_way() -> None:
-    """It is not waited for, but for what it gave already, which has a result, too."""
+async def test_waiting_source_does_not_delay_a_fatal_error() -> None:
+    """A fatal error ends the wait for the source, and the records read before have a result."""
     closed = False
 
     async def source() -> AsyncIterator[CallRecord]:
@@ -423,7 +423,7 @@ async def test_a_source_that_waits_does_not_hide_a_closed_way() -> None:
         finally:
             closed = True
 
-    async with api_world() as (sandbox, vbc), asyncio.timeout(30):
+    async with sandbox_session() as (sandbox, vbc), asyncio.timeout(30):
         sandbox.set_outage("batch", status=403)
         results: list[ChunkResult] = []
         with pytest.raises(ForbiddenError):
@@ -434,8 +434,8 @@ async def test_a_source_that_waits_does_not_hide_a_closed_way() -> None:
 
 
 @pytest.mark.parametrize("after", [0.02, 0.2])
-async def test_being_cancelled_leaves_nothing_behind(after: float) -> None:
-    """While it reads, and while it sends: the source is closed, no task runs on, and it is a cancellation."""
+async def test_cancellation_ends_tasks_and_closes_the_source(after: float) -> None:
+    """A cancellation while reading or sending is raised as such, and the source is closed."""
     closed = False
 
     async def source() -> AsyncIterator[CallRecord]:
@@ -447,7 +447,7 @@ async def test_being_cancelled_leaves_nothing_behind(after: float) -> None:
         finally:
             closed = True
 
-    async with api_world() as (sandbox, vbc), asyncio.timeout(30):
+    async with sandbox_session() as (sandbox, vbc), asyncio.timeout(30):
         sandbox.set_outage("batch", delay=60)
         running = asyncio.create_task(collect(vbc.calls.push_all(source()), []))
         await asyncio.sleep(after)
@@ -457,8 +457,8 @@ async def test_being_cancelled_leaves_nothing_behind(after: float) -> None:
         assert closed
 
 
-async def test_what_nobody_documents_is_unknown() -> None:
-    """A middleware of the user's own http= fails: the results of the others are not lost for it."""
+async def test_undocumented_error_is_an_unknown_outcome() -> None:
+    """An error of a middleware makes the outcome of its chunk unknown, and the others have their results."""
 
     async def middleware(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         response = await handler(request)
@@ -485,9 +485,9 @@ async def test_what_nobody_documents_is_unknown() -> None:
         assert isinstance(error.__cause__, KeyError)
 
 
-async def test_how_many_unknown_ones_in_a_row() -> None:
-    """Three, and one that is known in between begins the count anew."""
-    async with api_world() as (sandbox, vbc):
+async def test_known_outcome_resets_the_count_of_unknown_ones() -> None:
+    """Only three unknown outcomes in a row stop it."""
+    async with sandbox_session() as (sandbox, vbc):
         for drop in (True, True, False, True, True, False, True, True, True):
             sandbox.fail_next("batch", **({"drop": "after"} if drop else {"delay": 0.001}))
         results: list[ChunkResult] = []
@@ -497,9 +497,9 @@ async def test_how_many_unknown_ones_in_a_row() -> None:
     assert len(results) == 9
 
 
-async def test_the_first_reason_to_stop_is_the_one_that_is_told() -> None:
-    """Not what came of those that were under way."""
-    async with api_world() as (sandbox, vbc):
+async def test_first_fatal_error_is_raised() -> None:
+    """Later errors of chunks in flight do not replace the first one."""
+    async with sandbox_session() as (sandbox, vbc):
         sandbox.fail_next("batch", status=404)
         sandbox.set_outage("batch", status=403, delay=0.2)
         results: list[ChunkResult] = []
@@ -508,10 +508,10 @@ async def test_the_first_reason_to_stop_is_the_one_that_is_told() -> None:
         assert any(isinstance(result.error, ForbiddenError) for result in results)
 
 
-async def test_a_chunk_is_announced_once() -> None:
-    """Before its first byte leaves, and not again when the server asks to come back later."""
+async def test_on_send_is_called_once_for_a_chunk() -> None:
+    """`on_send` is called before the first attempt, and not again for a retry."""
     told: list[Chunk] = []
-    async with api_world() as (sandbox, vbc):
+    async with sandbox_session() as (sandbox, vbc):
         sandbox.fail_next("batch", status=429, times=2)
         results = [result async for result in vbc.calls.push_all(rows(10), on_send=told.append)]
 
@@ -519,7 +519,7 @@ async def test_a_chunk_is_announced_once() -> None:
 
 
 def test_progress_counts_records() -> None:
-    """The invalid ones too, in a chunk of their own and beside others."""
+    """Invalid records are counted in chunks of their own and beside valid ones."""
     problem = Problem("", "odd")
     none = Chunk(0, 5, (), (), (problem,) * 5)
     some = Chunk(5, 3, (record(),), (5,), (problem,) * 2)
@@ -528,22 +528,22 @@ def test_progress_counts_records() -> None:
     assert seen == Progress(unsent=1, invalid=7, chunks=2)
 
 
-def ready(first: int, *given: CallRecord | InvalidRecordError) -> Chunk:
-    """Return a chunk that a caller built from its own records."""
+def chunk_of(first: int, *given: CallRecord | InvalidRecordError) -> Chunk:
+    """Build a chunk as a caller of `push_chunks` does."""
     return build_chunk(first, given, time.time())
 
 
-async def test_chunks_of_the_caller_keep_their_positions() -> None:
-    """`push_chunks` sends chunks as they are, with gaps between them and the caller's own problems."""
+async def test_push_chunks_keeps_positions() -> None:
+    """Chunks are sent as they are, with gaps between them and the caller's own problems."""
     late = record(4, starts_at=1_700_000_000_000, ends_at=1_700_000_000_000 + HOUR)
     sent: list[Chunk] = []
 
     async def chunks() -> AsyncIterator[Chunk]:
-        yield ready(500, record(0), InvalidRecordError([Problem("", "the row is cut off")]), late)
-        yield ready(1500, InvalidRecordError([Problem("", "odd")]))
-        yield ready(2000, record(1))
+        yield chunk_of(500, record(0), InvalidRecordError([Problem("", "the row is cut off")]), late)
+        yield chunk_of(1500, InvalidRecordError([Problem("", "odd")]))
+        yield chunk_of(2000, record(1))
 
-    async with api_world() as (sandbox, vbc):
+    async with sandbox_session() as (sandbox, vbc):
         results = {result.chunk.first: result async for result in vbc.calls.push_chunks(chunks(), on_send=sent.append)}
 
         assert sandbox.accepted == Counter({digits(record(0)): 1, digits(record(1)): 1})
@@ -560,33 +560,33 @@ async def test_chunks_of_the_caller_keep_their_positions() -> None:
     ]
 
 
-async def test_chunks_of_the_caller_that_fail() -> None:
+async def test_push_chunks_with_a_failing_source() -> None:
     """An error of the chunks' source is raised after the results of the chunks before it."""
 
     async def chunks() -> AsyncIterator[Chunk]:
-        yield ready(0, record(0))
+        yield chunk_of(0, record(0))
         raise OSError("the disk is gone")
 
-    async with api_world() as (_, vbc):
+    async with sandbox_session() as (_, vbc):
         results: list[ChunkResult] = []
         with pytest.raises(OSError, match="the disk"):
             await collect(vbc.calls.push_chunks(chunks()), results)
     assert [result.outcome for result in results] == ["acknowledged"]
 
 
-async def test_chunks_of_the_caller_that_wait_are_cancelled() -> None:
-    """When nothing more can be sent, a read that waits is cancelled and the source is closed."""
+async def test_push_chunks_with_a_waiting_source() -> None:
+    """A fatal error cancels a read that waits, and closes the source."""
     closed = False
 
     async def chunks() -> AsyncIterator[Chunk]:
         nonlocal closed
         try:
-            yield ready(0, record(0))
+            yield chunk_of(0, record(0))
             await asyncio.sleep(3600)
         finally:
             closed = True
 
-    async with api_world() as (sandbox, vbc), asyncio.timeout(30):
+    async with sandbox_session() as (sandbox, vbc), asyncio.timeout(30):
         sandbox.set_outage("batch", status=403)
         results: list[ChunkResult] = []
         with pytest.raises(ForbiddenError):
@@ -595,9 +595,9 @@ async def test_chunks_of_the_caller_that_wait_are_cancelled() -> None:
     assert closed
 
 
-async def test_a_source_that_is_not_iterable() -> None:
-    """It is a TypeError when the first result is read."""
+async def test_source_that_is_not_iterable() -> None:
+    """Reading the first result raises TypeError."""
     wrong: Any = 7
-    async with api_world() as (_, vbc):
+    async with sandbox_session() as (_, vbc):
         with pytest.raises(TypeError):
             await anext(vbc.calls.push_all(wrong))

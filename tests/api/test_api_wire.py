@@ -1,4 +1,4 @@
-"""The converter forgives: whatever the wire does to a documented answer, a typed model comes out."""
+"""Test that any variation of a documented answer is read into a model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from truecaller_vbc import APIError, Batch, BatchStatus, BusinessNumber, FeatureSet, Label, RecordStatus, Status
 from truecaller_vbc.api.wire import read, read_list
 
-from .api_world import api_world
+from .sandbox_session import sandbox_session
 
 STATUS: dict[str, Any] = {
     "client_account_id": "91c173bb-28d8-4030-9722-8663ff9589f3",
@@ -64,8 +64,8 @@ NUMBERS: dict[str, Any] = {
 }
 
 
-def test_the_documented_answers() -> None:
-    """As they stand in the documents."""
+def test_documented_answers() -> None:
+    """The documents' example answers are read into models."""
     status = read(STATUS, BatchStatus)
     (record,) = status.data
     assert (status.batch_id, status.final) == ("0ca10281-11a0-4f86-bb27-7452da543cb6", True)
@@ -107,7 +107,7 @@ def test_the_documented_answers() -> None:
             "starts_at",
             datetime(2025, 7, 23, 5, 0, 58, 123456, tzinfo=UTC),
         ),
-        # Also a time of the year 1712 in ISO 8601.
+        # Read as ISO 8601, it would be a time in the year 1712.
         ({"starts_at": "1712121200000"}, "starts_at", datetime(2024, 4, 3, 5, 13, 20, tzinfo=UTC)),
         ({"starts_at": "no time"}, "starts_at", None),
         ({"starts_at": 1e300}, "starts_at", None),
@@ -117,13 +117,13 @@ def test_the_documented_answers() -> None:
         ({"id": {"a": 1}}, "id", ""),
     ],
 )
-def test_odd_fields(given: dict[str, Any], field: str, value: object) -> None:
-    """Read where they can be, and else as if they were missing."""
+def test_unusual_fields(given: dict[str, Any], field: str, value: object) -> None:
+    """A field is read in every known form, and is otherwise treated as missing."""
     assert getattr(read(given, RecordStatus), field) == value
 
 
-def test_words_that_are_not_documented_are_kept() -> None:
-    """As they came; they compare and hash as text."""
+def test_undocumented_words_are_kept() -> None:
+    """They compare and hash as text."""
     odd = read({"status": "Simmering"}, FeatureSet).status
 
     assert (odd, odd.known, odd.final, repr(odd)) == ("Simmering", False, False, "<Status.UNKNOWN: 'Simmering'>")
@@ -152,7 +152,7 @@ ODD: list[Any] = [
 
 
 def mutate(value: Any, rng: random.Random) -> Any:
-    """The same JSON with one thing changed somewhere."""
+    """Return the same JSON with one random change."""
     if rng.random() < 0.2 or not isinstance(value, dict | list) or not value:
         return rng.choice(ODD)
     value = copy.copy(value)
@@ -169,7 +169,7 @@ def mutate(value: Any, rng: random.Random) -> Any:
 
 @pytest.mark.parametrize("seed", range(500))
 def test_mutations_of_the_documented_answers(seed: int) -> None:
-    """500 random changes: a model comes out, with fields of the types that it promises."""
+    """Randomly changed answers are read into models with fields of the declared types."""
     rng = random.Random(seed)
     for answer, kind in ((STATUS, BatchStatus), (LABELS[0], Label), (FEATURE_SETS["feature_sets"][0], FeatureSet)):
         changed: Any = answer
@@ -186,7 +186,7 @@ def test_mutations_of_the_documented_answers(seed: int) -> None:
 @pytest.mark.slow
 @given(st.integers(0, 10**9))
 async def test_mutations_on_the_wire(seed: int) -> None:
-    """The same through a real socket and every call that reads: nothing but documented errors."""
+    """Randomly changed answers from a real socket give models or an APIError."""
     rng = random.Random(seed)
 
     def changed(answer: Any) -> bytes:
@@ -194,7 +194,7 @@ async def test_mutations_on_the_wire(seed: int) -> None:
             answer = mutate(answer, rng)
         return json.dumps(answer).encode()
 
-    async with api_world() as (sandbox, vbc):
+    async with sandbox_session() as (sandbox, vbc):
         for endpoint, answer in (
             ("status", STATUS),
             ("labels", LABELS),
@@ -215,8 +215,8 @@ async def test_mutations_on_the_wire(seed: int) -> None:
                 assert str(error)
 
 
-def test_a_batch_is_final_when_all_of_it_is() -> None:
-    """Not without records, and not with one that is still under way."""
+def test_batch_is_final_when_all_records_are() -> None:
+    """A batch without records, or with a pending one, is not final."""
     done = {"status_info": {"status": "success"}}
 
     assert not read({"data": []}, BatchStatus).final

@@ -31,7 +31,7 @@ from truecaller_vbc import (
 from truecaller_vbc.sandbox import Sandbox, SandboxRules
 from truecaller_vbc.secret import Secret
 
-from ..api.api_world import record
+from ..api.sandbox_session import record
 from ..redis_server import redis_server
 from .showing import Hidden, everything_about
 

@@ -1,4 +1,4 @@
-"""Pages of lists that are odd, or that change while they are read."""
+"""Test lists whose pages are irregular, or that change while they are read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_REQUESTS = 20
 
 
 class Server:
-    """A list that is told in pages.
+    """A list that is fetch_from in pages.
 
     Args:
         items: of the list.
@@ -52,7 +52,7 @@ class Server:
         return ListPage(tuple(Label(id=item) for item in items), self.total(count))
 
     async def read(self) -> str:
-        """The whole list, one letter each."""
+        """Return the whole list, one letter for each item."""
         return "".join([label.id async for page in pages(self.fetch, lambda label: label.id) for label in page])
 
 
@@ -62,15 +62,15 @@ class Server:
 @pytest.mark.parametrize("items", ["", "a", "ab", "abc", "abcd", "abcdefg"])
 @pytest.mark.parametrize("total", [lambda _: None, lambda count: count, lambda _: 0, lambda _: 999], ids="-=0+")
 async def test_every_item_once(first: int, beyond: str, items: str, total: Callable[[int], int | None]) -> None:
-    """Whatever the first page is called, the last one is followed by, and the server says of their number."""
+    """Each item comes once, whatever the first page's number, the answer beyond the last page and the stated total."""
     server = Server(items, first=first, beyond=beyond, total=total)
 
     assert await server.read() == items
     assert len(server.asked) <= -(-len(items) // 2) + 3
 
 
-async def test_the_number_of_pages_saves_requests() -> None:
-    """Where it is honest, nobody looks behind the last page."""
+async def test_correct_total_saves_a_request() -> None:
+    """With a correct total there is not a request beyond the last page."""
     server = Server("abcdef", total=lambda count: count)
     await server.read()
     assert server.asked == [None, 1, 2, 3]
@@ -82,16 +82,16 @@ async def test_the_number_of_pages_saves_requests() -> None:
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("at", range(2, 6))
 @pytest.mark.parametrize("total", [lambda _: None, lambda count: count], ids="-=")
-async def test_what_is_put_in_doubles_nothing(first: int, at: int, total: Callable[[int], int | None]) -> None:
-    """In front, before any of the requests: all that was there from the beginning is told once."""
+async def test_inserted_item_causes_no_duplicates(first: int, at: int, total: Callable[[int], int | None]) -> None:
+    """If an item is inserted before any request, each original item comes once."""
     server = Server("abcdef", first=first, total=total)
     server.before[at] = lambda: server.items.insert(0, "+")
 
     assert (await server.read()).replace("+", "") == "abcdef"
 
 
-async def test_what_is_taken_out_before_the_first_page_comes_again() -> None:
-    """The only removal that need not be missed: the page is read twice."""
+async def test_item_removed_before_the_second_request() -> None:
+    """If an item is removed before the first page is read a second time, no item is missed."""
     server = Server("abcdef", total=lambda count: count)
     server.before[2] = lambda: server.items.remove("a")
     assert await server.read() == "abcdef"
@@ -100,8 +100,8 @@ async def test_what_is_taken_out_before_the_first_page_comes_again() -> None:
     assert await server.read() == "abc"
 
 
-async def test_a_server_that_knows_no_pages() -> None:
-    """It gives the same list each time, in whatever order."""
+async def test_server_without_pages() -> None:
+    """A server that returns the whole list each time, in any order, is read with three requests."""
     server = Server("abcdef", size=6, beyond="first")
     for request in range(2, MOST_REQUESTS):
         server.before[request] = lambda: server.items.append(server.items.pop(0))
@@ -109,8 +109,8 @@ async def test_a_server_that_knows_no_pages() -> None:
     assert server.asked == [None, 1, 2]
 
 
-async def test_an_error_of_the_first_page_is_one() -> None:
-    """It says nothing of where the list ends."""
+async def test_error_of_the_first_page_is_raised() -> None:
+    """A NotFoundError of the first page is raised, since it does not mark the end of the list."""
 
     async def fetch(_: int | None) -> ListPage:
         raise NotFoundError("no such account", status=404)
@@ -119,8 +119,8 @@ async def test_an_error_of_the_first_page_is_one() -> None:
         await anext(pages(fetch, lambda label: label.id))
 
 
-def told(*given: list[Label]) -> Callable[[int | None], Awaitable[ListPage]]:
-    """These pages, the first of which is 1."""
+def fetch_from(*given: list[Label]) -> Callable[[int | None], Awaitable[ListPage]]:
+    """Return a fetch function for these pages, counted from 1."""
 
     async def fetch(number: int | None) -> ListPage:
         index = (number or 1) - 1
@@ -130,15 +130,15 @@ def told(*given: list[Label]) -> Callable[[int | None], Awaitable[ListPage]]:
 
 
 async def test_items_without_an_id() -> None:
-    """All of what they have tells one from another."""
+    """Items without an ID are compared by all of their fields."""
     first, second = [Label(name="a"), Label(name="b")], [Label(name="c"), Label(name="d")]
-    found = [page async for page in pages(told(first, second), lambda label: label.id)]
+    found = [page async for page in pages(fetch_from(first, second), lambda label: label.id)]
 
     assert found == [tuple(first), tuple(second)]
 
 
-def test_a_number_is_one_of_its_feature_set() -> None:
-    """The same number elsewhere is another entry; without a number there is nothing to know it by."""
+def test_identity_of_a_number() -> None:
+    """A number is identified by itself and its feature set; an entry without a number has no identity."""
     number = BusinessNumber(phone_number="+911234567890", feature_set_name="a")
 
     assert name_of(number) == name_of(BusinessNumber(phone_number="+911234567890", feature_set_name="a", status=None))  # type: ignore[arg-type]

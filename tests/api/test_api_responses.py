@@ -1,4 +1,4 @@
-"""What an answer says: five envelopes, any status, any body."""
+"""Test how responses are read, with every envelope, any status and any body."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ E4 = {"new_numbers": ["911234567891"], "existing_numbers": None, "status": "fail
 E5 = {"message": "No CMB found for client Id"}
 
 
-def refused(status: int, body: Any, headers: dict[str, str] | None = None) -> APIError:
-    """The error that an answer is."""
+def read_error(status: int, body: Any, headers: dict[str, str] | None = None) -> APIError:
+    """Return the error of a response."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     with pytest.raises(APIError) as caught:
         read_response(status, CIMultiDict(headers or {}), raw)
@@ -56,8 +56,8 @@ def refused(status: int, body: Any, headers: dict[str, str] | None = None) -> AP
     ],
 )
 def test_every_envelope(status: int, body: Any, slug: str | None, field: str | None, words: str | None) -> None:
-    """One tree, whatever the shape, and an error inside a 200 is one."""
-    error = refused(status, body)
+    """Every envelope becomes the same error with the same fields, also inside a 200."""
+    error = read_error(status, body)
 
     assert type(error) is BadRequestError
     assert (error.status, error.slug, error.field, error.message) == (status, slug, field, words)
@@ -87,16 +87,16 @@ def test_every_envelope(status: int, body: Any, slug: str | None, field: str | N
         (204, b"\xff", ServerError),
     ],
 )
-def test_which_error(status: int, body: Any, kind: type[APIError]) -> None:
-    """By the status where it says enough, else by the slug."""
-    assert type(refused(status, body)) is kind
+def test_error_class(status: int, body: Any, kind: type[APIError]) -> None:
+    """The class of the error follows the status, or the slug if the status does not decide."""
+    assert type(read_error(status, body)) is kind
 
 
 @pytest.mark.parametrize("reason", [reason for reason in FailureReason if reason is not FailureReason.INVALID_INPUT])
 @pytest.mark.parametrize("status", [200, 400])
-def test_a_receiver_that_cannot_be_reached(reason: FailureReason, status: int) -> None:
-    """It is no bad request: whoever sends it can do nothing about it."""
-    error = refused(status, {"status_info": {"status": "error", "message": f" {reason.upper()}. "}})
+def test_undeliverable_record_is_a_not_delivered_error(reason: FailureReason, status: int) -> None:
+    """A documented failure reason is a NotDeliveredError, since the request itself is correct."""
+    error = read_error(status, {"status_info": {"status": "error", "message": f" {reason.upper()}. "}})
 
     assert isinstance(error, NotDeliveredError)
     assert error.reason is reason
@@ -117,17 +117,17 @@ def test_a_receiver_that_cannot_be_reached(reason: FailureReason, status: int) -
         b'{"slug": null, "message": null, "numbers": []}',
     ],
 )
-def test_what_is_no_error(body: bytes) -> None:
-    """A success may be nearly anything."""
+def test_any_json_without_an_error_is_a_success(body: bytes) -> None:
+    """A 2xx response without an error in it returns its JSON."""
     assert read_response(200, {}, body) == (json.loads(body) if body.strip() else None)
 
 
-def test_a_gateway_s_page_is_readable() -> None:
-    """Its words in one line, without mark-up, scripts, and what it quotes of our header."""
+def test_html_page_becomes_one_line_of_text() -> None:
+    """The error shows the page as one line without mark-up, scripts and tokens."""
     page = b"""<!DOCTYPE html><html><head><title>503 Service\n Unavailable</title><style>p {color: red}</style></head>
     <body><script>alert("x")</script><h1>Sorry &amp; bye</h1><p>Authorization: Bearer abc.def-123</p></body></html>"""
 
-    error = refused(503, page, {"Retry-After": "7"})
+    error = read_error(503, page, {"Retry-After": "7"})
 
     assert error.message == "503 Service Unavailable Sorry & bye Authorization: ***"
     assert "an HTML page" in str(error)
@@ -135,16 +135,16 @@ def test_a_gateway_s_page_is_readable() -> None:
 
 
 @pytest.mark.parametrize("secret", ["Bearer xyz", "bearer: xyz", "A1" * 32])
-def test_no_secret_in_foreign_words(secret: str) -> None:
-    """Whoever echoes our header does not get it into our errors, in any envelope."""
+def test_echoed_token_is_masked(secret: str) -> None:
+    """A token that the server echoes in any field of any envelope is not in the error."""
     for body in (E1 | {"message": secret}, E1 | {"slug": secret}, E2 | {"field": secret}, secret.encode()):
-        error = refused(400, body)
+        error = read_error(400, body)
         assert secret not in f"{error} {error!r} {vars(error)}"
         assert "xyz" not in f"{error} {error!r} {vars(error)}"
 
 
-def test_a_refusal_in_buckets_may_be_read_by_the_caller() -> None:
-    """Publish and delist say why in the same shape as their success, under any status but a server's error."""
+def test_accepted_refusal_is_returned_as_a_result() -> None:
+    """A refusal that `accept` recognises is returned as JSON under any status below 500."""
     raw = json.dumps(E4).encode()
 
     seen: list[int] = []
@@ -177,7 +177,7 @@ bodies = st.binary() | json_like.map(lambda value: json.dumps(value).encode()) |
 @pytest.mark.slow
 @given(st.integers(100, 999), bodies, st.text(st.characters(codec="latin-1", exclude_characters="\r\n\0")))
 def test_any_status_and_any_body(status: int, body: bytes, retry_after: str) -> None:
-    """A JSON value of a success, or an APIError that can be printed; nothing else, ever."""
+    """Any response gives JSON or an APIError whose text is one short line."""
     try:
         answer = read_response(status, CIMultiDict({"Retry-After": retry_after}), body)
     except APIError as error:
@@ -190,15 +190,15 @@ def test_any_status_and_any_body(status: int, body: bytes, retry_after: str) -> 
         json.dumps(answer)
 
 
-def test_json_that_is_too_deep() -> None:
-    """Python's parser gives up on it by an error of its own."""
-    assert isinstance(refused(200, b"[" * 100_000), ServerError)
-    assert isinstance(refused(400, b'{"a":' * 100_000), BadRequestError)
+def test_deeply_nested_json_is_an_error() -> None:
+    """JSON that is too deep for the parser is an APIError."""
+    assert isinstance(read_error(200, b"[" * 100_000), ServerError)
+    assert isinstance(read_error(400, b'{"a":' * 100_000), BadRequestError)
 
 
 @given(st.text(max_size=3000))
 def test_readable_is_one_short_line(text: str) -> None:
-    """Whatever a server writes."""
+    """`readable` returns one line of limited length for any text."""
     line = readable(text)
     assert readable("word " * 100) == ("word " * 60) + "…"
 
@@ -208,8 +208,8 @@ def test_readable_is_one_short_line(text: str) -> None:
 
 
 @pytest.mark.parametrize("opening", ["<title>", "<title", "<", "<head></head   ", "<script>", "&", "bearer:", "A-"])
-def test_a_page_of_nothing_but_openings(opening: str) -> None:
-    """It is read in one go, and does not take the loop for a minute: 3 s of processor time end this test."""
+def test_unclosed_tags_do_not_block_the_loop(opening: str) -> None:
+    """A page of unclosed tags is read in linear time; the test fails after 3 s of processor time."""
 
     def too_slow(*_: object) -> None:
         raise AssertionError("this grows with the square of the page")
@@ -217,29 +217,29 @@ def test_a_page_of_nothing_but_openings(opening: str) -> None:
     before = signal.signal(signal.SIGVTALRM, too_slow)
     signal.setitimer(signal.ITIMER_VIRTUAL, 3)
     try:
-        refused(502, (opening * 100_000)[:100_000].encode())
+        read_error(502, (opening * 100_000)[:100_000].encode())
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
 
 
 @pytest.mark.parametrize("kept", [2_000, 100_000])
-def test_no_half_of_a_secret(kept: int) -> None:
-    """Where a long text is cut, in a token of which too little is left to be known for one."""
+def test_cut_text_shows_no_part_of_a_token(kept: int) -> None:
+    """A text that is cut inside a token shows no part of the token."""
     text = " " * (kept - 30) + "A1" * 32
-    error = refused(400, {"slug": "x", "message": text} if kept == 2_000 else f"<p>{text[3:]}".encode())
+    error = read_error(400, {"slug": "x", "message": text} if kept == 2_000 else f"<p>{text[3:]}".encode())
 
     assert "A1" not in f"{error} {vars(error)}"
     assert "…" not in str(error)
 
 
 @pytest.mark.parametrize("status", [200, 400, 403, 404, 422])
-def test_a_receiver_without_an_account_is_no_missing_path(status: int) -> None:
-    """The documented reasons go before a status that could mean two things, but not before 401 and 429."""
+def test_failure_reason_takes_precedence_over_the_status(status: int) -> None:
+    """A documented failure reason decides the error class, except for 401, 429 and 5xx."""
     said = {"status": "error", "message": "Not a Truecaller user"}
 
-    assert type(refused(status, said)) is NotDeliveredError
-    assert type(refused(401, said)) is UnauthorizedError
-    assert type(refused(429, said)) is RateLimitedError
-    assert type(refused(500, said)) is ServerError
-    assert type(refused(404, said | {"message": "Invalid input"})) is NotFoundError
+    assert type(read_error(status, said)) is NotDeliveredError
+    assert type(read_error(401, said)) is UnauthorizedError
+    assert type(read_error(429, said)) is RateLimitedError
+    assert type(read_error(500, said)) is ServerError
+    assert type(read_error(404, said | {"message": "Invalid input"})) is NotFoundError

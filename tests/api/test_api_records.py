@@ -1,4 +1,4 @@
-"""Records and numbers: all problems at once, before anything is sent."""
+"""Test that all problems of records and numbers are found before anything is sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from truecaller_vbc.api.calls import _RENDERING
 from truecaller_vbc.api.numbers import check_numbers
 from truecaller_vbc.api.wire import as_e164
 
-from .api_world import HOUR, LABEL, api_world, fields, record
+from .sandbox_session import HOUR, LABEL, fields, record, sandbox_session
 
 NOW = 1_790_000_000_000
 
@@ -64,7 +64,7 @@ NOW = 1_790_000_000_000
     ],
 )
 def test_each_rule_of_a_record(field: str, value: object, says: str) -> None:
-    """The error names the field and says what to do."""
+    """The error names the field and the rule that it breaks."""
     changes: dict[str, Any] = {"starts_at": NOW, "ends_at": NOW + HOUR, field: value}
     with pytest.raises(InvalidRecordError, match=says) as caught:
         record(**changes)
@@ -85,13 +85,13 @@ def test_each_rule_of_a_record(field: str, value: object, says: str) -> None:
         {"caller_number": "+1234567", "receiver_number": "+123456789012345"},
     ],
 )
-def test_what_is_just_within_the_rules(changes: dict[str, Any]) -> None:
-    """Each bound belongs to what is allowed."""
+def test_bounds_are_allowed(changes: dict[str, Any]) -> None:
+    """Values at the bounds are valid."""
     assert isinstance(record(**changes), CallRecord)
 
 
 def test_all_problems_of_a_record_at_once() -> None:
-    """Nobody has to correct a record six times."""
+    """One error names all invalid fields of a record."""
     with pytest.raises(InvalidRecordError) as caught:
         record(
             caller_number="1",
@@ -116,7 +116,7 @@ def test_all_problems_of_a_record_at_once() -> None:
 
 
 def test_times_are_datetimes_or_milliseconds() -> None:
-    """Both say the same, in any zone, to the millisecond."""
+    """An aware datetime in any zone is converted to milliseconds."""
     there = timezone(timedelta(hours=5, minutes=30))
     moment = datetime(2026, 9, 21, 14, 13, 20, 123999, tzinfo=UTC)
 
@@ -125,8 +125,8 @@ def test_times_are_datetimes_or_milliseconds() -> None:
     assert (by_datetime.starts_at, by_datetime.ends_at) == (1_790_000_000_123, 1_790_003_600_123)
 
 
-def test_a_label_is_left_out_on_purpose_only() -> None:
-    """Newer documents call it optional, older ones do not: who means it says so."""
+def test_label_is_left_out_only_deliberately() -> None:
+    """A missing label is an error; label_id=None leaves it out."""
     with pytest.raises(TypeError, match="label_id"):
         CallRecord(caller_number="+911234567890", receiver_number="+919876543210", starts_at=NOW, ends_at=NOW + 1)  # type: ignore[call-arg]
     with pytest.raises(InvalidRecordError, match="label_id: is missing"):
@@ -138,7 +138,7 @@ def test_a_label_is_left_out_on_purpose_only() -> None:
 
 
 def test_a_row_of_text() -> None:
-    """What a CSV file has: times as ISO 8601 or as digits, blanks for what is not there."""
+    """A row of a CSV file may have ISO 8601 times, digits, and blanks for missing values."""
     row = {
         **fields(),
         "starts_at": "2026-09-21T19:43:20+05:30",
@@ -153,8 +153,8 @@ def test_a_row_of_text() -> None:
     assert (made.dynamic_label_name, made.dynamic_call_reason) == (None, "Calling you for KYC")
 
 
-def test_a_misspelt_column_is_no_silent_loss() -> None:
-    """A reason under another name would be left out by everybody."""
+def test_unknown_column_is_a_problem() -> None:
+    """An unknown column is an error, since its value would be lost."""
     with pytest.raises(InvalidRecordError, match="call_reason: is no field") as caught:
         CallRecord.from_mapping({**fields(), "call_reason": "x", None: ["more", "cells"]})  # type: ignore[dict-item]
 
@@ -163,7 +163,7 @@ def test_a_misspelt_column_is_no_silent_loss() -> None:
 
 
 def test_many_problems_are_counted_and_kept() -> None:
-    """The text stays readable, the attribute has them all."""
+    """The text shows the first problems and counts the others; the attribute has all."""
     with pytest.raises(InvalidRecordError, match="and 80 more") as caught:
         check_numbers(["x"] * 100)
 
@@ -171,19 +171,19 @@ def test_many_problems_are_counted_and_kept() -> None:
 
 
 @pytest.mark.parametrize("numbers", [[], "+911234567890", ["+911234567890", None], ["911234567890"]])
-def test_numbers_that_are_none(numbers: Any) -> None:
-    """An empty list, a string taken for a list, and anything that is not in E.164."""
+def test_invalid_lists_of_numbers(numbers: Any) -> None:
+    """An empty list, a single string, and values that are not in E.164 are refused."""
     with pytest.raises(InvalidRecordError, match="phone_numbers"):
         check_numbers(numbers)
 
 
-def test_a_number_twice_is_one() -> None:
-    """Duplicates inside one list are undocumented_response, so none are sent."""
+def test_duplicate_numbers_are_sent_once() -> None:
+    """Duplicates are removed, since the API does not document what it does with them."""
     assert check_numbers(["+911234567890", "+911234567891", "+911234567890"]) == ("+911234567890", "+911234567891")
 
 
-def test_the_wire_writes_numbers_both_ways() -> None:
-    """Compared in one form, and left alone where they are none."""
+def test_as_e164() -> None:
+    """Numbers with and without a plus become E.164; other text stays unchanged."""
     assert as_e164("911234567890") == as_e164("+911234567890") == "+911234567890"
     assert as_e164("Phone number not available") == "Phone number not available"
 
@@ -198,7 +198,7 @@ json_like = st.recursive(
 @pytest.mark.slow
 @given(st.dictionaries(st.sampled_from([*fields(), "dynamic_label_name", "x"]), json_like))
 def test_any_row_is_a_record_or_one_error(row: dict[str, Any]) -> None:
-    """Whatever stands in a file, nothing but InvalidRecordError comes out."""
+    """Any row gives a record or an InvalidRecordError."""
     try:
         made = CallRecord.from_mapping(row)
     except InvalidRecordError as error:
@@ -215,33 +215,33 @@ def test_any_row_is_a_record_or_one_error(row: dict[str, Any]) -> None:
     reason=st.none() | st.text(min_size=10, max_size=100),
     hours=st.integers(1, 24),
 )
-async def test_what_we_let_pass_the_api_takes(name: str | None, reason: str | None, hours: int) -> None:
-    """Our rules are at least as strict as those of the sandbox, which is written from the documents alone."""
+async def test_valid_records_are_accepted_by_the_sandbox(name: str | None, reason: str | None, hours: int) -> None:
+    """The rules are at least as strict as the sandbox's, which are written from the documents alone."""
     try:
         made = record(dynamic_label_name=name, dynamic_call_reason=reason)
     except InvalidRecordError:
         return
-    async with api_world() as (sandbox, vbc):
+    async with sandbox_session() as (sandbox, vbc):
         await vbc.calls.push(made)
         await vbc.calls.push_batch([made])
         await vbc.calls.push_batch([made], version="v2")
         assert sum(sandbox.accepted.values()) == 3
 
 
-def test_the_label_of_these_tests_is_the_sandbox_s() -> None:
-    """Or the tests above would prove nothing."""
+def test_records_of_these_tests_have_the_sandbox_s_label() -> None:
+    """The records of these tests have a label that the sandbox knows."""
     assert record().label_id == LABEL
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\t"])
-def test_a_blank_label_is_no_purpose(blank: str) -> None:
-    """Whatever a cell has that looks empty, nobody has said that there shall be no label."""
+def test_blank_label_is_missing(blank: str) -> None:
+    """A blank cell counts as a missing label, not as one left out deliberately."""
     with pytest.raises(InvalidRecordError, match="label_id: is missing"):
         CallRecord.from_mapping(fields(label_id=blank))
 
 
 def test_all_problems_of_a_row_at_once() -> None:
-    """Also where it has a column too many."""
+    """One error names all problems of a row, unknown columns included."""
     with pytest.raises(InvalidRecordError) as caught:
         CallRecord.from_mapping(fields(label_id=" ", caller_number="1", odd=1))
 
@@ -254,7 +254,7 @@ class _Lines(str, Enum):  # noqa: UP042 - as it was written before there was a S
 
 
 def test_numbers_in_an_enum() -> None:
-    """An Enum that is a str prints as its name: what is sent is its text, in every rendering."""
+    """A number in a str Enum is sent as its value, in every rendering."""
     made = record(caller_number=_Lines.SALES, receiver_number=_Lines.SALES)
 
     for caller, receiver in _RENDERING.values():
@@ -287,14 +287,14 @@ class _Odd(str):
     ],
     ids=["time", "number", "zone", "text"],
 )
-def test_values_that_nobody_expects(changes: dict[str, Any], says: str) -> None:
-    """They are refused like others, and by the same error."""
+def test_unusual_values_are_refused(changes: dict[str, Any], says: str) -> None:
+    """Values of unusual types raise InvalidRecordError as well."""
     with pytest.raises(InvalidRecordError, match=says):
         record(**changes)
 
 
-def test_when_a_window_has_closed() -> None:
-    """At its end it is open still."""
+def test_window_is_open_until_its_end() -> None:
+    """A window is open at its end, and closed a millisecond later."""
     made = record(starts_at=NOW, ends_at=NOW + HOUR)
 
     assert made.late((NOW + HOUR) / 1000) is None
@@ -302,14 +302,14 @@ def test_when_a_window_has_closed() -> None:
 
 
 @pytest.mark.parametrize("time", [NOW + 0.5, "²" * 13, "9" * 5000, float("inf"), "1.79e12", ""])
-def test_times_of_a_row_that_are_none(time: object) -> None:
-    """Whatever looks like a number and is no whole one."""
+def test_invalid_times_of_a_row(time: object) -> None:
+    """Text and floats that are not whole numbers or ISO 8601 times are refused."""
     with pytest.raises(InvalidRecordError, match="starts_at"):
         CallRecord.from_mapping(fields(starts_at=time))
 
 
-def test_each_endpoint_has_its_own_numbers() -> None:
-    """As the documents' examples have them, and a record without any text is JSON, too."""
+def test_rendering_of_each_version() -> None:
+    """Numbers are rendered as in the documents' examples, also in a record without any text."""
     made = record(label_id=None, dynamic_call_reason=None)
     sent = {version: json.loads(made.encoded(*both)) for version, both in _RENDERING.items()}
 

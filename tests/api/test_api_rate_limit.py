@@ -1,4 +1,4 @@
-"""The limiter: never more starts in a window, first come first served, and nobody wakes in vain."""
+"""Test the rate limiter's bound, order and wake-ups."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..token.virtual_time import run_virtual
 
 
 class _Counted(RateLimiter):
-    """Counts how often a timer woke it."""
+    """Count the timer's wake-ups."""
 
     __slots__ = ("wakes",)
 
@@ -38,7 +38,7 @@ class _Counted(RateLimiter):
 @example(most=7, seconds=1, arrivals=[0.0] * 200)
 @example(most=9, seconds=1, arrivals=[i / 3 for i in range(60)])
 def test_no_window_has_too_many(most: int, seconds: float, arrivals: list[float]) -> None:
-    """In whatever way they come; and each waiter costs at most one wake-up, also on a clock that is exact."""
+    """No window has too many starts for any arrivals, and each waiter costs at most one wake-up."""
     starts: list[float] = []
 
     async def main() -> int:
@@ -62,7 +62,7 @@ def test_no_window_has_too_many(most: int, seconds: float, arrivals: list[float]
 
 
 def test_first_come_first_served() -> None:
-    """A newcomer does not overtake those who wait."""
+    """A later arrival does not overtake a waiter."""
     order: list[int] = []
 
     async def main() -> None:
@@ -79,8 +79,8 @@ def test_first_come_first_served() -> None:
     assert order == [0, 1, 2, 3, 4, 5]
 
 
-def test_cancelled_waiters_cost_no_turn() -> None:
-    """A crowd that went home leaves the way free."""
+def test_cancelled_waiters_use_no_place() -> None:
+    """Cancelled waiters leave their places to later ones."""
 
     async def main() -> float:
         pace = RateLimiter(1, 1)
@@ -96,8 +96,8 @@ def test_cancelled_waiters_cost_no_turn() -> None:
     assert run_virtual(main()) == pytest.approx(1.02)
 
 
-def test_a_turn_that_was_granted_and_not_used_is_given_back() -> None:
-    """Cancelled in the very moment in which its acquire had come."""
+def test_granted_place_of_a_cancelled_waiter_is_returned() -> None:
+    """A waiter that is cancelled just after its place was granted returns the place."""
 
     async def main() -> float:
         pace = RateLimiter(1, 1)
@@ -115,8 +115,8 @@ def test_a_turn_that_was_granted_and_not_used_is_given_back() -> None:
     assert run_virtual(main()) == pytest.approx(1.02)
 
 
-def test_a_turn_that_was_granted_and_outlived_its_window_unused() -> None:
-    """The loop stood still in the very moment: another has the place already, and the one who is cancelled is that."""
+def test_cancelled_waiter_after_a_blocked_loop() -> None:
+    """A granted place whose window has passed may be reused before its waiter is cancelled."""
 
     async def main() -> None:
         pace = RateLimiter(1, 0.02)
@@ -143,8 +143,8 @@ def test_a_turn_that_was_granted_and_outlived_its_window_unused() -> None:
     asyncio.run(main())
 
 
-def test_hold_is_for_everybody() -> None:
-    """Those who wait already, and those who come."""
+def test_pause_applies_to_all() -> None:
+    """A pause applies to waiters and to later arrivals."""
 
     async def main() -> list[float]:
         pace = RateLimiter(1, 1)
@@ -162,8 +162,8 @@ def test_hold_is_for_everybody() -> None:
     assert run_virtual(main()) == pytest.approx([10, 15])
 
 
-def test_close_sends_everybody_home() -> None:
-    """With the error that a closed session has."""
+def test_close_fails_waiters() -> None:
+    """`close` fails waiters with SessionClosedError."""
 
     async def main() -> None:
         pace = RateLimiter(1, 1)
@@ -177,8 +177,8 @@ def test_close_sends_everybody_home() -> None:
     run_virtual(main())
 
 
-def test_after_close_a_turn_still_comes() -> None:
-    """Whoever comes late does not wait for ever: the session itself turns it away."""
+def test_acquire_after_close() -> None:
+    """`acquire` still returns after `close`: the session itself refuses the call."""
 
     async def main() -> float:
         pace = RateLimiter(1, 1)
@@ -193,8 +193,8 @@ def test_after_close_a_turn_still_comes() -> None:
     assert run_virtual(main()) == pytest.approx(1.02)
 
 
-def test_a_newcomer_in_the_very_moment() -> None:
-    """Whoever waits for the acquire that has just come due gets it, although the timer has not rung yet."""
+def test_arrival_before_the_timer_does_not_overtake() -> None:
+    """The first waiter gets the place that is due, although the timer has not fired yet."""
 
     async def main() -> bool:
         pace = RateLimiter(1, 1)
@@ -218,8 +218,8 @@ def test_a_newcomer_in_the_very_moment() -> None:
     assert not run_virtual(main())
 
 
-def test_a_shorter_hold_does_not_end_a_longer_one() -> None:
-    """Two answers may ask for different waits."""
+def test_shorter_pause_does_not_end_a_longer_one() -> None:
+    """Of two pauses the later end counts."""
 
     async def main() -> float:
         pace = RateLimiter(1, 1)
@@ -231,8 +231,8 @@ def test_a_shorter_hold_does_not_end_a_longer_one() -> None:
     assert run_virtual(main()) == pytest.approx(10)
 
 
-def test_a_timer_that_rings_early() -> None:
-    """By a tick of the clock: what was due then is due now."""
+def test_timer_that_fires_early() -> None:
+    """A timer that fires one clock tick early grants the place that it was set for."""
 
     async def main() -> float:
         pace = RateLimiter(1, 1)
@@ -247,8 +247,8 @@ def test_a_timer_that_rings_early() -> None:
     assert run_virtual(main()) == 0
 
 
-def test_close_with_one_that_has_gone() -> None:
-    """A waiter that was cancelled is still in the queue, and needs no error."""
+def test_close_after_a_waiter_was_cancelled() -> None:
+    """`close` skips a cancelled waiter that is still in the queue."""
 
     async def main() -> None:
         pace = RateLimiter(1, 1)

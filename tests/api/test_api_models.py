@@ -1,4 +1,4 @@
-"""The words by which the API says how far it is, and why a record did not arrive."""
+"""Test status words and failure reasons."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from truecaller_vbc.api.models import Status
 
 @pytest.mark.parametrize("word", ["success", "error", "failed", "pending", "listed", "draft", ""])
 def test_each_documented_word(word: str) -> None:
-    """In any case and with white space around it, it is the documented word."""
+    """Documented words are recognised in any case and with surrounding white space."""
     for spelt in (word, word.upper(), word.title(), f" {word}\n"):
         assert (Status(spelt), Status(spelt).known) == (word, True)
 
 
-def test_what_will_stay_so() -> None:
-    """Listed is not final, since a number may be delisted again; nor is what has not been said yet."""
+def test_final_statuses() -> None:
+    """Listed is not final, since a number may be delisted, and neither is a missing status."""
     assert {word for word in Status if word.final} == {"success", "error", "failed"}
 
 
-def test_another_word_is_kept_to_the_letter() -> None:
-    """With its white space: it may mean something to whoever reads it."""
+def test_undocumented_word_is_kept() -> None:
+    """An undocumented word is kept with its white space."""
     odd = Status(" Odd ")
 
     assert (odd, odd.value, odd.known) == (" Odd ", " Odd ", False)
 
 
 @pytest.mark.parametrize("value", [None, 7, ["success"]])
-def test_what_is_no_word_is_no_status(value: Any) -> None:
-    """A number or a list is not made into a word that the API never said."""
+def test_status_of_another_type(value: Any) -> None:
+    """A value that is not a string is a ValueError."""
     with pytest.raises(ValueError, match="is not a valid Status"):
         Status(value)
 
@@ -49,5 +49,5 @@ def test_what_is_no_word_is_no_status(value: Any) -> None:
     ],
 )
 def test_reason_that_a_message_begins_with(message: str | None, reason: FailureReason | None) -> None:
-    """The server may say more after it; what merely mentions a reason names none."""
+    """A message names a reason if it begins with it."""
     assert FailureReason.of(message) is reason

@@ -1,4 +1,4 @@
-"""A session with a sandbox of its own rules, and records that both take."""
+"""Open a sandbox with given rules and a session with it, and build records that the sandbox accepts."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ FAST: Final = APIPolicy(realtime_rate=None, batch_rate=None).scaled(1 / 100)
 
 
 @asynccontextmanager
-async def api_world(
+async def sandbox_session(
     policy: APIPolicy = FAST, clock: Callable[[], float] | None = None, **rules: Any
 ) -> AsyncIterator[tuple[Sandbox, VBCSession]]:
-    """An open sandbox whose API has these rules, and an open session with it. No limit unless one is given."""
+    """Open a sandbox whose API has these rules, and a session with it. Rates are not limited by default."""
     rules = {"realtime_per_second": None, "batch_per_minute": None, **rules}
     async with (
         Sandbox(SandboxRules(api=ApiRules(**rules)), clock=clock) as sandbox,
-        _counted() as http,
+        _counted_http() as http,
         VBCSession(sandbox.credentials, base_url=sandbox.base_url, api_policy=policy, http=http) as vbc,
     ):
         yield sandbox, vbc
 
 
 @asynccontextmanager
-async def _counted() -> AsyncIterator[aiohttp.ClientSession | None]:
-    """In virtual time, a session that tells the loop what is under way, so that time does not jump over an answer."""
+async def _counted_http() -> AsyncIterator[aiohttp.ClientSession | None]:
+    """Open an aiohttp session that counts its requests on a virtual loop, so that time does not skip over an answer."""
     loop = asyncio.get_running_loop()
     if not isinstance(loop, VirtualLoop):
         yield None
@@ -58,12 +58,12 @@ async def _counted() -> AsyncIterator[aiohttp.ClientSession | None]:
 
 
 def receiver(number: int) -> str:
-    """One of many numbers, none of them with an end that means something to the sandbox."""
+    """Return the receiver with this number; the sandbox accepts all of them."""
     return f"+91{7_000_010_000 + number * 10:010}"
 
 
 def fields(number: int = 0, **changes: Any) -> dict[str, Any]:
-    """A valid record as a mapping."""
+    """Return a valid record as a mapping."""
     now = int(time.time() * 1000)
     return {
         "caller_number": "+911234567890",
@@ -77,10 +77,10 @@ def fields(number: int = 0, **changes: Any) -> dict[str, Any]:
 
 
 def record(number: int = 0, **changes: Any) -> CallRecord:
-    """A valid record."""
+    """Return a valid record."""
     return CallRecord(**fields(number, **changes))
 
 
-def posts(sandbox: Sandbox, end: str) -> int:
-    """How many requests reached paths with this end."""
+def count_requests(sandbox: Sandbox, end: str) -> int:
+    """Count the requests to paths with this end."""
     return sum(entry.path.endswith(end) for entry in sandbox.log)
