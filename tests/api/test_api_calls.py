@@ -325,11 +325,11 @@ async def test_closed_http_session() -> None:
                     await call
 
 
-@pytest.mark.parametrize("said", ['{"statusInfo": %s}', '{"status_info": %s}', "%s"])
-async def test_push_result_in_every_spelling(said: str) -> None:
+@pytest.mark.parametrize("template", ['{"statusInfo": %s}', '{"status_info": %s}', "%s"])
+async def test_push_result_in_every_spelling(template: str) -> None:
     """The result is read from status_info, from statusInfo, and from the top level."""
     async with sandbox_session() as (sandbox, vbc):
-        sandbox.fail_next("calls", status=200, body=said % '{"status": "success", "message": "fine"}')
+        sandbox.fail_next("calls", status=200, body=template % '{"status": "success", "message": "fine"}')
         assert await vbc.calls.push(record()) == PushResult(Status.SUCCESS, "fine")
 
 

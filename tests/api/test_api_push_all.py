@@ -313,12 +313,12 @@ def test_exactly_once_or_unknown(faults: list[Any], count: int, in_flight: int) 
 @pytest.mark.slow
 async def test_failing_on_send_loses_no_result() -> None:
     """If `on_send` raises, its chunk is not sent, and the error follows the results of the chunks in flight."""
-    told = 0
+    calls = 0
 
     def journal(_: Chunk) -> None:
-        nonlocal told
-        told += 1
-        if told == 3:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
             raise aiohttp.ConnectionTimeoutError("no space left")  # a kind of error that is retried
 
     source = rows(500 * 50)
@@ -337,11 +337,11 @@ async def test_failing_on_send_loses_no_result() -> None:
 
 async def test_failing_on_progress_loses_no_result() -> None:
     """If `on_progress` raises, the chunks in flight have results, and it is not called again."""
-    told = 0
+    calls = 0
 
     def progress(_: Progress) -> None:
-        nonlocal told
-        told += 1
+        nonlocal calls
+        calls += 1
         raise ZeroDivisionError
 
     async with sandbox_session() as (sandbox, vbc):
@@ -350,7 +350,7 @@ async def test_failing_on_progress_loses_no_result() -> None:
             await collect(vbc.calls.push_all(rows(500 * 50), in_flight=3, on_progress=progress), results)
 
         assert sum(result.chunk.size for result in results) == sum(sandbox.accepted.values()) <= 500 * 4
-        assert told == 1
+        assert calls == 1
 
 
 class _Broken(dict[str, Any]):
@@ -367,7 +367,7 @@ async def test_source_that_reuses_one_mapping(asynchronous: bool) -> None:
         for position in range(3):
             row.update(fields(position))
             yield row
-        row["receiver_number"] = "nobody"
+        row["receiver_number"] = "x"
         yield row
         row.clear()
 
@@ -510,12 +510,12 @@ async def test_first_fatal_error_is_raised() -> None:
 
 async def test_on_send_is_called_once_for_a_chunk() -> None:
     """`on_send` is called before the first attempt, and not again for a retry."""
-    told: list[Chunk] = []
+    announced: list[Chunk] = []
     async with sandbox_session() as (sandbox, vbc):
         sandbox.fail_next("batch", status=429, times=2)
-        results = [result async for result in vbc.calls.push_all(rows(10), on_send=told.append)]
+        results = [result async for result in vbc.calls.push_all(rows(10), on_send=announced.append)]
 
-    assert told == [results[0].chunk]
+    assert announced == [results[0].chunk]
 
 
 def test_progress_counts_records() -> None:

@@ -42,16 +42,16 @@ def test_no_window_has_too_many(most: int, seconds: float, arrivals: list[float]
     starts: list[float] = []
 
     async def main() -> int:
-        pace = _Counted(most, seconds)
+        limiter = _Counted(most, seconds)
         loop = asyncio.get_running_loop()
 
         async def one(at: float) -> None:
             await asyncio.sleep(at)
-            await pace.acquire()
+            await limiter.acquire()
             starts.append(loop.time())
 
         await asyncio.gather(*(one(at) for at in arrivals))
-        return pace.wakes
+        return limiter.wakes
 
     wakes = run_virtual(main())
 
@@ -66,11 +66,11 @@ def test_first_come_first_served() -> None:
     order: list[int] = []
 
     async def main() -> None:
-        pace = RateLimiter(1, 1)
+        limiter = RateLimiter(1, 1)
 
         async def one(number: int) -> None:
             await asyncio.sleep(number / 100)
-            await pace.acquire()
+            await limiter.acquire()
             order.append(number)
 
         await asyncio.gather(*(one(number) for number in range(6)))
@@ -83,14 +83,14 @@ def test_cancelled_waiters_use_no_place() -> None:
     """Cancelled waiters leave their places to later ones."""
 
     async def main() -> float:
-        pace = RateLimiter(1, 1)
-        await pace.acquire()
-        crowd = [asyncio.create_task(pace.acquire()) for _ in range(1000)]
+        limiter = RateLimiter(1, 1)
+        await limiter.acquire()
+        crowd = [asyncio.create_task(limiter.acquire()) for _ in range(1000)]
         await asyncio.sleep(0.5)
         for task in crowd:
             task.cancel()
         await asyncio.gather(*crowd, return_exceptions=True)
-        await pace.acquire()
+        await limiter.acquire()
         return asyncio.get_running_loop().time()
 
     assert run_virtual(main()) == pytest.approx(1.02)
@@ -100,13 +100,13 @@ def test_granted_place_of_a_cancelled_waiter_is_returned() -> None:
     """A waiter that is cancelled just after its place was granted returns the place."""
 
     async def main() -> float:
-        pace = RateLimiter(1, 1)
-        await pace.acquire()
-        first = asyncio.create_task(pace.acquire())
-        second = asyncio.create_task(pace.acquire())
+        limiter = RateLimiter(1, 1)
+        await limiter.acquire()
+        first = asyncio.create_task(limiter.acquire())
+        second = asyncio.create_task(limiter.acquire())
         loop = asyncio.get_running_loop()
         await asyncio.sleep(0)
-        # Due with the pace's own timer and after it: the acquire is granted, and its owner has not run yet.
+        # Due just after the limiter's timer: the place is granted, and the waiter has not run yet.
         loop.call_at(1.02, first.cancel)
         await second
         assert first.cancelled()
@@ -119,21 +119,21 @@ def test_cancelled_waiter_after_a_blocked_loop() -> None:
     """A granted place whose window has passed may be reused before its waiter is cancelled."""
 
     async def main() -> None:
-        pace = RateLimiter(1, 0.02)
-        await pace.acquire()
-        first = asyncio.create_task(pace.acquire())
+        limiter = RateLimiter(1, 0.02)
+        await limiter.acquire()
+        first = asyncio.create_task(limiter.acquire())
         loop = asyncio.get_running_loop()
         due = loop.create_future()
 
-        async def stand_still() -> None:
+        async def block_the_loop() -> None:
             await due
             first.cancel()
-            time.sleep(0.05)  # noqa: ASYNC251 - the loop stands still
-            await pace.acquire()
+            time.sleep(0.05)  # noqa: ASYNC251 - the loop is blocked
+            await limiter.acquire()
 
-        second = asyncio.create_task(stand_still())
+        second = asyncio.create_task(block_the_loop())
         await asyncio.sleep(0)
-        # Armed before the pace rings, so that it is this one's step that comes before that of the granted acquire.
+        # Set before the limiter's timer fires, so that the cancellation comes before the waiter runs.
         loop.call_later(0, due.set_result, None)
         time.sleep(0.05)  # noqa: ASYNC251 - until both are due
         await asyncio.wait_for(second, 10)
@@ -147,16 +147,16 @@ def test_pause_applies_to_all() -> None:
     """A pause applies to waiters and to later arrivals."""
 
     async def main() -> list[float]:
-        pace = RateLimiter(1, 1)
+        limiter = RateLimiter(1, 1)
         loop = asyncio.get_running_loop()
-        await pace.acquire()
-        waiting = asyncio.create_task(pace.acquire())
+        await limiter.acquire()
+        waiting = asyncio.create_task(limiter.acquire())
         await asyncio.sleep(0)
-        pace.pause_until(loop.time() + 10)
+        limiter.pause_until(loop.time() + 10)
         await waiting
         first = loop.time()
-        pace.pause_until(loop.time() + 5)
-        await pace.acquire()
+        limiter.pause_until(loop.time() + 5)
+        await limiter.acquire()
         return [first, loop.time()]
 
     assert run_virtual(main()) == pytest.approx([10, 15])
@@ -166,11 +166,11 @@ def test_close_fails_waiters() -> None:
     """`close` fails waiters with SessionClosedError."""
 
     async def main() -> None:
-        pace = RateLimiter(1, 1)
-        await pace.acquire()
-        waiting = asyncio.create_task(pace.acquire())
+        limiter = RateLimiter(1, 1)
+        await limiter.acquire()
+        waiting = asyncio.create_task(limiter.acquire())
         await asyncio.sleep(0)
-        pace.close()
+        limiter.close()
         with pytest.raises(SessionClosedError, match="not sent"):
             await waiting
 
@@ -181,13 +181,13 @@ def test_acquire_after_close() -> None:
     """`acquire` still returns after `close`: the session itself refuses the call."""
 
     async def main() -> float:
-        pace = RateLimiter(1, 1)
-        await pace.acquire()
-        waiting = asyncio.create_task(pace.acquire())
+        limiter = RateLimiter(1, 1)
+        await limiter.acquire()
+        waiting = asyncio.create_task(limiter.acquire())
         await asyncio.sleep(0)
-        pace.close()
+        limiter.close()
         await asyncio.gather(waiting, return_exceptions=True)
-        await asyncio.wait_for(pace.acquire(), 10)
+        await asyncio.wait_for(limiter.acquire(), 10)
         return asyncio.get_running_loop().time()
 
     assert run_virtual(main()) == pytest.approx(1.02)
@@ -197,22 +197,22 @@ def test_arrival_before_the_timer_does_not_overtake() -> None:
     """The first waiter gets the place that is due, although the timer has not fired yet."""
 
     async def main() -> bool:
-        pace = RateLimiter(1, 1)
+        limiter = RateLimiter(1, 1)
         loop = asyncio.get_running_loop()
-        await pace.acquire()
+        await limiter.acquire()
         overtook = False
 
         def newcomer() -> None:
             nonlocal overtook
-            acquire = pace.acquire()
+            arrival = limiter.acquire()
             try:
-                acquire.send(None)
+                arrival.send(None)
             except StopIteration:
                 overtook = True
-            acquire.close()
+            arrival.close()
 
         loop.call_at(1.02, newcomer)
-        await pace.acquire()
+        await limiter.acquire()
         return overtook
 
     assert not run_virtual(main())
@@ -222,10 +222,10 @@ def test_shorter_pause_does_not_end_a_longer_one() -> None:
     """Of two pauses the later end counts."""
 
     async def main() -> float:
-        pace = RateLimiter(1, 1)
-        pace.pause_until(10)
-        pace.pause_until(5)
-        await pace.acquire()
+        limiter = RateLimiter(1, 1)
+        limiter.pause_until(10)
+        limiter.pause_until(5)
+        await limiter.acquire()
         return asyncio.get_running_loop().time()
 
     assert run_virtual(main()) == pytest.approx(10)
@@ -235,12 +235,12 @@ def test_timer_that_fires_early() -> None:
     """A timer that fires one clock tick early grants the place that it was set for."""
 
     async def main() -> float:
-        pace = RateLimiter(1, 1)
+        limiter = RateLimiter(1, 1)
         loop = asyncio.get_running_loop()
-        await pace.acquire()
-        waiting = asyncio.create_task(pace.acquire())
+        await limiter.acquire()
+        waiting = asyncio.create_task(limiter.acquire())
         await asyncio.sleep(0)
-        pace._wake(loop, 1.02)
+        limiter._wake(loop, 1.02)
         await waiting
         return loop.time()
 
@@ -251,12 +251,12 @@ def test_close_after_a_waiter_was_cancelled() -> None:
     """`close` skips a cancelled waiter that is still in the queue."""
 
     async def main() -> None:
-        pace = RateLimiter(1, 1)
-        await pace.acquire()
-        waiting = asyncio.create_task(pace.acquire())
+        limiter = RateLimiter(1, 1)
+        await limiter.acquire()
+        waiting = asyncio.create_task(limiter.acquire())
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-        pace.close()
+        limiter.close()
 
     run_virtual(main())

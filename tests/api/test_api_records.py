@@ -23,7 +23,7 @@ NOW = 1_790_000_000_000
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "says"),
+    ("field", "value", "message"),
     [
         ("caller_number", "911234567890", "write '\\+911234567890'"),
         ("caller_number", "+91 (123) 456-7890", "write '\\+911234567890'"),
@@ -63,10 +63,10 @@ NOW = 1_790_000_000_000
         *[("dynamic_call_reason", f"a good{c} reason", "must not have") for c in "!@#$%^&*()_+/"],
     ],
 )
-def test_each_rule_of_a_record(field: str, value: object, says: str) -> None:
+def test_each_rule_of_a_record(field: str, value: object, message: str) -> None:
     """The error names the field and the rule that it breaks."""
     changes: dict[str, Any] = {"starts_at": NOW, "ends_at": NOW + HOUR, field: value}
-    with pytest.raises(InvalidRecordError, match=says) as caught:
+    with pytest.raises(InvalidRecordError, match=message) as caught:
         record(**changes)
 
     assert {problem.field for problem in caught.value.problems} == {field}
@@ -278,7 +278,7 @@ class _Odd(str):
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"starts_at": 10**5000}, "is no time"),
         ({"receiver_number": 10**5000}, "must be a string"),
@@ -287,9 +287,9 @@ class _Odd(str):
     ],
     ids=["time", "number", "zone", "text"],
 )
-def test_unusual_values_are_refused(changes: dict[str, Any], says: str) -> None:
+def test_unusual_values_are_refused(changes: dict[str, Any], message: str) -> None:
     """Values of unusual types raise InvalidRecordError as well."""
-    with pytest.raises(InvalidRecordError, match=says):
+    with pytest.raises(InvalidRecordError, match=message):
         record(**changes)
 
 

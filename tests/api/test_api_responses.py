@@ -236,10 +236,10 @@ def test_cut_text_shows_no_part_of_a_token(kept: int) -> None:
 @pytest.mark.parametrize("status", [200, 400, 403, 404, 422])
 def test_failure_reason_takes_precedence_over_the_status(status: int) -> None:
     """A documented failure reason decides the error class, except for 401, 429 and 5xx."""
-    said = {"status": "error", "message": "Not a Truecaller user"}
+    body = {"status": "error", "message": "Not a Truecaller user"}
 
-    assert type(read_error(status, said)) is NotDeliveredError
-    assert type(read_error(401, said)) is UnauthorizedError
-    assert type(read_error(429, said)) is RateLimitedError
-    assert type(read_error(500, said)) is ServerError
-    assert type(read_error(404, said | {"message": "Invalid input"})) is NotFoundError
+    assert type(read_error(status, body)) is NotDeliveredError
+    assert type(read_error(401, body)) is UnauthorizedError
+    assert type(read_error(429, body)) is RateLimitedError
+    assert type(read_error(500, body)) is ServerError
+    assert type(read_error(404, body | {"message": "Invalid input"})) is NotFoundError

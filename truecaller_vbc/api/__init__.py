@@ -18,8 +18,8 @@ class TypedAPI:
     """Hold the typed calls of one session, created at the first typed call.
 
     Args:
-        session: to send with.
-        policy: how fast, and how often.
+        session: session that sends the requests.
+        policy: rates, retries and timeouts.
         now: the wall clock, in seconds since 1970.
     """
 

@@ -45,7 +45,7 @@ class Calls:
     Success means that the API accepted the record, not that a phone has shown anything.
 
     Args:
-        client: to send with.
+        client: client that sends the requests.
         now: the wall clock, in seconds since 1970.
     """
 
@@ -61,7 +61,7 @@ class Calls:
         Raises:
             InvalidRecordError: the record's window has already closed; nothing was sent.
             NotDeliveredError: it cannot reach this receiver; ``reason`` says why.
-            APIError: it was refused.
+            APIError: the API refused it.
             TokenError: no token could be had.
             aiohttp.ClientError: the API could not be reached; also TimeoutError.
         """
@@ -72,8 +72,8 @@ class Calls:
         fields = cast(dict[str, JSON], answer) if isinstance(answer, dict) else {}
         info = fields.get("status_info") or fields.get("statusInfo") or fields
         if isinstance(info, dict):  # Fast path for the usual answer.
-            said = cast(dict[str, JSON], info)
-            if said.get("status") == "success" and type(message := said.get("message")) is str:
+            fields = cast(dict[str, JSON], info)
+            if fields.get("status") == "success" and type(message := fields.get("message")) is str:
                 return PushResult(Status.SUCCESS, message)
         return read(info, PushResult)
 
@@ -89,7 +89,7 @@ class Calls:
         Raises:
             InvalidRecordError: some records are invalid; the error names each record and field. Nothing was sent.
             UnknownOutcomeError: the batch may have been accepted; ``records`` has its records.
-            APIError: it was refused, as a whole.
+            APIError: the whole batch was refused.
             TokenError: no token could be had.
             aiohttp.ClientError: the API could not be reached; also TimeoutError.
         """
@@ -104,11 +104,11 @@ class Calls:
 
         Args:
             batch: the result of `push_batch`, or a batch's ID.
-            version: in which the batch was sent, for an ID alone.
+            version: in which the batch was sent, for a bare ID.
 
         Raises:
             NotFoundError: the server does not know it, or not yet.
-            APIError: it was refused.
+            APIError: the API refused it.
             TokenError: no token could be had.
             aiohttp.ClientError: the API could not be reached; also TimeoutError.
         """
@@ -133,11 +133,11 @@ class Calls:
         Args:
             batch: the result of `push_batch`, or a batch's ID; the former also tells how many records to wait for.
             timeout: how long to wait, in seconds.
-            version: in which the batch was sent, for an ID alone.
+            version: in which the batch was sent, for a bare ID.
 
         Raises:
             StillPendingError: the timeout passed; ``done`` is the last `BatchStatus`, or None.
-            APIError: it was refused.
+            APIError: the API refused it.
             TokenError: no token could be had.
             aiohttp.ClientError: the API could not be reached; also TimeoutError.
         """
@@ -176,14 +176,14 @@ class Calls:
 
         Args:
             records: `CallRecord` or mappings (see `CallRecord.from_mapping`), from any iterable or async iterable.
-            version: of the endpoint.
+            version: version of the endpoint.
             in_flight: how many batches may wait for their answers at once.
             on_send: called with each `Chunk` just before its first byte leaves, for a journal. A caller that stops
                 early has no result for the chunks announced here and not yielded: they may have been sent.
             on_progress: called with a `Progress` for each result, before it is yielded.
 
         Yields:
-            a `ChunkResult` for every 500 records that were read, in the order in which they are answered.
+            a `ChunkResult` for every 500 records that were read, in the order of the answers.
 
         Raises:
             TokenError: no token could be had. This and the following errors mean that nothing more can be sent; the
@@ -216,7 +216,7 @@ class Calls:
             on_progress: as in `push_all`.
 
         Yields:
-            a `ChunkResult` for every chunk, in the order in which they are answered.
+            a `ChunkResult` for every chunk, in the order of the answers.
 
         Raises:
             Exception: as `push_all`; whatever `chunks` raised.

@@ -50,10 +50,10 @@ class ApiRequest:
     """Describe one request.
 
     Args:
-        method: of HTTP.
+        method: HTTP method.
         path: path with ``{account}`` for the account's ID.
         body: JSON, encoded.
-        params: of the query.
+        params: query parameters.
         limiter: rate limiter to wait for, or None.
         records: records that must not be sent twice; None if repeating the request does no harm.
         accept: see `read_response`.
@@ -74,8 +74,8 @@ class ApiClient:
     """Send the requests of one session.
 
     Args:
-        session: to send with.
-        policy: how fast, and how often.
+        session: session that sends the requests.
+        policy: rates, retries and timeouts.
     """
 
     def __init__(self, session: Session, policy: APIPolicy) -> None:
@@ -115,7 +115,7 @@ class ApiClient:
         """Send a request and return the JSON of its answer; None for an empty body.
 
         Raises:
-            APIError: it was refused, at last.
+            APIError: the API refused it, after all retries.
             UnknownOutcomeError: it may have been done, and must not be repeated.
             TokenError: no token could be had.
             SessionClosedError: the session is closed.

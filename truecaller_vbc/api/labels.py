@@ -19,7 +19,7 @@ class Labels:
     """List the labels of the account (API reference, "Details of Dynamic Label"). Labels are created in the console.
 
     Args:
-        client: to send with.
+        client: client that sends the requests.
     """
 
     def __init__(self, client: ApiClient) -> None:
@@ -29,7 +29,7 @@ class Labels:
         """Return all labels. A `CallRecord` takes the ``id`` of one whose ``label_type`` is ``dynamic``.
 
         Raises:
-            APIError: it was refused: `ForbiddenError` where the API key lacks the feature.
+            APIError: the API refused it, with `ForbiddenError` where the API key lacks the feature.
             TokenError: no token could be had.
             aiohttp.ClientError: the API could not be reached; also TimeoutError.
         """

@@ -15,7 +15,7 @@ class ListPage:
     """Hold one page of a list.
 
     Args:
-        items: on it.
+        items: items of the page.
         total: number of pages, as the server states it; None if it does not.
     """
 

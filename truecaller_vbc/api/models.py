@@ -14,7 +14,7 @@ from .records import CallRecord
 
 
 class OpenEnum(StrEnum):
-    """Keep unknown values: ``Status("odd")`` is a member with that value."""
+    """Keep unknown values, so that ``Status("odd")`` is a member with that value."""
 
     @classmethod
     def _missing_(cls, value: object) -> Any:
@@ -86,7 +86,7 @@ class StatusInfo:
     Attributes:
         status: such as ``success``.
         message: in the server's words.
-        field: of the record that is complained about.
+        field: the record field that the message is about.
     """
 
     status: Status = Status.NONE
@@ -104,12 +104,12 @@ class RecordStatus:
     """Hold one record of a batch, as the server returns it (API reference, "Batch status").
 
     Attributes:
-        id: of the record.
+        id: ID of the record.
         caller_number: in E.164.
         receiver_number: in E.164.
-        starts_at: of its window.
-        ends_at: of its window.
-        status_info: how it fares; see also `status`.
+        starts_at: begin of its window.
+        ends_at: end of its window.
+        status_info: state of the record; see also `status`.
         created_at: when the server took it.
     """
 
@@ -135,7 +135,7 @@ class BatchStatus:
     """Hold the progress of a batch (API reference, "Batch status").
 
     Attributes:
-        batch_id: of the batch.
+        batch_id: ID of the batch.
         data: its records, in the server's order, which is not promised to be yours: see `find`.
     """
 

@@ -41,7 +41,7 @@ class Numbers:
     """Manage the numbers of the account and their feature sets (API reference, "Number management").
 
     Args:
-        client: to send with.
+        client: client that sends the requests.
     """
 
     def __init__(self, client: ApiClient) -> None:
@@ -64,7 +64,7 @@ class Numbers:
             limit: items per page; None for the server's default.
 
         Raises:
-            APIError: it was refused.
+            APIError: the API refused it.
             TokenError: no token could be had.
             aiohttp.ClientError: the API could not be reached; also TimeoutError.
         """
@@ -114,7 +114,7 @@ class Numbers:
         More than 10,000 numbers are sent in several requests, one after the other.
 
         Args:
-            feature_set_id: of the set.
+            feature_set_id: ID of the feature set.
             numbers: numbers in E.164; duplicates are sent once.
 
         Raises:
@@ -122,7 +122,7 @@ class Numbers:
             NumbersRefusedError: all numbers were refused; ``result`` says why.
             UnknownOutcomeError: the answer was lost; ``records`` has the numbers.
             PartlyDoneError: one of several requests failed; the error says what was done and what was not sent.
-            APIError: it was refused.
+            APIError: the API refused it.
             TokenError: no token could be had.
             aiohttp.ClientError: the API could not be reached; also TimeoutError.
         """
@@ -132,7 +132,7 @@ class Numbers:
         """Remove numbers from a feature set. The server does it later; until then they cannot be listed again.
 
         Args:
-            feature_set_id: of the set.
+            feature_set_id: ID of the feature set.
             numbers: as in `publish`.
 
         Raises:

@@ -42,11 +42,11 @@ class Chunk:
     """Hold consecutive records of the input, as they were read.
 
     Attributes:
-        first: the position of the first, counted from 0.
-        size: how many positions it covers, the invalid ones included.
-        records: the valid ones.
-        positions: of each of the valid ones.
-        invalid: the problems of all others, by position.
+        first: position of the first record in the input, counted from 0.
+        size: number of records in the input, invalid ones included.
+        records: the valid records.
+        positions: the positions of the valid records.
+        invalid: the problems of the invalid records; each has its position.
     """
 
     first: int
@@ -61,7 +61,7 @@ class ChunkResult:
     """Report what happened to a chunk.
 
     Attributes:
-        chunk: which it is.
+        chunk: the chunk.
         batch: the acknowledged batch, or None.
         error: why the chunk was not acknowledged, or None.
     """
@@ -122,9 +122,9 @@ async def send_chunks(chunks: AsyncIterator[Chunk], config: PushConfig) -> Async
     """Send chunks and yield their results in the order of the answers; see `Calls.push_all`.
 
     Args:
-        chunks: read one at a time, only while fewer than `PushConfig.in_flight` are being sent. When sending has to
-            stop, a read that is still running is cancelled; a chunk that it returns nevertheless is sent. Closed at
-            the end, if it is a generator.
+        chunks: chunks, read one at a time and only while fewer than `PushConfig.in_flight` are being sent. When sending
+            has to stop, a read that is still running is cancelled; a chunk that it returns nevertheless is sent. A
+            generator is closed at the end.
         config: how to send them.
 
     Raises:
@@ -284,7 +284,7 @@ def build_chunk(first: int, given: Collection[CallRecord | InvalidRecordError], 
     """Build a chunk from records and from the errors of invalid ones, in the order of the input.
 
     Args:
-        first: the position of the first, counted from 0.
+        first: position of the first one in the input, counted from 0.
         given: a `CallRecord` for each valid record, an `InvalidRecordError` for each invalid one.
         now: seconds since 1970; a record whose window has closed by then is invalid.
     """

@@ -19,8 +19,8 @@ class RateLimiter:
     Each waiter wakes once, when it may start; a cancelled waiter gives its place to the next.
 
     Args:
-        most: how many starts.
-        seconds: the window that they may fall into.
+        most: number of starts in a window.
+        seconds: length of the window.
     """
 
     __slots__ = ("_most", "_paused_until", "_taken", "_timer", "_waiting", "window")
@@ -43,17 +43,17 @@ class RateLimiter:
         if not self._waiting and self._next() <= (now := loop.time()):
             self._take(now)
             return
-        acquire: asyncio.Future[float] = loop.create_future()
-        self._waiting.append(acquire)
+        waiter: asyncio.Future[float] = loop.create_future()
+        self._waiting.append(waiter)
         if self._timer is None:
             self._arm(loop)
         try:
-            await acquire
+            await waiter
         except asyncio.CancelledError:
-            if acquire.done() and not acquire.cancelled() and acquire.exception() is None:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 # Granted but not used. If the loop was blocked for a whole window, the place has been reused already.
                 with contextlib.suppress(ValueError):
-                    self._taken.remove(acquire.result())
+                    self._taken.remove(waiter.result())
                 self._arm(loop)
             raise
 
@@ -67,9 +67,9 @@ class RateLimiter:
             self._timer.cancel()
             self._timer = None
         while self._waiting:
-            acquire = self._waiting.popleft()
-            if not acquire.done():
-                acquire.set_exception(SessionClosedError("this VBCSession was closed: the call was not sent"))
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_exception(SessionClosedError("this VBCSession was closed: the call was not sent"))
 
     def _next(self) -> float:
         """Return when the next start is allowed."""
@@ -93,8 +93,8 @@ class RateLimiter:
         # and again for a time that is never reached.
         now = max(loop.time(), due)
         while self._waiting and self._next() <= now:
-            acquire = self._waiting.popleft()
-            if not acquire.done():
+            waiter = self._waiting.popleft()
+            if not waiter.done():
                 self._take(now)
-                acquire.set_result(now)
+                waiter.set_result(now)
         self._arm(loop)

@@ -1,4 +1,4 @@
-"""Turn a response into its JSON or an `APIError`, and classify errors. Pure: no I/O.
+"""Turn a response into its JSON or an `APIError`, and classify errors, without any I/O.
 
 Five shapes of errors are documented (API reference, "Error envelopes seen"). They do not contain the HTTP status, and
 an error may come inside a 200. A gateway's HTML page is made readable.
@@ -94,7 +94,7 @@ class Envelope:
     Args:
         slug: such as ``forbidden-error``.
         message: in the server's words.
-        field: of the request that is complained about.
+        field: the request field that the error is about.
     """
 
     slug: str | None = None
@@ -109,8 +109,8 @@ def read_response(
 
     Args:
         status: the HTTP status.
-        headers: of the answer; ``Retry-After`` is read.
-        body: of the answer.
+        headers: headers of the response; ``Retry-After`` is read.
+        body: body of the response.
         accept: recognises a refusal that the caller reads as a result, from its status (under 500) and its JSON.
 
     Raises:
@@ -132,7 +132,7 @@ def mask_token(body: bytes, authorization: str) -> bytes:
     """Mask the token of the request in an answer, plain or escaped for HTML, JSON or a URL.
 
     Args:
-        body: of the answer.
+        body: body of the response.
         authorization: the header that was sent; ``""`` for no header.
     """
     token = authorization.rpartition(" ")[2]
@@ -225,11 +225,11 @@ def readable(text: str) -> str:
 
 
 def _unreadable(status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-    said = readable(_cut(body[: _MAX_READ + 1].decode("utf-8", "replace"), _MAX_READ))
+    text = readable(_cut(body[: _MAX_READ + 1].decode("utf-8", "replace"), _MAX_READ))
     kind = "an HTML page" if body.lstrip()[:1] == b"<" else "no JSON"
     if 200 <= status < 300:  # noqa: PLR2004
-        return undocumented_response(status, f"the answer is {kind} ({said})")
-    return _error(status, headers, Envelope(message=said), note=f" ({kind}, not from the API itself)")
+        return undocumented_response(status, f"the answer is {kind} ({text})")
+    return _error(status, headers, Envelope(message=text), note=f" ({kind}, not from the API itself)")
 
 
 def _error(status: int, headers: Mapping[str, str], envelope: Envelope, *, note: str = "") -> APIError:
