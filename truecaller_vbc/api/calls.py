@@ -40,7 +40,7 @@ _RENDERING: Final[Mapping[str, tuple[Callable[[str], str], Callable[[str], str]]
 
 
 class Calls:
-    """Announce calls, so that the receiver's phone shows who is calling (API reference, "Call personalisation").
+    """Announce calls, so that the receiver's phone shows the caller (API reference, "Call personalisation").
 
     Success means that the API accepted the record, not that a phone has shown anything.
 

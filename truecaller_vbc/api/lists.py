@@ -36,9 +36,9 @@ async def pages(
 ) -> AsyncGenerator[tuple[Any, ...]]:
     """Yield every page once, in order.
 
-    The documents do not say whether the first page is 0 or 1. So the first request has no page number, and the next
-    ones ask for 1, 2, 3: if the server counts from 1, page 1 repeats the first page and is skipped. A repeated or empty
-    page ends the list whatever total the server states, so that a wrong total cannot cause an endless loop.
+    The documents do not say whether the first page is 0 or 1. So the first request leaves the page number out, and the
+    next ones ask for 1, 2, 3: if the server counts from 1, page 1 repeats the first page and is skipped. A repeated or
+    empty page ends the list whatever total the server states, so that a wrong total cannot cause an endless loop.
 
     If an item is inserted while the list is read, the last item of a page comes again on the next page and is skipped.
     If an item is removed, one that moves up to a page already read is missed.

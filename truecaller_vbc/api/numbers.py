@@ -147,7 +147,7 @@ class Numbers:
     ) -> dict[str, BusinessNumber]:
         """Read the list of numbers, with growing pauses, until all of these are listed.
 
-        The API has no query for a single number (API reference, "Number details"), so each look reads the list up to
+        The API cannot be asked for a single number (API reference, "Number details"), so each look reads the list up to
         the last of them.
 
         Args:

@@ -75,7 +75,7 @@ class ChunkResult:
         """Return what happened to the valid records.
 
         ``acknowledged``; ``refused`` by the API; ``unknown``: sent, but the answer was lost; ``unsent``: surely not
-        accepted, since nothing was sent; ``invalid``: the chunk has no valid record.
+        accepted, since nothing was sent; ``invalid``: all records of the chunk are invalid.
         """
         if self.batch is not None:
             return "acknowledged"
@@ -257,7 +257,7 @@ async def read_chunks(records: RecordSource, size: int, now: Callable[[], float]
     first = 0
     error: BaseException | None = None
     try:
-        while error is None:
+        while True:
             began = now()
             given: deque[CallRecord | InvalidRecordError] = deque()
             try:
