@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
+import weakref
 from collections.abc import AsyncGenerator, Callable
 from threading import get_ident
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Never, Self, SupportsIndex
 
 import aiohttp
 from yarl import URL
@@ -24,6 +26,8 @@ from .token.events import LedgerEntry, TokenEvent, TokenStatus
 from .token.holder import create_holder
 from .token.model import AccessToken
 from .token.policy import TokenPolicy
+from .token.state import account_key
+from .token.tasks import GracefulTask, shielded
 from .transport import RequestContext, Transport, is_loopback
 
 if TYPE_CHECKING:
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
     from .api.policy import APIPolicy
 
 BASE_URL: Final = "https://enterprise-portal-noneu.truecaller.com"
+_log = logging.getLogger("truecaller_vbc")
+_CLOSING_TIME: Final = 1.0
 _DEFAULT_POLICY: Final = TokenPolicy()
 _LABEL: Final = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST: Final = re.compile(
@@ -59,6 +65,8 @@ class VBCSession:
             the session opens one of its own, and each mint a connection of its own.
         on_event: called with everything that happens to the token (`TokenMinted`, ...). It must not block.
         allow_http: True allows ``http://`` to other hosts, for test networks.
+        refresh: "ahead" refreshes the token in the background before it ends; "on_demand" starts no background task and
+            mints when a caller has no token, which suits short scripts.
         clock: for tests that control the time.
         api_policy: the numbers of the typed calls, such as rates and retries.
 
@@ -72,6 +80,7 @@ class VBCSession:
         "_api_policy",
         "_base_url",
         "_clock",
+        "_close_grace",
         "_closing",
         "_guard",
         "_holder",
@@ -79,6 +88,8 @@ class VBCSession:
         "_loop",
         "_our_store",
         "_owner",
+        "_refresh_ahead",
+        "_sharing",
         "_state",
         "_transport",
         "_user_http",
@@ -95,10 +106,13 @@ class VBCSession:
         on_event: Callable[[TokenEvent], object] | None = None,
         allow_http: bool = False,
         clock: Clock | None = None,
+        refresh: Literal["ahead", "on_demand"] = "ahead",
         api_policy: APIPolicy | None = None,
     ) -> None:
         store = hidden(store) if isinstance(store, str) else store
         _check_types(credentials, policy, http, on_event, api_policy)
+        if refresh not in ("ahead", "on_demand"):
+            raise ConfigurationError("VBCSession(refresh=...) must be 'ahead' or 'on_demand'")
         self._base_url = checked_base_url(base_url, allow_http=allow_http)
         policy = policy or _DEFAULT_POLICY
         opened = None if store is None else open_store(store)
@@ -114,6 +128,10 @@ class VBCSession:
             clock=self._clock,
             on_event=on_event,
         )
+        self._refresh_ahead = refresh == "ahead"
+        # What other sessions must have in common with this one to share its token; None if they cannot.
+        self._sharing: object = None if opened is None or store == "memory://" else store
+        self._close_grace = policy.close_grace.total_seconds()
         self._transport = Transport(self._holder, self._base_url, self._check_usable)
         self._user_http = http
         self._http: aiohttp.ClientSession | None = None
@@ -121,7 +139,7 @@ class VBCSession:
         self._owner: Any = _Thread(None)
         self._guard: AsyncGenerator[None] | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._state: Literal["new", "open", "closed"] = "new"
+        self._state: Literal["new", "open", "closed", "ended", "forked"] = "new"
 
     @classmethod
     def from_env(cls, prefix: str = "TRUECALLER_VBC_", **options: Any) -> Self:
@@ -145,21 +163,34 @@ class VBCSession:
 
     # Opening and closing
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> Self:
+        """Open the session where ``async with`` does not fit (notebooks, start-up hooks); `close` ends it.
+
+        Returns:
+            This session: ``vbc = await VBCSession.from_env().open()``.
+
+        Raises:
+            SessionClosedError: it is open already, or was closed.
+            ConfigurationError: ``http`` is closed.
+        """
         if self._state != "new":
-            state = "closed" if self._state == "closed" else "open already"
+            state = "open already" if self._state == "open" else "closed"
             raise SessionClosedError(f"this VBCSession is {state}: make a new one for each 'async with'")
         if self._user_http is not None and self._user_http.closed:
             raise ConfigurationError("http= is an aiohttp session that is closed: keep it open as long as this one")
         self._loop = asyncio.get_running_loop()
         self._http = self._user_http or aiohttp.ClientSession()
-        self._holder.open(self._user_http)
+        self._holder.open(self._user_http, in_background=self._refresh_ahead)
         self._guard = self._close_with_the_loop()
         await anext(self._guard)
         # A running loop knows its thread, and comparing that is cheaper than getting the running loop.
         self._owner = self._loop if hasattr(self._loop, "_thread_id") else _Thread(get_ident())
         self._state = "open"
+        _register(self)
         return self
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
 
     async def __aexit__(
         self,
@@ -184,11 +215,14 @@ class VBCSession:
             raise self._not_usable_here()
         if self._closing is None:
             # In a task of its own, shielded: cancelling the caller of `close` must not leave half of it undone.
-            self._closing = asyncio.create_task(self._close())
+            # The end of the loop cancels it, too, so it has as long as the token request that it waits for.
+            grace = self._close_grace and self._close_grace + _CLOSING_TIME
+            self._closing = GracefulTask(self._close(), loop=self._loop, grace=grace, name="truecaller_vbc close")
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        self._state = "closed"
+        if self._state != "ended":
+            self._state = "closed"
         self._owner = _Thread(None)
         guard, self._guard = self._guard, None
         if self._api is not None:
@@ -201,7 +235,8 @@ class VBCSession:
                 closing.push_async_callback(self._our_store.close)
             if self._user_http is None and self._http is not None:
                 closing.push_async_callback(self._http.close)
-            await self._holder.close()
+            with shielded():
+                await self._holder.close()
 
     async def _close_with_the_loop(self) -> AsyncGenerator[None]:
         """Close an abandoned session at the end of the loop, which closes all async generators."""
@@ -210,7 +245,21 @@ class VBCSession:
         finally:
             if self._guard is not None:
                 self._guard = None
+                self._state = "ended"
                 await self.close()
+
+    def _disown(self) -> None:
+        """Make a copy of this session in a forked process unusable, without touching what the parent uses."""
+        self._state = "forked"
+        self._owner = _Thread(None)
+        self._holder.fast_token = None
+        if self._user_http is None and self._http is not None:
+            self._http.detach()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Never:
+        raise SessionClosedError(
+            "a VBCSession cannot be copied or sent to another process: make one there, and share the token with store="
+        )
 
     # The token
 
@@ -372,6 +421,15 @@ class VBCSession:
     def _not_usable_here(self) -> SessionClosedError:
         if self._state == "new":
             return SessionClosedError("this VBCSession was not entered: use it as 'async with VBCSession(...) as vbc'")
+        if self._state == "forked":
+            return SessionClosedError(
+                "this VBCSession was opened before a fork: make one in each process, and share the token with store="
+            )
+        if self._state == "ended" or (self._state == "open" and self._loop is not None and self._loop.is_closed()):
+            return SessionClosedError(
+                "this VBCSession is closed: the event loop that it was opened on has ended. Keep one loop running, or make one "
+                "for each loop (under WSGI, Celery or serverless: for each call, with store= to share the token)"
+            )
         if self._state == "closed":
             return SessionClosedError(
                 "this VBCSession is closed: make a new one, and keep it open as long as it is used"
@@ -384,6 +442,42 @@ class VBCSession:
         if not hasattr(self, "_state"):
             return "<VBCSession refused>"  # __init__ raised, and a traceback may print it: a repr must never raise
         return f"<VBCSession {self.client_account_id} at {self._base_url} {self._state}>"
+
+
+_open_sessions: Final[weakref.WeakSet[VBCSession]] = weakref.WeakSet()
+_newest: Final[weakref.WeakValueDictionary[str, VBCSession]] = weakref.WeakValueDictionary()
+
+
+def _register(session: VBCSession) -> None:
+    """Remember an open session. Warn once if another one of the same account and key does not share its token."""
+    _open_sessions.add(session)
+    credentials = session._holder.state.credentials  # noqa: SLF001
+    if credentials is None:
+        return
+    name = account_key(session._base_url, credentials)  # noqa: SLF001
+    other = _newest.get(name)
+    if other is not None and other._state == "open" and other._loop is session._loop:  # noqa: SLF001
+        shared = session._sharing is not None and session._sharing == other._sharing  # noqa: SLF001
+        if not shared and name not in _warned:
+            _warned.add(name)
+            _log.warning(
+                "a second VBCSession of the same account and key is open in this process, and they share no token, so "
+                "each spends mints: keep one session, or give both the same store= (TRUECALLER_VBC_STORE)"
+            )
+    _newest[name] = session
+
+
+def _disown_in_child() -> None:
+    for session in list(_open_sessions):
+        session._disown()  # noqa: SLF001
+        _inherited.append(session)
+
+
+_warned: Final[set[str]] = set()
+# Kept, so that a forked process never closes the sockets that it shares with its parent.
+_inherited: Final[list[VBCSession]] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown_in_child)
 
 
 class _Thread:

@@ -143,8 +143,7 @@ class Transport:
                 token = await _within(http, kwargs, functools.partial(self._holder.replacement, token), began)
                 kwargs["headers"] = _with_token(headers, token)
                 response = await http.request(method, url, **kwargs)
-                if response.status < _FIRST_ERROR_STATUS:
-                    self._holder.accepted(token)
+                await self._judge_replay(response, token)
         if check:
             await _raise_for_status(response, check)
         return response
@@ -171,15 +170,20 @@ class Transport:
         replacement = await self._holder.replacement(token)
         request.headers[hdrs.AUTHORIZATION] = replacement.authorization
         response = await handler(request)
-        if response.status < _FIRST_ERROR_STATUS:
-            self._holder.accepted(replacement)
+        await self._judge_replay(response, replacement)
         return response
+
+    async def _judge_replay(self, response: aiohttp.ClientResponse, token: AccessToken) -> None:
+        if response.status < _FIRST_ERROR_STATUS:
+            self._holder.accepted(token)
+        elif await self._is_dead_token(response, token):
+            self._holder.replacement_rejected(token)
 
     async def _should_replay(self, response: aiohttp.ClientResponse, token: AccessToken, body: object) -> bool:
         """Return whether to send the request again with another token. A dead token is dropped either way."""
         return (
             await self._is_dead_token(response, token)
-            and self._holder.rejected(token)
+            and await self._holder.rejected(token)
             and resendable(body)
             and _is_unchanged_request(response)
         )

@@ -103,9 +103,11 @@ def logs_the_key(patch: pytest.MonkeyPatch) -> None:
     """A debug line with the API key in it."""
     mint = TokenEndpoint.mint
 
-    async def told(self: TokenEndpoint, http: aiohttp.ClientSession, credentials: Credentials) -> Answer:
+    async def told(
+        self: TokenEndpoint, http: aiohttp.ClientSession, credentials: Credentials, seconds: float
+    ) -> Answer:
         logging.getLogger("truecaller_vbc").debug("minting with %s", str(credentials.api_key))
-        return await mint(self, http, credentials)
+        return await mint(self, http, credentials, seconds)
 
     patch.setattr(TokenEndpoint, "mint", told)
 
@@ -119,8 +121,10 @@ def error_quotes_the_key(patch: pytest.MonkeyPatch) -> None:
     """An error message with the API key in it."""
     mint = TokenEndpoint.mint
 
-    async def quoted(self: TokenEndpoint, http: aiohttp.ClientSession, credentials: Credentials) -> Answer:
-        answer = await mint(self, http, credentials)
+    async def quoted(
+        self: TokenEndpoint, http: aiohttp.ClientSession, credentials: Credentials, seconds: float
+    ) -> Answer:
+        answer = await mint(self, http, credentials, seconds)
         if answer.error is not None:
             answer.error.args = (f"{answer.error} ({str(credentials.api_key)!s})",)
         return answer

@@ -132,8 +132,8 @@ class WatchedEndpoint:
     def base_url(self) -> Any:
         return self._inner.base_url
 
-    async def mint(self, http: aiohttp.ClientSession, credentials: Credentials) -> Answer:
+    async def mint(self, http: aiohttp.ClientSession, credentials: Credentials, seconds: float) -> Answer:
         attempt = self._session.sends()
-        answer = await self._inner.mint(http, credentials)
+        answer = await self._inner.mint(http, credentials, seconds)
         self._session.hears(attempt, answer)
         return answer

@@ -30,7 +30,7 @@ def test_rejection_within_the_grace_period_is_announced() -> None:
         async with world() as it:
             token = await it.holder.token()
             await asyncio.sleep(29)
-            assert not it.holder.rejected(token)
+            assert not await it.holder.rejected(token)
             assert token == await it.holder.token()
             assert TokenRejected(token.fingerprint, replaced=False) == it.events[-1]
 
@@ -48,7 +48,7 @@ def test_deferred_refresh_does_not_fail_a_replacement() -> None:
             it.server.made[token.value].live = False
             refreshing = asyncio.create_task(it.holder.refresh())
             await asyncio.sleep(0)
-            assert it.holder.rejected(token)
+            assert await it.holder.rejected(token)
             assert token != await it.holder.replacement(token)
             await refreshing
 
@@ -139,7 +139,7 @@ def test_deferred_refresh_gives_the_quota_error_to_a_replacement() -> None:
             await asyncio.sleep(31)
             refreshing = asyncio.create_task(it.holder.refresh())
             await asyncio.sleep(0)
-            assert it.holder.rejected(token)
+            assert await it.holder.rejected(token)
             with pytest.raises(MintQuotaExhaustedError):
                 await it.holder.replacement(token)
             await refreshing
@@ -159,9 +159,9 @@ def test_spent_quota_does_not_hide_another_sessions_token() -> None:
             await two.holder.token()
             await asyncio.sleep(31)
             one.server.policy = TokenPolicy()
-            assert two.holder.rejected(dead)
+            assert await two.holder.rejected(dead)
             newer = await two.holder.replacement(dead)
-            assert one.holder.rejected(dead)
+            assert await one.holder.rejected(dead)
             assert await one.holder.replacement(dead) == newer
             assert one.server.mints == 2
 
@@ -174,7 +174,7 @@ def test_only_the_latest_rejected_tokens_are_remembered() -> None:
     async def main() -> None:
         async with world() as it:
             for number in range(1000):
-                it.holder.rejected(AccessToken(f"token-{number}", datetime.now(UTC), datetime.now(UTC)))
+                await it.holder.rejected(AccessToken(f"token-{number}", datetime.now(UTC), datetime.now(UTC)))
             assert list(it.holder.state._rejected)[-1] == "token-999"
             assert len(it.holder.state._rejected) == 32
 

@@ -38,7 +38,7 @@ def test_token_of_an_earlier_key_is_used_again(shared: bool) -> None:
             it.server.revoke_all()
             it.server.made[first.value].live = True
             it.server.accepts = "secret"
-            assert it.holder.rejected(second)
+            assert await it.holder.rejected(second)
             again = await it.holder.replacement(second)
 
             assert again.value == first.value

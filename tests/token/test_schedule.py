@@ -101,7 +101,7 @@ async def _call(it: World) -> None:
     assert it.clock.now() < minted.at + 3600
     if minted.live:
         it.holder.accepted(token)
-    elif it.holder.rejected(token):
+    elif await it.holder.rejected(token):
         try:
             await it.holder.replacement(token)
         except TokenError:
@@ -160,7 +160,7 @@ def test_no_fault_breaks_the_quota_or_the_holder(shared: bool, steps: list[Step]
                 await asyncio.sleep(5)
             token = await it.holder.token()
             if not it.server.accepts_token(token.value):
-                assert it.holder.rejected(token)
+                assert await it.holder.rejected(token)
                 token = await it.holder.replacement(token)
             assert it.server.accepts_token(token.value)
             assert it.server.most_in_any_window() <= 10

@@ -60,7 +60,7 @@ class Server:
     def mints(self) -> int:
         return len(self.arrivals)
 
-    async def mint(self, http: object, credentials: Credentials) -> Answer:
+    async def mint(self, http: object, credentials: Credentials, seconds: float = 30.0) -> Answer:
         self.calls += 1
         mood = self.moods.pop(0) if self.moods else self.mood
         if mood == "refused":

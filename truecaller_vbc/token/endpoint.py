@@ -23,6 +23,7 @@ from ..transport_errors import NOT_SENT
 from .ledger import Outcome
 from .model import HEADER_SAFE
 from .policy import TokenPolicy
+from .tasks import reraise_if_cancelled
 
 _MAX_BYTES: Final = 64 * 1024
 _MENTIONS_A_LIMIT: Final = re.compile(r"(?<!de)limit|quota|maximum|exceed|throttl|too[ _-]?many", re.IGNORECASE)
@@ -68,28 +69,25 @@ class TokenEndpoint:
     base_url: URL
     _policy: TokenPolicy
 
-    @property
-    def _timeout(self) -> float:
-        return self._policy.mint_timeout.total_seconds()
-
-    async def mint(self, http: aiohttp.ClientSession | None, credentials: Credentials) -> Answer:
+    async def mint(self, http: aiohttp.ClientSession | None, credentials: Credentials, seconds: float) -> Answer:
         """Send one token request. Failures are returned as an `Answer`; only a cancellation is raised.
 
         Args:
             http: the user's session, or None to open a connection for this request only.
             credentials: the API key to send.
+            seconds: how long to wait for the answer; longer than callers wait, since a late token is worth having.
         """
         if http is None:
             async with _own_session() as own:
-                return await self._mint(own, credentials)
+                return await self._mint(own, credentials, seconds)
         if http.closed:
             return _failed(Outcome.UNSENT, "the aiohttp session is closed: keep it open as long as VBCSession")
-        return await self._mint(http, credentials)
+        return await self._mint(http, credentials, seconds)
 
-    async def _mint(self, http: aiohttp.ClientSession, credentials: Credentials) -> Answer:
+    async def _mint(self, http: aiohttp.ClientSession, credentials: Credentials, seconds: float) -> Answer:
         url = self.base_url / "clients" / credentials.client_account_id / "token"
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(seconds):
                 return await self._post(http, url, credentials)
         except aiohttp.ConnectionTimeoutError as error:
             if (connector := await pool_is_full(http, url)) is not None:
@@ -98,8 +96,9 @@ class TokenEndpoint:
         except NOT_SENT as error:
             return _failed(Outcome.UNSENT, f"could not be reached ({_reason(error)})", error)
         except TimeoutError as error:
-            return _failed(Outcome.UNKNOWN, f"did not answer within {self._timeout:g} s", error)
-        except Exception as error:
+            return _failed(Outcome.UNKNOWN, f"did not answer within {seconds:g} s", error)
+        except (Exception, asyncio.CancelledError) as error:
+            reraise_if_cancelled(error)  # else a task of aiohttp's own was cancelled, as the event loop ended
             return _failed(Outcome.UNKNOWN, f"lost the connection during the request ({_reason(error)})", error)
 
     async def _post(self, http: aiohttp.ClientSession, url: URL, credentials: Credentials) -> Answer:
@@ -113,7 +112,9 @@ class TokenEndpoint:
             auto_decompress=True,
             middlewares=_middlewares(http),
             # Shorter than the deadline: a failed connection (not counted) must differ from a lost answer (counted).
-            timeout=aiohttp.ClientTimeout(total=None, connect=self._timeout * _CONNECT_SHARE),
+            timeout=aiohttp.ClientTimeout(
+                total=None, connect=self._policy.mint_timeout.total_seconds() * _CONNECT_SHARE
+            ),
         ) as response:
             body = await _read(response)
             return classify_answer(response.status, response.headers, body)
@@ -134,8 +135,8 @@ def classify_answer(status: int, headers: Mapping[str, str], body: bytes | None)
     words = _words(payload)
     if status == 429 or (400 <= status < 500 and _MENTIONS_A_LIMIT.search(words)):  # noqa: PLR2004
         error: TokenError = MintQuotaExhaustedError(
-            f"the server grants no more tokens for now (HTTP {status}): wait until retry_at, "
-            "and share one token between processes"
+            f"the server grants no more tokens for now (HTTP {status}): wait until retry_at, and let all processes "
+            "share one token (store= or TRUECALLER_VBC_STORE)"
         )
     elif status in _CREDENTIALS_REJECTED:
         error = CredentialsRejectedError(
@@ -262,7 +263,7 @@ def _words(payload: dict[str, Any]) -> str:
     return " ".join(str(place.get(name) or "") for place in places for name in ("slug", "message"))
 
 
-def _failed(outcome: Outcome, what: str, cause: Exception | None = None) -> Answer:
+def _failed(outcome: Outcome, what: str, cause: BaseException | None = None) -> Answer:
     error = _endpoint_error(what)
     # The repr of a ClientResponseError shows the request's headers, which may contain a proxy password.
     if isinstance(cause, aiohttp.ClientError | OSError) and not isinstance(cause, aiohttp.ClientResponseError):

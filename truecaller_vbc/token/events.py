@@ -153,5 +153,6 @@ class Announcer:
             return
         try:
             self._on_event(event)
-        except Exception:
+        except BaseException:
+            # Also a CancelledError of a future that it looked at, or a GeneratorExit: waiting callers must not see it.
             _log.exception("on_event raised; the token is not affected")

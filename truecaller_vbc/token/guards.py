@@ -1,8 +1,4 @@
-"""Call the code of others (stores, credentials callables) with a deadline, and report its failures as ours.
-
-A ``CancelledError`` out of foreign code need not be meant for us: it may only say that something which that code waited
-for was cancelled. Foreign code may also swallow a cancellation that was meant for us.
-"""
+"""Call the code of others (stores, credentials callables) with a deadline, and report its failures as ours."""
 
 from __future__ import annotations
 
@@ -20,27 +16,11 @@ from ..errors import StoreError, StoreRefusedError, TokenError
 from ..stores.protocol import TokenStore, revision_of
 from .document import Document, dump, load
 from .events import StoreRecovered, StoreUnavailable, TokenEvent
+from .tasks import raise_if_cancelled, reraise_if_cancelled
 
 _log = logging.getLogger("truecaller_vbc")
 _T = TypeVar("_T")
 _NONE: Final[frozenset[str]] = frozenset()
-
-
-def raise_if_cancelled() -> None:
-    """Raise CancelledError if this task was cancelled but the awaited code swallowed it."""
-    if _is_cancelled():
-        raise asyncio.CancelledError
-
-
-def reraise_if_cancelled(error: BaseException) -> None:
-    """Re-raise `error` if it is a cancellation of this task itself."""
-    if isinstance(error, asyncio.CancelledError) and _is_cancelled():
-        raise error
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 async def ask_for_credentials(source: Callable[[], Awaitable[Credentials]], deadline: float) -> Credentials:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from collections.abc import Callable
 from typing import TypeAlias
@@ -34,12 +33,13 @@ from .events import (
     TokenRejected,
     TokenStatus,
 )
-from .guards import GuardedStore, reraise_if_cancelled
+from .guards import GuardedStore
 from .minter import Minter, RefreshDeferred
 from .model import AccessToken
 from .policy import TokenPolicy
 from .refresher import Refresher
 from .state import NEVER, AccountState, CurrentToken, RefreshMode, Rejection, fresh_copy, next_refresh
+from .tasks import GracefulTask, reraise_if_cancelled
 
 _log = logging.getLogger("truecaller_vbc")
 
@@ -99,6 +99,10 @@ class TokenHolder:
     fast_token: AccessToken | None = attrs.field(init=False, default=None)
     _fast_token_timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
     _attempt: asyncio.Task[AttemptResult] | None = attrs.field(init=False, default=None)
+    # Whether callers have stopped waiting for the running attempt, whose answer is still used.
+    _is_overdue: bool = attrs.field(init=False, default=False)
+    # Whether the running attempt takes the place of one that was cancelled from outside.
+    _is_second_try: bool = attrs.field(init=False, default=False)
     _waiters: list[asyncio.Future[AttemptResult]] | None = attrs.field(init=False, default=None)
     _closed: bool = attrs.field(init=False, default=False)
     _loop: asyncio.AbstractEventLoop = attrs.field(init=False)
@@ -108,13 +112,14 @@ class TokenHolder:
 
     def __attrs_post_init__(self) -> None:
         self.now = self._clock.now
+        self._minter.on_overdue = self._overdue
 
-    def open(self, http: aiohttp.ClientSession | None) -> None:
+    def open(self, http: aiohttp.ClientSession | None, *, in_background: bool = True) -> None:
         """Start on the running loop. Mints use `http`; without it, each opens a connection."""
         self._loop = asyncio.get_running_loop()
         self.loop_time = self._loop.time
         self._http = http
-        self._refresher = Refresher(self, self._clock)
+        self._refresher = Refresher(self, self._clock, enabled=in_background)
 
     # Reading
 
@@ -136,9 +141,10 @@ class TokenHolder:
         """Return a future for the running attempt, starting one if needed. Raises the last failure until its time."""
         if self._closed:
             raise SessionClosedError("the session is closed: make a new VBCSession")
+        is_waiting = self._attempt is not None and not self._is_overdue
+        if not is_waiting and (error := self.state.blocking_error(self.now())) is not None:
+            raise error
         if self._attempt is None:
-            if (error := self.state.blocking_error(self.now())) is not None:
-                raise error
             self._start(RefreshMode.MANDATORY)
         waiter: asyncio.Future[AttemptResult] = self._loop.create_future()
         if self._waiters is None:
@@ -156,6 +162,8 @@ class TokenHolder:
         self.state.used = True
         if now < current.refresh_after:
             self._set_fast_token(current.token)
+            if self._refresher.was_cancelled:
+                self._refresher.wake()
         elif self._refresher.dormant and self.state.refresh_at(now) != NEVER:
             self._refresher.wake()
         return current.token
@@ -177,20 +185,47 @@ class TokenHolder:
     # The attempt
 
     def _start(self, mode: RefreshMode) -> asyncio.Task[AttemptResult]:
-        # In an empty context: the context variables of a request must not live on in a task that outlives it.
-        self._attempt = self._loop.create_task(
-            self._run(mode), name="truecaller_vbc attempt", context=contextvars.Context()
-        )
+        grace = self._policy.close_grace.total_seconds()
+        self._attempt = GracefulTask(self._run(mode), loop=self._loop, grace=grace, name="truecaller_vbc attempt")
         self._attempt.add_done_callback(self._deliver)
         return self._attempt
 
     def _deliver(self, attempt: asyncio.Task[AttemptResult]) -> None:
-        self._attempt = None
+        self._attempt, self._is_overdue = None, False
+        if not attempt.cancelled():
+            self._is_second_try = False
+            failed = attempt.exception() is not None  # such as a KeyboardInterrupt, which the loop raises as well
+            self._release(self._bug() if failed else attempt.result())
+        elif self._closed:
+            self._release(_closed_during_mint())
+        elif not self._is_second_try and any(not waiter.done() for waiter in self._waiters or ()):
+            # Cancelled by other code (all tasks of the loop, for example) while callers are waiting.
+            self._is_second_try = True
+            self._start(RefreshMode.MANDATORY)
+        else:
+            self._is_second_try = False
+            self._release(self._failed(self._fail("was cancelled from outside: it is tried again after retry_at")))
+
+    def _release(self, result: AttemptResult) -> None:
+        """Give the result to all waiting callers."""
         waiters, self._waiters = self._waiters or (), None
-        result = _closed_during_mint() if attempt.cancelled() else attempt.result()
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(result)
+
+    def _overdue(self, error: TokenError) -> None:
+        """Release the callers although the attempt goes on."""
+        self._failed(error)
+        self._is_overdue = True
+        self._release(error)
+
+    def _bug(self) -> TokenError:
+        return self._failed(self._fail("failed in an unexpected way: see the log of truecaller_vbc"))
+
+    def _fail(self, what: str) -> TokenError:
+        now = self.now()
+        error = TokenEndpointError(f"an attempt to get a token {what}")
+        return self.state.fail(error, now, self._clock.wall() - now, shared=False)
 
     async def _run(self, mode: RefreshMode) -> AttemptResult:
         try:
@@ -206,9 +241,7 @@ class TokenHolder:
         except (Exception, asyncio.CancelledError) as error:
             reraise_if_cancelled(error)
             _log.exception("an attempt to get a token failed unexpectedly (a bug)")
-            bug = TokenEndpointError("an attempt failed in an unexpected way: see the log of truecaller_vbc")
-            now = self.now()
-            return self._failed(self.state.fail(bug, now, self._clock.wall() - now, shared=False))
+            return self._bug()
         # Foreign code swallowed the cancellation by `close`.
         return _closed_during_mint() if self._closed else self._keep(token)
 
@@ -234,6 +267,8 @@ class TokenHolder:
     def _failed(self, error: TokenError) -> TokenError:
         # The error is kept and shared, so its frames would never be freed.
         error.__traceback__ = None
+        if self._is_overdue:
+            return error  # reported when callers stopped waiting
         now = self.now()
         if self.state.usable(now) is None:
             self._announce(MintFailed(error))
@@ -262,23 +297,40 @@ class TokenHolder:
 
     def accepted(self, token: AccessToken) -> None:
         """Note that the API accepted this token."""
-        self.state.accept(token)
+        self.state.accept(token, self.now)
 
-    def rejected(self, token: AccessToken) -> bool:
-        """Judge a token that the API rejected. Return whether sending the request again with another one may help."""
+    async def rejected(self, token: AccessToken) -> bool:
+        """Judge a token that the API rejected. Return whether sending the request again with another one may help.
+
+        While a mint is under way, it is waited for: where each new token ends the one before, the current token is dead
+        between the server's grant and its answer.
+        """
+        current = self.state.current
+        if self._attempt is not None and not self._is_overdue and current and current.token.value == token.value:
+            await self._attempted()
+        if self._closed:
+            return False
         verdict = self.state.reject(token, self.now())
         if verdict is Rejection.DROPPED:
             self._clear_fast_token()
         if verdict is not Rejection.OUTDATED:
             self._announce(TokenRejected(token.fingerprint, replaced=verdict is Rejection.DROPPED))
-        return verdict is not Rejection.TOO_NEW
+        if verdict is Rejection.TOO_NEW:
+            return self.state.previous_for(token, self.now()) is not None
+        return verdict is not Rejection.KEPT
+
+    def replacement_rejected(self, token: AccessToken) -> None:
+        """Note that the API rejected the token with which a request was sent again."""
+        self.state.reject_replacement(token, self.now())
 
     async def replacement(self, rejected: AccessToken) -> AccessToken:
         """Return another token than the rejected one.
 
         Raises:
-            TokenError: no token was obtained. If no mint is possible, the rejected one is kept for other endpoints.
+            TokenError: no token was obtained.
         """
+        if (previous := self.state.previous_for(rejected, self.now())) is not None:
+            return previous
         while (current := self.state.current) is not None and current.token.value == rejected.value:
             if (token := _unwrap(await self._attempted())) is not None:
                 return token
@@ -309,10 +361,14 @@ class TokenHolder:
     # Closing
 
     async def close(self) -> None:
-        """Stop everything. Waiting callers get `SessionClosedError`."""
+        """Stop everything. Waiting callers get `SessionClosedError` at once.
+
+        A token request in flight may be answered for `TokenPolicy.close_grace`, so that its token reaches the store.
+        """
         self._closed = True
         self._clear_fast_token()
         self.state.drop()
+        self._release(_closed_during_mint())
         await self._refresher.stop()
         if (attempt := self._attempt) is not None:
             attempt.cancel()

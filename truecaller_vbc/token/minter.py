@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 import os
 import random
 import secrets
 import socket
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
@@ -25,6 +27,7 @@ from .guards import GuardedStore, StoreDown, ask_for_credentials
 from .ledger import Attempt, Outcome
 from .policy import TokenPolicy
 from .state import AccountState, CurrentToken, RefreshMode, Wait
+from .tasks import cancelled_from_outside, shielded
 
 _POLL: Final = (0.1, 0.25)
 _MAX_WRITES: Final = 3
@@ -62,6 +65,8 @@ class Minter:
     _ask_again: bool = attrs.field(init=False)
     _store_lock: AbstractAsyncContextManager[Any] = attrs.field(init=False)
     unsaved: bool = attrs.field(init=False, default=False)
+    # Set by the holder; called when callers stop waiting for a token request, which goes on.
+    on_overdue: Callable[[TokenError], object] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._exchange = Exchange(self._state, self._policy)
@@ -95,6 +100,8 @@ class Minter:
                     if isinstance(self._source, Credentials):
                         raise
                     self._ask_again = True
+                    if cancelled_from_outside():
+                        raise
                     if await self._load_credentials() == credentials:
                         self._ask_again = True
                         raise
@@ -112,8 +119,11 @@ class Minter:
         state = self._state
         if state.credentials is None or self._ask_again:
             assert not isinstance(self._source, Credentials)  # noqa: S101 - only a callable is asked
+            before = state.credentials
             try:
                 state.credentials = await ask_for_credentials(self._source, self._timeout)
+                if before is not None and before.client_account_id != state.credentials.client_account_id:
+                    state.change_account()
             except TokenError as error:
                 state.fail(error, *self._time(), shared=False)
                 raise
@@ -123,22 +133,23 @@ class Minter:
     async def _adopt_or_mint(self, http: aiohttp.ClientSession | None, mode: RefreshMode) -> CurrentToken:
         """Adopt the stored token, or raise the stored failure, or mint if we get the lease; else poll again."""
         if (store := self._store) is None:
-            return self._adopt(mode) or await self._mint(http, mode)
+            return self._adopt(mode) or await self._mint(http, mode, self._clock.now() + self._lease)
         try:
             for _ in range(_max_polls(self._lease)):
                 await self._read(store)
                 if (token := self._adopt(mode)) is not None:
                     return token
+                lease_end = self._clock.now() + self._lease
                 async with store.lease(self._key, self._lease) as granted:
                     if granted:
                         # Again: the last owner may have written after our first read.
                         await self._read(store)
-                        return self._adopt(mode) or await self._mint(http, mode)
+                        return self._adopt(mode) or await self._mint(http, mode, lease_end)
                 await asyncio.sleep(random.uniform(*_POLL))
         except StoreDown:
             if mode is RefreshMode.ADVISORY:
                 raise self._deferred() from None
-            return self._adopt(mode) or await self._mint(http, mode)
+            return self._adopt(mode) or await self._mint(http, mode, self._clock.now() + self._lease)
         error = TokenEndpointError(
             "another process has held the store's lease for longer than a mint can take: it is tried again "
             "after retry_at; if this recurs, check the store"
@@ -152,8 +163,12 @@ class Minter:
             raise RefreshDeferred(step.until) if mode is RefreshMode.ADVISORY else step.error
         return step if isinstance(step, CurrentToken) else None
 
-    async def _mint(self, http: aiohttp.ClientSession | None, mode: RefreshMode) -> CurrentToken:
-        """Enter the attempt before its request, so that it counts if the process is killed; then enter the outcome."""
+    async def _mint(self, http: aiohttp.ClientSession | None, mode: RefreshMode, lease_end: float) -> CurrentToken:
+        """Enter the attempt before its request, so that it counts if the process is killed; then enter the outcome.
+
+        Callers wait for `TokenPolicy.mint_timeout`. The request goes on until `lease_end`: a token that comes later is
+        paid for as well.
+        """
         state, clock = self._state, self._clock
         now = clock.now()
         attempt = Attempt(secrets.token_hex(8), now + self._lease, minted_by=_minted_by(os.getpid()))
@@ -165,13 +180,27 @@ class Minter:
             raise self._deferred()
         # Before the wait for a connection of http=: the token may be believed to be older than it is, never younger.
         sent = clock.now()
-        answer = await self._endpoint.mint(http, self._credentials)
-        # Both clocks as they are now: the wall clock may have been set since the request was sent.
-        token = state.answered(attempt, answer, sent, *self._time())
-        await self._save()
+        timer = asyncio.get_running_loop().call_later(self._timeout, self._overdue, context=contextvars.Context())
+        with shielded():
+            try:
+                seconds = max(lease_end - sent, self._timeout)
+                answer = await self._endpoint.mint(http, self._credentials, seconds)
+            finally:
+                timer.cancel()
+            # Both clocks as they are now: the wall clock may have been set since the request was sent.
+            token = state.answered(attempt, answer, sent, *self._time())
+            await self._save()
         if isinstance(token, TokenError):
             raise token
         return token
+
+    def _overdue(self) -> None:
+        """End the wait of the callers, but not the request."""
+        error = TokenEndpointError(
+            f"the token endpoint did not answer within {self._timeout:g} s: a later answer is still used, and the "
+            "token is asked for again after retry_at"
+        )
+        self.on_overdue(self._state.fail(error, *self._time(), shared=False))
 
     def _deferred(self) -> RefreshDeferred:
         return RefreshDeferred(self._state.retry_store_at(self._clock.now()))

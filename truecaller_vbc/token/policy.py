@@ -11,6 +11,8 @@ from ..durations import duration, duration_names, scaled
 from ..errors import ConfigurationError
 
 _MIN_MINT_TIMEOUT: Final = timedelta(seconds=2)
+_MAY_BE_ZERO: Final = ("refresh_jitter", "expiry_margin", "rejection_grace", "close_grace", "adoption_delay")
+_MIN_CLOSE_GRACE: Final = timedelta(seconds=2)
 
 
 @attrs.frozen(kw_only=True)
@@ -34,6 +36,10 @@ class TokenPolicy:
             `mint_window`. 60 s.
         retry_first: a caller's first wait after a failed attempt, doubled each time. 1 s.
         retry_most: a caller's longest wait. 60 s.
+        close_grace: how long `close`, or the end of the event loop, waits for a token request in flight, so that a
+            token that has been paid for reaches the store; 0 for not at all. 2 s, and never less when scaled.
+        adoption_delay: how long a session that found a stale token in the store waits before it refreshes it, so that
+            short scripts leave that to others. 30 s.
         refresh_retry: the background's first wait after a failed refresh, doubled each time. 1 min.
 
     Raises:
@@ -53,6 +59,8 @@ class TokenPolicy:
     retry_first: timedelta = duration("TokenPolicy", seconds=1)
     retry_most: timedelta = duration("TokenPolicy", seconds=60)
     refresh_retry: timedelta = duration("TokenPolicy", minutes=1)
+    close_grace: timedelta = duration("TokenPolicy", seconds=2)
+    adoption_delay: timedelta = duration("TokenPolicy", seconds=30)
 
     def __attrs_post_init__(self) -> None:
         for name in ("max_mints", "reserve_mints"):
@@ -60,7 +68,7 @@ class TokenPolicy:
                 raise ConfigurationError(f"TokenPolicy({name}=...) must be an int")
         zero = timedelta(0)
         for name in _DURATIONS:
-            may_be_zero = name in ("refresh_jitter", "expiry_margin", "rejection_grace")
+            may_be_zero = name in _MAY_BE_ZERO
             if getattr(self, name) < zero or (getattr(self, name) == zero and not may_be_zero):
                 raise ConfigurationError(f"TokenPolicy({name}=...) must be positive")
         if self.max_mints < 1 or not 0 <= self.reserve_mints < self.max_mints:
@@ -92,14 +100,18 @@ class TokenPolicy:
     def scaled(self, factor: float) -> TokenPolicy:
         """Return the policy with every duration multiplied by `factor`, for demos and tests.
 
-        Counts stay, and `mint_timeout` never falls below 2 s: a real token request takes as long as before,
-        and one that times out counts as a mint.
+        Counts stay, and `mint_timeout` and `close_grace` never fall below 2 s: a real token request takes as long as
+        before, and one that is lost counts as a mint. A `close_grace` that is shorter already stays as it is.
 
         Raises:
             ConfigurationError: `factor` is not a positive finite number.
         """
         shorter = scaled(self, factor)
-        return attrs.evolve(shorter, mint_timeout=max(shorter.mint_timeout, _MIN_MINT_TIMEOUT))
+        return attrs.evolve(
+            shorter,
+            mint_timeout=max(shorter.mint_timeout, _MIN_MINT_TIMEOUT),
+            close_grace=max(shorter.close_grace, min(self.close_grace, _MIN_CLOSE_GRACE)),
+        )
 
 
 _DURATIONS: Final = duration_names(TokenPolicy)

@@ -44,6 +44,7 @@ class Refresher:
     Args:
         holder: says when to refresh, and does it.
         clock: the holder's.
+        enabled: False to refresh nothing in the background.
 
     Attributes:
         dormant: whether the task sleeps until it is woken.
@@ -51,6 +52,7 @@ class Refresher:
 
     _holder: Refreshable
     _clock: Clock
+    enabled: bool = True
     _loop: asyncio.AbstractEventLoop = attrs.field(init=False, factory=asyncio.get_running_loop)
     _context: contextvars.Context = attrs.field(init=False, factory=contextvars.Context)
     _task: asyncio.Task[None] | None = attrs.field(init=False, default=None)
@@ -60,6 +62,9 @@ class Refresher:
 
     def wake(self) -> None:
         """Compute the time of the next refresh again; start the task on the first call."""
+        if not self.enabled:
+            self.dormant = True
+            return
         self.dormant = False
         if self._task is None or self._task.done():
             self._task = self._loop.create_task(self._run(), name="truecaller_vbc refresher", context=self._context)
@@ -68,6 +73,11 @@ class Refresher:
                 self._task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
         elif self._alarm is not None and not self._alarm.done():
             self._alarm.set_result(None)
+
+    @property
+    def was_cancelled(self) -> bool:
+        """Whether other code has cancelled the task, so that it must be started again."""
+        return self._task is not None and self._task.done()
 
     async def stop(self) -> None:
         """Cancel the task and wait for its end."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import copy
 import random
+from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
+from itertools import takewhile
 from typing import Final, TypeAlias, TypeVar
 
 import attrs
@@ -27,6 +29,7 @@ from .policy import TokenPolicy
 
 NEVER: Final = float("inf")
 _SPREAD: Final = (0.8, 1.2)
+_EXACT: Final = (1.0, 1.0)
 _MAX_REMEMBERED: Final = 32
 _E = TypeVar("_E", bound=VBCError)
 
@@ -169,6 +172,12 @@ class AccountState:
     _postponed_to: float | None = attrs.field(init=False, default=None)
     _refresh_failures: int = attrs.field(init=False, default=0)
     _unproven: int = attrs.field(init=False, default=0)
+    # For a token that the API does not know yet: the one before may still live.
+    _previous: CurrentToken | None = attrs.field(init=False, default=None)
+    # Replacements in a row that the API rejected as well, the time of the last, and of the last accepted token since.
+    _futile: int = attrs.field(init=False, default=0)
+    _futile_at: float = attrs.field(init=False, default=0.0)
+    _accepted_at: float | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         self.ledger = Ledger(self._policy.mint_window.total_seconds(), self._policy.max_mints)
@@ -188,6 +197,8 @@ class AccountState:
         ):
             return self._obtained(known, known.token, adopted=True)
         advisory = mode is RefreshMode.ADVISORY
+        if advisory and (quiet_until := self._quiet_until()) > now:
+            return Wait(quiet_until, TokenEndpointError("the outcome of the last token requests is unknown"))
         if (failure := self._active_failure(now)) is not None:
             return Wait(failure.until, failure.error)
         free_at = self.ledger.free_at(now, reserve=self._policy.reserve_mints if advisory else 0)
@@ -195,7 +206,7 @@ class AccountState:
             return _MINT
         error = MintQuotaExhaustedError(
             f"all {self._policy.max_mints} tokens of one window ({self._policy.mint_window}) are spent: no request "
-            "is sent before retry_at; if this recurs, share one token between processes (store=)"
+            "is sent before retry_at; if this recurs, share one token between processes (store=, TRUECALLER_VBC_STORE)"
         )
         if not advisory:
             self._fail_for_quota(error, free_at, now, shift)
@@ -226,6 +237,12 @@ class AccountState:
     def mints_left(self, now: float) -> int:
         """Return how many mints may still be made now."""
         return max(0, self._policy.max_mints - self.ledger.spent(now))
+
+    def _quiet_until(self) -> float:
+        """Return until when attempts of unknown outcome, of any process, defer refreshing ahead."""
+        attempts = self.ledger.attempts
+        unknown = sum(1 for _ in takewhile(_is_unknown, reversed(attempts)))
+        return attempts[-1].at + self._refresh_backoff(unknown, spread=_EXACT) if unknown else -NEVER
 
     def _active_failure(self, now: float) -> Failure | None:
         failure = self.failure
@@ -330,12 +347,15 @@ class AccountState:
     def keep(self, token: CurrentToken, now: float, *, used: bool) -> None:
         """Make it the current token. `used` says whether callers are using it already."""
         token.obtained_at = now
+        if self.current is not None and self.current.token.value != token.token.value:
+            self._previous = self.current
         self.current, self.used = token, used
-        if (token.repeated or now >= token.refresh_after) and not token.adopted:
+        is_stale = now >= token.refresh_after
+        if (token.repeated or is_stale) and not token.adopted:
             self.refresh_failed(now)
         else:
             self._refresh_failures = 0
-            self._postponed_to = None
+            self._postponed_to = now + self._policy.adoption_delay.total_seconds() if is_stale else None
 
     def drop(self) -> None:
         """Give up the current token."""
@@ -355,17 +375,27 @@ class AccountState:
         """Refresh at `until` instead of when the token becomes stale."""
         self._postponed_to = until
 
-    def _refresh_backoff(self, count: int) -> float:
-        return backoff(self._policy.refresh_retry.total_seconds(), count, spread=_SPREAD)
+    def _refresh_backoff(self, count: int, *, spread: tuple[float, float] = _SPREAD) -> float:
+        longest = self._policy.mint_window.total_seconds()
+        return backoff(self._policy.refresh_retry.total_seconds(), count, most=longest, spread=spread)
+
+    def change_account(self) -> None:
+        """Forget everything: the credentials are of another account, whose quota and tokens are its own."""
+        credentials = self.credentials
+        self.__init__(self._policy)  # type: ignore[misc]
+        self.credentials = credentials
 
     # Rejection
 
-    def accept(self, token: AccessToken) -> None:
+    def accept(self, token: AccessToken, now: Callable[[], float]) -> None:
         """Note that the API accepted this token, which ends the growth of the rejection grace."""
         current = self.current
-        if current is not None and not current.accepted and current.token is token:
-            current.accepted = True
-            self._unproven = 0
+        if current is None or (current.accepted and not self._futile) or current.token is not token:
+            return
+        current.accepted = True
+        self._unproven = 0
+        if self._futile:
+            self._accepted_at = now()
 
     def reject(self, token: AccessToken, now: float) -> Rejection:
         """Judge a token that the API rejected, and drop it if it can be replaced. It is never adopted again."""
@@ -375,12 +405,47 @@ class AccountState:
             return Rejection.OUTDATED
         if now - current.obtained_at < self._grace():
             return Rejection.TOO_NEW
+        if self._replacing_is_futile(now):
+            return Rejection.KEPT
         self._remember_rejected(token.value)
         if self._active_failure(now) is not None or not self.mints_left(now):
             return Rejection.KEPT
         self._unproven = 0 if current.accepted else self._unproven + 1
         self.drop()
         return Rejection.DROPPED
+
+    def reject_replacement(self, token: AccessToken, now: float) -> None:
+        """Note that the API rejected a token that was minted in place of a rejected one."""
+        current = self.current
+        if current is not None and current.token is token and not current.adopted:
+            self._futile += 1
+            self._futile_at, self._accepted_at = now, None
+
+    def _replacing_is_futile(self, now: float) -> bool:
+        """Tell whether the last replacement was rejected as well, so that another mint would not help either.
+
+        For one lifetime of a token, unless the API accepted tokens since and has stopped accepting them: that may be a
+        revocation. The silence that counts as such doubles with each futile replacement.
+        """
+        if not self._futile:
+            return False
+        if now >= self._futile_at + self._policy.lifetime.total_seconds():
+            self._futile = 0
+            return False
+        if self._accepted_at is None:
+            return True
+        longest = self._policy.mint_window.total_seconds()
+        silence = grown(self._policy.rejection_grace.total_seconds(), self._futile + 1, most=longest)
+        return now - self._accepted_at < silence
+
+    def previous_for(self, rejected: AccessToken, now: float) -> AccessToken | None:
+        """Return the token before, if the current one was rejected within its grace period and that one still lives."""
+        current, previous = self.current, self._previous
+        if current is None or previous is None or current.token.value != rejected.value:
+            return None
+        if now - current.obtained_at >= self._grace() or now >= previous.unusable_after:
+            return None
+        return None if previous.token.value in self._rejected else previous.token
 
     def _remember_rejected(self, value: str) -> None:
         self._rejected = (*(other for other in self._rejected if other != value), value)[-_MAX_REMEMBERED:]
@@ -456,9 +521,18 @@ class AccountState:
         return tuple(LedgerEntry(as_datetime(a.at + shift), a.outcome.value, a.minted_by) for a in attempts)
 
 
+def _is_unknown(attempt: Attempt) -> bool:
+    return attempt.outcome is Outcome.UNKNOWN
+
+
 def next_refresh(at: float, shift: float) -> datetime | None:
     """Return the time of the next refresh for people; None for `NEVER`."""
     return None if at == NEVER else as_datetime(at + shift)
+
+
+def account_key(base_url: object, credentials: Credentials) -> str:
+    """Return a short hash of an API key at a server, by which its sessions are known to each other."""
+    return short_hash(str(base_url), credentials.client_account_id, credentials.key_id, credentials.api_key)
 
 
 def key_hash(credentials: Credentials | None) -> str:

@@ -1,0 +1,102 @@
+"""Run tasks that finish what has been paid for, and tell which cancellations are meant for the running task.
+
+A ``CancelledError`` out of foreign code need not be meant for us: it may only say that something which that code waited
+for was cancelled. Foreign code may also swallow a cancellation that was meant for us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Coroutine, Generator
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+_T = TypeVar("_T")
+# Set in the context of the task only. asyncio's timers copy the context in which they are made, so a cancellation by
+# a timeout inside the task is told from one that comes from outside.
+_inside: Final = contextvars.ContextVar("_inside", default=False)
+
+
+class GracefulTask(asyncio.Task[_T]):
+    """Defer cancellations from outside while the task is shielded, for at most `grace` seconds.
+
+    It serves `close`, the end of `asyncio.run` (which cancels all tasks and waits for them), a harness that cancels all
+    tasks, and signal handlers alike. The task runs in an empty context: the context variables of a request must not
+    live on in a task that outlives the request.
+
+    Args:
+        coroutine: what to run.
+        loop: the running loop.
+        grace: seconds by which a cancellation is deferred; 0 for none.
+        name: for asyncio's debug output.
+
+    Attributes:
+        cancelled_from_outside: whether a cancellation was deferred.
+    """
+
+    def __init__(
+        self, coroutine: Coroutine[Any, Any, _T], *, loop: asyncio.AbstractEventLoop, grace: float, name: str
+    ) -> None:
+        self.cancelled_from_outside = False
+        self._grace = grace
+        self._shielded = False
+        self._timer: asyncio.TimerHandle | None = None
+        context = contextvars.Context()
+        context.run(_inside.set, True)
+        super().__init__(coroutine, loop=loop, name=name, context=context)
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Cancel the task, at once or after the grace period."""
+        if not self._shielded or not self._grace or _inside.get():
+            return super().cancel(msg)
+        self.cancelled_from_outside = True
+        if self._timer is None and not self.done():
+            self._timer = self.get_loop().call_later(self._grace, super().cancel, msg)
+        return not self.done()
+
+    @contextmanager
+    def shielded(self) -> Generator[None]:
+        """Defer cancellations inside the block."""
+        self._shielded = True
+        try:
+            yield
+        finally:
+            self._shielded = False
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+
+@contextmanager
+def shielded() -> Generator[None]:
+    """Defer cancellations of the running task inside the block, if it is a `GracefulTask`."""
+    task = asyncio.current_task()
+    if not isinstance(task, GracefulTask):
+        yield
+        return
+    with task.shielded():
+        yield
+
+
+def cancelled_from_outside() -> bool:
+    """Tell whether the cancellation of the running task was deferred, so that it should start nothing new."""
+    task = asyncio.current_task()
+    return isinstance(task, GracefulTask) and task.cancelled_from_outside
+
+
+def raise_if_cancelled() -> None:
+    """Raise CancelledError if this task was cancelled but the awaited code swallowed it."""
+    if _is_cancelled():
+        raise asyncio.CancelledError
+
+
+def reraise_if_cancelled(error: BaseException) -> None:
+    """Re-raise `error` if it is a cancellation of this task itself."""
+    if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+        raise error
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
