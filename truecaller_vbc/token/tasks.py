@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 _T = TypeVar("_T")
-# Set in the context of the task only. asyncio's timers copy the context in which they are made, so a cancellation by
+# The task that owns the context. asyncio's timers copy the context in which they are made, so a cancellation by
 # a timeout inside the task is told from one that comes from outside.
-_inside: Final = contextvars.ContextVar("_inside", default=False)
+_owner: Final = contextvars.ContextVar[object]("_owner", default=None)
 
 
 class GracefulTask(asyncio.Task[_T]):
@@ -43,12 +43,12 @@ class GracefulTask(asyncio.Task[_T]):
         self._shielded = False
         self._timer: asyncio.TimerHandle | None = None
         context = contextvars.Context()
-        context.run(_inside.set, True)
+        context.run(_owner.set, self)
         super().__init__(coroutine, loop=loop, name=name, context=context)
 
     def cancel(self, msg: Any = None) -> bool:
         """Cancel the task, at once or after the grace period."""
-        if not self._shielded or not self._grace or _inside.get():
+        if not self._shielded or not self._grace or _owner.get() is self:
             return super().cancel(msg)
         self.cancelled_from_outside = True
         if self._timer is None and not self.done():
