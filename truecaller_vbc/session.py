@@ -89,10 +89,10 @@ class VBCSession:
         "_our_store",
         "_owner",
         "_refresh_ahead",
-        "_sharing",
         "_state",
         "_transport",
         "_user_http",
+        "sharing",
     )
 
     def __init__(
@@ -130,7 +130,7 @@ class VBCSession:
         )
         self._refresh_ahead = refresh == "ahead"
         # What other sessions must have in common with this one to share its token; None if they cannot.
-        self._sharing: object = None if opened is None or store == "memory://" else store
+        self.sharing: object = None if opened is None or store == "memory://" else store
         self._close_grace = policy.close_grace.total_seconds()
         self._transport = Transport(self._holder, self._base_url, self._check_usable)
         self._user_http = http
@@ -186,7 +186,7 @@ class VBCSession:
         # A running loop knows its thread, and comparing that is cheaper than getting the running loop.
         self._owner = self._loop if hasattr(self._loop, "_thread_id") else _Thread(get_ident())
         self._state = "open"
-        _register(self)
+        self._register()
         return self
 
     async def __aenter__(self) -> Self:
@@ -248,8 +248,32 @@ class VBCSession:
                 self._state = "ended"
                 await self.close()
 
-    def _disown(self) -> None:
-        """Make a copy of this session in a forked process unusable, without touching what the parent uses."""
+    def _register(self) -> None:
+        """Remember the open session. Warn once if another one of the same account and key does not share its token."""
+        _open_sessions.add(self)
+        if (credentials := self._holder.state.credentials) is None:
+            return
+        name = account_key(self._base_url, credentials)
+        other = _newest.get(name)
+        _newest[name] = self
+        if other is None or not other.is_open_on(self._loop) or name in _warned:
+            return
+        if self.sharing is None or self.sharing != other.sharing:
+            _warned.add(name)
+            _log.warning(
+                "a second VBCSession of the same account and key is open in this process, and they share no token, so "
+                "each spends mints: keep one session, or give both the same store= (TRUECALLER_VBC_STORE)"
+            )
+
+    def is_open_on(self, loop: asyncio.AbstractEventLoop | None) -> bool:
+        """Tell whether the session is open on this event loop."""
+        return self._state == "open" and self._loop is loop
+
+    def disown(self) -> None:
+        """Make the copy of this session in a forked process unusable, without touching what the parent uses.
+
+        Called automatically after a fork.
+        """
         self._state = "forked"
         self._owner = _Thread(None)
         self._holder.fast_token = None
@@ -427,8 +451,9 @@ class VBCSession:
             )
         if self._state == "ended" or (self._state == "open" and self._loop is not None and self._loop.is_closed()):
             return SessionClosedError(
-                "this VBCSession is closed: the event loop that it was opened on has ended. Keep one loop running, or make one "
-                "for each loop (under WSGI, Celery or serverless: for each call, with store= to share the token)"
+                "this VBCSession is closed: the event loop that it was opened on has ended. Keep one loop running, or "
+                "make a session for each loop (under WSGI, Celery or serverless: for each call, with store= to share "
+                "the token)"
             )
         if self._state == "closed":
             return SessionClosedError(
@@ -441,41 +466,23 @@ class VBCSession:
     def __repr__(self) -> str:
         if not hasattr(self, "_state"):
             return "<VBCSession refused>"  # __init__ raised, and a traceback may print it: a repr must never raise
-        return f"<VBCSession {self.client_account_id} at {self._base_url} {self._state}>"
+        state = "closed" if self._state == "ended" else self._state
+        return f"<VBCSession {self.client_account_id} at {self._base_url} {state}>"
 
 
 _open_sessions: Final[weakref.WeakSet[VBCSession]] = weakref.WeakSet()
 _newest: Final[weakref.WeakValueDictionary[str, VBCSession]] = weakref.WeakValueDictionary()
-
-
-def _register(session: VBCSession) -> None:
-    """Remember an open session. Warn once if another one of the same account and key does not share its token."""
-    _open_sessions.add(session)
-    credentials = session._holder.state.credentials  # noqa: SLF001
-    if credentials is None:
-        return
-    name = account_key(session._base_url, credentials)  # noqa: SLF001
-    other = _newest.get(name)
-    if other is not None and other._state == "open" and other._loop is session._loop:  # noqa: SLF001
-        shared = session._sharing is not None and session._sharing == other._sharing  # noqa: SLF001
-        if not shared and name not in _warned:
-            _warned.add(name)
-            _log.warning(
-                "a second VBCSession of the same account and key is open in this process, and they share no token, so "
-                "each spends mints: keep one session, or give both the same store= (TRUECALLER_VBC_STORE)"
-            )
-    _newest[name] = session
+_warned: Final[set[str]] = set()
+# Kept, so that a forked process never closes the sockets that it shares with its parent.
+_inherited: Final[list[VBCSession]] = []
 
 
 def _disown_in_child() -> None:
     for session in list(_open_sessions):
-        session._disown()  # noqa: SLF001
+        session.disown()
         _inherited.append(session)
 
 
-_warned: Final[set[str]] = set()
-# Kept, so that a forked process never closes the sockets that it shares with its parent.
-_inherited: Final[list[VBCSession]] = []
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_disown_in_child)
 

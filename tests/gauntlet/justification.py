@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 POLICY: Final = TokenPolicy()
 WINDOW: Final = POLICY.mint_window.total_seconds()
+TIMEOUT: Final = POLICY.mint_timeout.total_seconds()
 LEASE: Final = POLICY.lease.total_seconds()
 USABLE: Final = POLICY.usable_for.total_seconds()
 SPREAD: Final = 1.2
@@ -84,7 +85,13 @@ def _has_failed(case: Case) -> bool:
     def backoff(count: int) -> float:
         return min(first * 2.0 ** min(count - 1, 10), most) * SPREAD
 
-    return _Failures(case, credentials=False).remembered(backoff)
+    return _Failures(case, credentials=False).remembered(backoff) or _is_overdue(case, backoff(_MANY))
+
+
+def _is_overdue(case: Case, longest: float) -> bool:
+    """Tell whether callers have stopped waiting for an attempt that still goes on, or did so shortly before."""
+    overdue = [a.sent + TIMEOUT for a in case.world.witness.group(case.group) if a.ended > a.sent + TIMEOUT]
+    return any(case.began <= at <= case.now or at <= case.now <= at + longest for at in overdue)
 
 
 class _Failures:

@@ -217,6 +217,8 @@ class World:
     async def _kill(self, name: str) -> None:
         running = self._running(name)
         running.store.dead = True
+        if (attempt := running.vbc._holder._attempt) is not None:
+            attempt._grace = 0  # type: ignore[attr-defined]  # a killed process waits for no answer
         for callers in self.callers:
             if callers.vbc is running.vbc:
                 callers.kill()

@@ -16,7 +16,7 @@ DURATIONS = [
     for field in attrs.fields(kind)
     if isinstance(field.default, timedelta)
 ]
-MAY_BE_NOTHING = {"refresh_jitter", "expiry_margin", "rejection_grace", "patience"}
+MAY_BE_NOTHING = {"refresh_jitter", "expiry_margin", "rejection_grace", "patience", "close_grace", "adoption_delay"}
 
 
 @pytest.mark.parametrize(("kind", "name"), DURATIONS)

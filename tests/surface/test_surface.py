@@ -96,6 +96,8 @@ def test_policy_defaults() -> None:
         "retry_first": timedelta(seconds=1),
         "retry_most": timedelta(seconds=60),
         "refresh_retry": timedelta(minutes=1),
+        "close_grace": timedelta(seconds=2),
+        "adoption_delay": timedelta(seconds=30),
     }
 
 

@@ -68,7 +68,7 @@ def test_attempt_does_not_inherit_a_callers_context() -> None:
         async with world() as it:
             mint = it.server.mint
 
-            async def watched(http: object, credentials: object) -> object:
+            async def watched(http: object, credentials: object, seconds: float) -> object:
                 seen.append(variable.get())
                 return await mint(http, credentials)  # type: ignore[arg-type]
 

@@ -42,9 +42,11 @@ def test_thirty_days(monkeypatch: pytest.MonkeyPatch) -> None:
     """A token is minted every 40 to 45 minutes, every call has a token, and most of the quota stays free."""
     mint = TokenEndpoint.mint
 
-    async def watched(self: TokenEndpoint, http: aiohttp.ClientSession | None, credentials: Credentials) -> Answer:
+    async def watched(
+        self: TokenEndpoint, http: aiohttp.ClientSession | None, credentials: Credentials, seconds: float
+    ) -> Answer:
         async with _bytes_on_their_way():
-            return await mint(self, http, credentials)
+            return await mint(self, http, credentials, seconds)
 
     monkeypatch.setattr(TokenEndpoint, "mint", watched)
 

@@ -317,6 +317,10 @@ class TokenHolder:
             self._announce(TokenRejected(token.fingerprint, replaced=verdict is Rejection.DROPPED))
         if verdict is Rejection.TOO_NEW:
             return self.state.previous_for(token, self.now()) is not None
+        if verdict is Rejection.SPENT:
+            await self._attempted()
+            current = self.state.current
+            return current is not None and current.token.value != token.value
         return verdict is not Rejection.KEPT
 
     def replacement_rejected(self, token: AccessToken) -> None:

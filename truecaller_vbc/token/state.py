@@ -52,6 +52,8 @@ class Rejection(Enum):
     """It was obtained within the grace period, so the token is not the problem: give the answer to the caller."""
     KEPT = "kept"
     """It cannot be replaced now; other endpoints may still accept it."""
+    SPENT = "spent"
+    """No mint is left; only another process may have a newer token."""
     DROPPED = "dropped"
     """It is to be replaced."""
 
@@ -408,8 +410,10 @@ class AccountState:
         if self._replacing_is_futile(now):
             return Rejection.KEPT
         self._remember_rejected(token.value)
-        if self._active_failure(now) is not None or not self.mints_left(now):
+        if self._active_failure(now) is not None:
             return Rejection.KEPT
+        if not self.mints_left(now):
+            return Rejection.SPENT
         self._unproven = 0 if current.accepted else self._unproven + 1
         self.drop()
         return Rejection.DROPPED
