@@ -187,7 +187,11 @@ def stumbles(patch: pytest.MonkeyPatch) -> None:
 
 def replaces_no_dead_token(patch: pytest.MonkeyPatch) -> None:
     """A token that the API refuses is kept for the rest of its life."""
-    patch.setattr(TokenHolder, "rejected", lambda *_: False)
+
+    async def keep(*_: object) -> bool:
+        return False
+
+    patch.setattr(TokenHolder, "rejected", keep)
 
 
 def believes_too_long(patch: pytest.MonkeyPatch) -> None:
@@ -223,7 +227,7 @@ BREAKS: Final[dict[Break, str]] = {
     no_quota: "quota",
     server_grants_less: "quota",
     waits_too_long: "no call lacks a token",
-    forgets_a_stale_token: "one mint for one need",
+    forgets_a_stale_token: "no call lacks a token",
     never_told: "no call lacks a token",
     survives_no_outage: "no call lacks a token",
     adopts_nothing: "one mint for one need",

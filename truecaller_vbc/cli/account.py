@@ -30,7 +30,7 @@ async def show_token(connection: Connection, *, show: bool, as_json: bool) -> in
         VBCError: no token could be had.
     """
     events: list[TokenEvent] = []
-    async with connection.session(on_event=events.append) as vbc:
+    async with connection.open(on_event=events.append) as vbc:
         token = await vbc.token()
         facts = _facts(vbc, token, show=show)
     for event in events:
@@ -90,7 +90,7 @@ def list_labels(
     """
 
     async def main() -> int:
-        async with connection.session() as vbc:
+        async with connection.open() as vbc:
             found = await vbc.labels.list()
         if as_json:
             print_json(found)

@@ -76,8 +76,8 @@ def token(
 ) -> None:
     """Get a token with the credentials of the environment, and print its state.
 
-    Unless a store has a token, this spends one of the account's ten mints. Credentials are read from the environment
-    only, since other users can read a command line.
+    The token is kept in a file of your cache directory, so that the next command uses it again (see --store).
+    Credentials are read from the environment only, since other users can read a command line.
     """
     connection = Connection(prefix=prefix, base_url=base_url, store=store)
     sys.exit(run_to_code(show_token(connection, show=show, as_json=as_json)))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypeAlias
 from urllib.parse import parse_qsl
 
 import attrs
 import typer
+from platformdirs import user_cache_path
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, VBCError
 from ..session import VBCSession
 from .failures import exit_with
 
@@ -39,7 +45,8 @@ BaseURL: TypeAlias = Annotated[str | None, typer.Option(help="Instead of the rea
 Store: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="The store to share a token with; one with a password only by TRUECALLER_VBC_STORE.",
+        help="Store that shares the token between commands: a file in your cache directory by default, memory:// for "
+        "none. A URL with a password goes into TRUECALLER_VBC_STORE.",
         callback=without_secret,
         is_eager=True,
     ),
@@ -47,6 +54,16 @@ Store: TypeAlias = Annotated[
 AsJSON: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON document, and nothing else.")]
 
 PREFIX = "TRUECALLER_VBC_"
+_MAX_WAIT: Final = 2.0
+
+
+def default_store() -> str:
+    """Return the URL of the file store in the user's cache directory, by which one-shot commands share a token."""
+    directory = user_cache_path("truecaller_vbc")
+    with contextlib.suppress(OSError):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # A container may have no writable home directory: its commands share nothing, unless --store says where.
+    return (directory / "token.json").as_uri() if os.access(directory, os.W_OK) else "memory://"
 
 
 @attrs.frozen(kw_only=True)
@@ -56,7 +73,7 @@ class Connection:
     Args:
         prefix: of the environment variables.
         base_url: overrides the environment's, or the real one.
-        store: in place of the environment's.
+        store: overrides the environment's, or the file in the user's cache directory.
     """
 
     prefix: str = PREFIX
@@ -70,4 +87,30 @@ class Connection:
             ConfigurationError: a setting is missing or wrong.
         """
         given = {name: value for name, value in (("base_url", self.base_url), ("store", self.store)) if value}
+        if "store" not in given and not os.environ.get(f"{self.prefix}STORE", "").strip():
+            given["store"] = default_store()
         return VBCSession.from_env(self.prefix, **given, **options)
+
+    @contextlib.asynccontextmanager
+    async def open(self, **options: Any) -> AsyncGenerator[VBCSession]:
+        """Yield an open session.
+
+        Raises:
+            ConfigurationError: a setting is missing or wrong.
+        """
+        async with self.session(**options) as vbc:
+            await wait_out_failure(vbc)
+            yield vbc
+
+
+async def wait_out_failure(vbc: VBCSession) -> None:
+    """Wait a moment if the command before has just failed to get a token, and left that in the store."""
+    began = datetime.now(UTC)
+    with contextlib.suppress(VBCError):
+        await vbc.token()
+    retry_at = vbc.status().retry_at
+    tried_here = any(entry.at >= began and entry.by.endswith(f":{os.getpid()}") for entry in vbc.ledger())
+    if retry_at is not None and not tried_here:
+        wait = (retry_at - datetime.now(UTC)).total_seconds()
+        if wait < _MAX_WAIT:
+            await asyncio.sleep(max(wait, 0.0) + 0.01)

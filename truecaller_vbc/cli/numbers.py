@@ -105,7 +105,7 @@ def list_numbers(  # noqa: D103 - its help is what it says
     as_json: AsJSON = False,
 ) -> None:
     async def main() -> int:
-        async with connection.session() as vbc:
+        async with connection.open() as vbc:
             found = [number async for number in _numbers(vbc, feature_set or [None])]
         if as_json:
             print_json(found)
@@ -128,7 +128,7 @@ def list_feature_sets(  # noqa: D103 - as above
     *, prefix: Prefix = PREFIX, base_url: BaseURL = None, store: Store = None, as_json: AsJSON = False
 ) -> None:
     async def main() -> int:
-        async with connection.session() as vbc:
+        async with connection.open() as vbc:
             found: list[FeatureSet] = [it async for it in vbc.numbers.feature_sets()]
         if as_json:
             print_json(found)
@@ -187,7 +187,7 @@ async def _changed(
     change: Change, feature_set: str, numbers: list[str], connection: Connection, *, as_json: bool
 ) -> int:
     failure: NumbersRefusedError | PartlyDoneError | None = None
-    async with connection.session() as vbc:
+    async with connection.open() as vbc:
         try:
             done = vbc.numbers.publish if change == "publish" else vbc.numbers.delist
             result = await done(feature_set, numbers)

@@ -25,7 +25,7 @@ async def show_batch(connection: Connection, batch: str, *, wait: float | None, 
     Raises:
         VBCError: it cannot be had; also aiohttp.ClientError and TimeoutError.
     """
-    async with connection.session() as vbc:
+    async with connection.open() as vbc:
         if wait is None:
             status = await vbc.calls.batch_status(batch, version=version)
         else:

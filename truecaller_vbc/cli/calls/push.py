@@ -15,7 +15,7 @@ import typer
 from ...api.policy import APIPolicy
 from ...errors import ConfigurationError, VBCError
 from ...session import VBCSession
-from ..connection import Connection
+from ..connection import Connection, wait_out_failure
 from ..failures import ANY_FAILURE, INTERRUPTED, describe, exit_code, exit_with, silence_log
 from ..output import tolerate_broken_pipe
 from .journal import Header, Journal, Totals, open_journal
@@ -223,6 +223,7 @@ class _Push:
         with self._interruption.on(asyncio.get_running_loop(), bar.stop):
             try:
                 async with session:
+                    await wait_out_failure(session)
                     return await pusher.push(session.calls, self._options.version)
             except ANY_FAILURE as error:
                 return error
