@@ -17,12 +17,12 @@ import attrs
 
 from ..token.virtual_time import EPOCH
 from .faults import heal
-from .gauntlet_loop import GauntletLoop
 from .invariants import Violation
 from .plan import replay_command
-from .secrets_watch import SecretsWatch
+from .secret_scanner import SecretsWatch
+from .simulation import World
+from .simulation_loop import GauntletLoop
 from .steps import next_step
-from .virtual_world import World
 
 _WARM_WORLDS: Final = 2
 _LONGEST_STEP: Final = 30_000.0

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from truecaller_vbc import FileStore, MemoryStore
 from truecaller_vbc.sandbox.faults import Endpoint, FaultOptions
 
-from .fickle_store import MOODS, FickleStore
+from .faulty_store import MOODS, FickleStore
 
 if TYPE_CHECKING:
-    from .virtual_world import World
+    from .simulation import World
 
 Fault: TypeAlias = "Callable[[World], Awaitable[str] | str]"
 

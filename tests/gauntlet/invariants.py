@@ -9,11 +9,11 @@ from truecaller_vbc import SessionClosedError, TokenError, TokenPolicy, VBCError
 from truecaller_vbc.errors import CredentialsRejectedError, MintQuotaExhaustedError
 from truecaller_vbc.sandbox.tokens import fingerprint
 
-from .justification import LONGEST_CALL, Case, justified, knows
-from .witness import Attempt
+from .expected_failures import LONGEST_CALL, Case, justified, knows
+from .recorder import Attempt
 
 if TYPE_CHECKING:
-    from .virtual_world import Call, Session, World
+    from .simulation import Call, Session, World
 
 POLICY: Final = TokenPolicy()
 WINDOW: Final = POLICY.mint_window.total_seconds()
@@ -125,7 +125,7 @@ class Judge:
             return
         if isinstance(error, VBCError):
             self._world.watch.read_error(error)
-        from .virtual_world import EXPECTED  # noqa: PLC0415
+        from .simulation import EXPECTED  # noqa: PLC0415
 
         if isinstance(error, SessionClosedError):
             if not session.closed:

@@ -21,8 +21,8 @@ from .gauntlet_worker import CALLERS, SCALE
 from .invariants import Violation
 from .real_faults import FAULTS, WEIGHTS, Store
 from .real_fleet import Fleet, until_all_succeed
-from .secrets_watch import SecretsWatch
-from .witness import Witness
+from .recorder import Witness
+from .secret_scanner import SecretsWatch
 
 POLICY: Final = TokenPolicy().scaled(SCALE)
 SOFT: Final = (POLICY.lifetime - POLICY.refresh_ahead - POLICY.refresh_jitter).total_seconds()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from .faults import FAULTS, heal, inflict
 
 if TYPE_CHECKING:
-    from .virtual_world import Session, World
+    from .simulation import Session, World
 
 Step: TypeAlias = "Callable[[World], Awaitable[str | None]]"
 _KINDS: Final = ("token", "token", "get", "get", "get", "post", "middleware", "hurried")

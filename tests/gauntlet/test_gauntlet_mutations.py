@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from .breaks import BREAKS, FIRST_SEEDS, Break, keeps_what_it_saw, leaves_descriptors, undo
 from .driver import play_worlds
 from .invariants import Violation
+from .mutations import BREAKS, FIRST_SEEDS, Break, keeps_what_it_saw, leaves_descriptors, undo
 
 pytestmark = pytest.mark.slow
 

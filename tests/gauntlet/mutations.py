@@ -26,8 +26,8 @@ from truecaller_vbc.token.refresher import Refresher
 from truecaller_vbc.token.state import AccountState, RefreshMode
 from truecaller_vbc.transport import Transport
 
-from . import virtual_world
-from .virtual_world import RulesOfLife
+from . import simulation
+from .simulation import RulesOfLife
 
 Break: TypeAlias = Callable[[pytest.MonkeyPatch], None]
 
@@ -45,7 +45,7 @@ def server_grants_less(patch: pytest.MonkeyPatch) -> None:
         it = drawn(rng)
         return attrs.evolve(it, sandbox=attrs.evolve(it.sandbox, max_mints=2, count_failed=False))
 
-    patch.setattr(virtual_world.RulesOfLife, "drawn", fewer)
+    patch.setattr(simulation.RulesOfLife, "drawn", fewer)
 
 
 def waits_too_long(patch: pytest.MonkeyPatch) -> None:

@@ -19,11 +19,11 @@ from truecaller_vbc.token.endpoint import Answer
 from truecaller_vbc.token.events import TokenEvent
 
 from ..token.virtual_time import LoopClock
-from .fickle_store import Condition, FickleStore
-from .gauntlet_loop import GauntletLoop
+from .faulty_store import Condition, FickleStore
 from .invariants import Judge
-from .secrets_watch import SecretsWatch
-from .witness import Attempt, WatchedEndpoint, Witness
+from .recorder import Attempt, WatchedEndpoint, Witness
+from .secret_scanner import SecretsWatch
+from .simulation_loop import GauntletLoop
 
 T = TypeVar("T")
 POLICY: Final = TokenPolicy()

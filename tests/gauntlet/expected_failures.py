@@ -10,10 +10,10 @@ import attrs
 from truecaller_vbc import TokenError, TokenPolicy
 from truecaller_vbc.errors import CredentialsRejectedError, MintQuotaExhaustedError, TokenEndpointError
 
-from .witness import NEVER, Attempt
+from .recorder import NEVER, Attempt
 
 if TYPE_CHECKING:
-    from .virtual_world import World
+    from .simulation import World
 
 POLICY: Final = TokenPolicy()
 WINDOW: Final = POLICY.mint_window.total_seconds()
