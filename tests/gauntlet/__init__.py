@@ -1,1 +1,1 @@
-"""Tests of gauntlet."""
+"""Random faults against the library, in virtual time and with real processes."""

@@ -1,4 +1,12 @@
-"""Plays the virtual worlds of a plan, one after the other, and says what happened."""
+"""Run simulations one after the other, and report what happened.
+
+A normal test run is short. Longer ones::
+
+    TRUECALLER_VBC_GAUNTLET_SEED=7 TRUECALLER_VBC_GAUNTLET_STEPS=100000 pytest tests/gauntlet -k simulations -s
+    TRUECALLER_VBC_GAUNTLET_SECONDS=180 pytest tests/gauntlet -k real_processes -s
+
+The first runs in virtual time and repeats exactly. The second uses real time and signals and does not repeat exactly.
+"""
 
 from __future__ import annotations
 
@@ -18,22 +26,59 @@ import attrs
 from ..token.virtual_time import EPOCH
 from .faults import heal
 from .invariants import Violation
-from .plan import replay_command
-from .secret_scanner import SecretsWatch
-from .simulation import World
-from .simulation_loop import GauntletLoop
+from .secret_scanner import SecretScanner
+from .simulation import Simulation
+from .simulation_loop import SimulationLoop
 from .steps import next_step
 
-_WARM_WORLDS: Final = 2
+SIMULATION_STEPS: Final = 250
+"""Steps of one simulation. The next one has the next seed, and so other settings."""
+_PREFIX: Final = "TRUECALLER_VBC_GAUNTLET_"
+_WARM_UP: Final = 2
 _LONGEST_STEP: Final = 30_000.0
 _MOST_BLOCKS: Final = 5_000
 
 
+@attrs.frozen
+class Plan:
+    """Which simulations to run.
+
+    Args:
+        seed: of the first simulation; each further one has the next seed.
+        steps: total number of steps.
+        seconds: duration of the run with real processes.
+    """
+
+    seed: int
+    steps: int
+    seconds: float
+
+    @classmethod
+    def from_env(cls) -> Plan:
+        """Read the plan from the environment; the default is short."""
+        return cls(
+            int(os.environ.get(f"{_PREFIX}SEED", "1")),
+            int(os.environ.get(f"{_PREFIX}STEPS", "750")),
+            float(os.environ.get(f"{_PREFIX}SECONDS", "2")),
+        )
+
+    def simulations(self) -> list[tuple[int, int]]:
+        """Return seed and number of steps of each simulation."""
+        full, rest = divmod(self.steps, SIMULATION_STEPS)
+        lengths = [SIMULATION_STEPS] * full + ([rest] if rest else [])
+        return [(self.seed + number, length) for number, length in enumerate(lengths)]
+
+
+def replay_command(seed: int, steps: int) -> str:
+    """Return the command that runs one simulation again up to its failing step."""
+    return f"{_PREFIX}SEED={seed} {_PREFIX}STEPS={steps} pytest tests/gauntlet -k simulations"
+
+
 @attrs.define
 class Report:
-    """Totals of the worlds that were played."""
+    """Totals of the simulations that were run."""
 
-    worlds: int = 0
+    simulations: int = 0
     steps: int = 0
     sessions: int = 0
     mints: int = 0
@@ -44,55 +89,52 @@ class Report:
     descriptors: list[int] = attrs.field(factory=list[int])
     blocks: list[int] = attrs.field(factory=list[int])
 
-    def judge_growth(self) -> None:
-        """Descriptors and memory are where they were after the first worlds.
+    def check_growth(self) -> None:
+        """Check that descriptors and memory do not grow from one simulation to the next.
 
         Raises:
             Violation: they grow.
         """
-        if (
-            len(self.descriptors) > _WARM_WORLDS
-            and max(self.descriptors[_WARM_WORLDS:]) > self.descriptors[_WARM_WORLDS - 1]
-        ):
+        if len(self.descriptors) > _WARM_UP and max(self.descriptors[_WARM_UP:]) > self.descriptors[_WARM_UP - 1]:
             raise Violation("nothing grows", f"open file descriptors: {self.descriptors}")
         quarter = len(self.blocks) // 4
-        if quarter < _WARM_WORLDS:
+        if quarter < _WARM_UP:
             return
         growth = min(self.blocks[-quarter:]) - min(self.blocks[quarter : 2 * quarter])
         if growth > _MOST_BLOCKS:
             raise Violation("nothing grows", f"{growth} memory blocks more in the last quarter than in the second")
 
     def lines(self) -> list[str]:
-        """For people."""
-        totals = f"worlds {self.worlds}, steps {self.steps}, sessions {self.sessions}, mints {self.mints}"
+        """Return the totals as text to print."""
+        totals = f"simulations {self.simulations}, steps {self.steps}, sessions {self.sessions}, mints {self.mints}"
         more = f"virtual hours {self.seconds / 3600:.0f}, log records read {self.log_records}"
         return [totals, more, *(f"{count:>8}  {what}" for what, count in sorted(self.counts.items()))]
 
 
-def play_worlds(worlds: list[tuple[int, int]], place: Path) -> Report:
-    """Play worlds, each a seed and a number of steps.
+def run_simulations(simulations: list[tuple[int, int]], directory: Path) -> Report:
+    """Run simulations, each given as a seed and a number of steps.
 
     Raises:
-        Violation: an invariant does not hold; its notes have the command that plays the world again.
+        Violation: an invariant does not hold; its notes have the command that runs the simulation again.
     """
     report = Report()
-    with SecretsWatch() as watch:
-        for seed, steps in worlds:
-            play_world(seed, steps, place, watch, report)
-    report.log_records = watch.records
+    with SecretScanner() as scanner:
+        for seed, steps in simulations:
+            run_simulation(seed, steps, directory, scanner, report)
+    report.log_records = scanner.records
     return report
 
 
-def play_world(seed: int, steps: int, place: Path, watch: SecretsWatch, report: Report) -> None:
-    """Play one, add it to `report`, and see that nothing of it is left."""
-    loop = GauntletLoop()
+def run_simulation(seed: int, steps: int, directory: Path, scanner: SecretScanner, report: Report) -> None:
+    """Run one simulation, add it to `report`, and check that it left nothing behind."""
+    loop = SimulationLoop()
     trace: list[str] = []
     try:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(_play(seed, steps, place, watch, report, trace))
-        watch.known.clear()
+            runner.run(_play(seed, steps, directory, scanner, report, trace))
+        scanner.known.clear()
         gc.collect()
-        _judge_end(loop)
+        _check_end(loop)
     except Violation as violation:
         violation.add_note(f"replay: {replay_command(seed, min(steps, len(trace) + 1))}")
         violation.add_note("\n".join(trace[-12:]))
@@ -109,39 +151,41 @@ async def _in_time(step: Awaitable[str | None]) -> str | None:
         raise Violation("no call lacks a token", "what a step waits for never comes") from None
 
 
-def _judge_end(loop: GauntletLoop) -> None:
-    if loop.troubles:
-        raise Violation("typed errors", f"left to the loop at its end: {loop.troubles[0]}")
+def _check_end(loop: SimulationLoop) -> None:
+    if loop.unhandled:
+        raise Violation("typed errors", f"left to the loop at its end: {loop.unhandled[0]}")
 
 
-async def _play(seed: int, steps: int, place: Path, watch: SecretsWatch, report: Report, trace: list[str]) -> None:
-    world = World(seed, place, watch)
-    watch.known.add(str(world.sandbox.credentials.api_key))
+async def _play(
+    seed: int, steps: int, directory: Path, scanner: SecretScanner, report: Report, trace: list[str]
+) -> None:
+    simulation = Simulation(seed, directory, scanner)
+    scanner.known.add(str(simulation.sandbox.credentials.api_key))
     try:
-        async with world.sandbox:
-            # Where it begins must not depend on the day, or fractions of seconds would differ.
-            world.sandbox._clock._started_wall = datetime.fromtimestamp(EPOCH, UTC)
+        async with simulation.sandbox:
+            # A fixed start makes a seed repeat exactly: fractions of seconds would depend on the date.
+            simulation.sandbox._clock._started_wall = datetime.fromtimestamp(EPOCH, UTC)
             try:
-                await world.open_session()
+                await simulation.open_session()
                 for number in range(steps):
-                    name, step = next_step(world)
-                    world.count(name)
-                    said = await _in_time(step(world))
-                    trace.append(f"{number} {world.now():.6f} {name}: {said or ''}".rstrip(": "))
-                    world.judge.after_step()
-                await heal(world)
-                await world.judge.recovered()
+                    name, step = next_step(simulation)
+                    simulation.count(name)
+                    said = await _in_time(step(simulation))
+                    trace.append(f"{number} {simulation.now():.6f} {name}: {said or ''}".rstrip(": "))
+                    simulation.checker.after_step()
+                await heal(simulation)
+                await simulation.checker.check_recovery()
             finally:
-                trace.append(f"end {world.now():.6f} mints {len(world.witness.mints)}")
-                await world.end()
+                trace.append(f"end {simulation.now():.6f} mints {len(simulation.recorder.mints)}")
+                await simulation.end()
     finally:
-        report.worlds += 1
+        report.simulations += 1
         report.steps += len(trace) - 1
-        report.sessions += world.all_sessions
-        report.mints += len(world.witness.mints)
-        report.seconds += world.now()
-        report.counts.update(world.counts)
-        # Not the trace itself, or the growth that is looked for would be the report's own.
+        report.sessions += simulation.all_sessions
+        report.mints += len(simulation.recorder.mints)
+        report.seconds += simulation.now()
+        report.counts.update(simulation.counts)
+        # A digest, since whole traces would be growth of the report itself.
         report.traces.append(hashlib.sha256("\n".join(trace).encode()).hexdigest())
 
 

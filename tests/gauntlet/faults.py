@@ -1,4 +1,4 @@
-"""Everything that goes wrong, by name. Each is done to a world, and mended by `heal`."""
+"""Faults of the simulation by name. Each changes a simulation, and `heal` ends all of them."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from truecaller_vbc import FileStore, MemoryStore
 from truecaller_vbc.sandbox.faults import Endpoint, FaultOptions
 
-from .faulty_store import MOODS, FickleStore
+from .faulty_store import STORE_FAULTS, FaultyStore
 
 if TYPE_CHECKING:
-    from .simulation import World
+    from .simulation import Simulation
 
-Fault: TypeAlias = "Callable[[World], Awaitable[str] | str]"
+Fault: TypeAlias = "Callable[[Simulation], Awaitable[str] | str]"
 
 _ENDPOINTS: Final[tuple[Endpoint, ...]] = ("token", "token", "api", "*")
 
 
-def _some_seconds(world: World) -> float:
-    return world.rng.choice((0.5, 2.0, 9.0, 14.0, 16.0, 40.0))
+def _some_seconds(simulation: Simulation) -> float:
+    return simulation.rng.choice((0.5, 2.0, 9.0, 14.0, 16.0, 40.0))
 
 
-def _answers(world: World) -> dict[str, FaultOptions]:
-    """A wrong answer for each name, the same from every call: the queue or an outage takes it as it is."""
-    soon = world.sandbox._clock.wall(world.sandbox._clock.elapsed() + 90)
+def _answers(simulation: Simulation) -> dict[str, FaultOptions]:
+    """Return one wrong answer of each kind, in the form that `fail_next` and `set_outage` take."""
+    soon = simulation.sandbox._clock.wall(simulation.sandbox._clock.elapsed() + 90)
     garbage: list[Any] = [
         "<html>",
         b"\xff\xfe\x00",
@@ -39,145 +39,145 @@ def _answers(world: World) -> dict[str, FaultOptions]:
         "x" * 70_000,
     ]
     return {
-        "5xx": {"status": world.rng.choice((500, 502, 503, 504))},
+        "5xx": {"status": simulation.rng.choice((500, 502, 503, 504))},
         "5xx with Retry-After": {
             "status": 503,
-            "headers": {"Retry-After": world.rng.choice(("7", "120", "999999", "x"))},
+            "headers": {"Retry-After": simulation.rng.choice(("7", "120", "999999", "x"))},
         },
         "429": {"status": 429},
         "429 with Retry-After": {
             "status": 429,
-            "headers": {"Retry-After": world.rng.choice(("1", "30", "600", "nan"))},
+            "headers": {"Retry-After": simulation.rng.choice(("1", "30", "600", "nan"))},
         },
         "429 with a date": {
             "status": 429,
-            "headers": {"Retry-After": format_datetime(soon, usegmt=True), "Date": world.sandbox._clock.date()},
+            "headers": {"Retry-After": format_datetime(soon, usegmt=True), "Date": simulation.sandbox._clock.date()},
         },
         "4xx that speaks of a limit": {"status": 400, "body": {"slug": "x", "message": "maximum number of tokens"}},
-        "refused credentials": {"status": world.rng.choice((400, 401, 403, 404))},
-        "another 4xx": {"status": world.rng.choice((405, 409, 415, 422))},
-        "redirect": {"status": world.rng.choice((301, 302, 307)), "headers": {"Location": "http://127.0.0.1:9/"}},
-        "garbage": {"status": 200, "body": world.rng.choice(garbage)},
-        "garbage after a mint": {"status": 200, "body": world.rng.choice(garbage), "mint": True},
+        "refused credentials": {"status": simulation.rng.choice((400, 401, 403, 404))},
+        "another 4xx": {"status": simulation.rng.choice((405, 409, 415, 422))},
+        "redirect": {"status": simulation.rng.choice((301, 302, 307)), "headers": {"Location": "http://127.0.0.1:9/"}},
+        "garbage": {"status": 200, "body": simulation.rng.choice(garbage)},
+        "garbage after a mint": {"status": 200, "body": simulation.rng.choice(garbage), "mint": True},
         "dropped before": {"drop": "before"},
         "dropped after": {"drop": "after"},
         "dropped in the body": {"drop": "mid"},
-        "latency": {"delay": _some_seconds(world)},
+        "latency": {"delay": _some_seconds(simulation)},
         "hangs": {"delay": float("inf")},
-        "trickles": {"slow": _some_seconds(world)},
+        "trickles": {"slow": _some_seconds(simulation)},
     }
 
 
-def _on_the_wire(world: World, outage: bool) -> str:
-    kinds = _answers(world)
-    kind = world.rng.choice(list(kinds))
-    endpoint: Endpoint = world.rng.choice(_ENDPOINTS)
+def _on_the_wire(simulation: Simulation, outage: bool) -> str:
+    kinds = _answers(simulation)
+    kind = simulation.rng.choice(list(kinds))
+    endpoint: Endpoint = simulation.rng.choice(_ENDPOINTS)
     if endpoint != "token" and kind.startswith(("429", "4xx", "another 4xx", "redirect", "refused")):
         endpoint = "token"
     if outage:
-        world.sandbox.set_outage(endpoint, **kinds[kind])
+        simulation.sandbox.set_outage(endpoint, **kinds[kind])
     else:
-        world.sandbox.fail_next(endpoint, times=world.rng.choice((1, 1, 2, 5)), **kinds[kind])
+        simulation.sandbox.fail_next(endpoint, times=simulation.rng.choice((1, 1, 2, 5)), **kinds[kind])
     label = f"fault {'outage: ' if outage else ''}{kind}"
-    world.count(label)
+    simulation.count(label)
     return f"{endpoint} {kind}"
 
 
-def next_requests(world: World) -> str:
-    return _on_the_wire(world, outage=False)
+def next_requests(simulation: Simulation) -> str:
+    return _on_the_wire(simulation, outage=False)
 
 
-def outage(world: World) -> str:
-    return _on_the_wire(world, outage=True)
+def outage(simulation: Simulation) -> str:
+    return _on_the_wire(simulation, outage=True)
 
 
-def outage_ends(world: World) -> str:
+def outage_ends(simulation: Simulation) -> str:
     for name in _ENDPOINTS:
-        world.sandbox.end_outage(name)
+        simulation.sandbox.end_outage(name)
     return ""
 
 
-def revoked(world: World) -> str:
-    world.sandbox.revoke_all()
+def revoked(simulation: Simulation) -> str:
+    simulation.sandbox.revoke_all()
     return ""
 
 
-async def connections_dropped(world: World) -> str:
-    if not world.paused:
-        await world.sandbox.drop_connections()
+async def connections_dropped(simulation: Simulation) -> str:
+    if not simulation.paused:
+        await simulation.sandbox.drop_connections()
     return ""
 
 
-async def connections_refused(world: World) -> str:
-    if world.paused:
-        await world.sandbox.resume_listening()
+async def connections_refused(simulation: Simulation) -> str:
+    if simulation.paused:
+        await simulation.sandbox.resume_listening()
     else:
-        await world.sandbox.pause_listening()
-    world.paused = not world.paused
-    return "paused" if world.paused else "resumed"
+        await simulation.sandbox.pause_listening()
+    simulation.paused = not simulation.paused
+    return "paused" if simulation.paused else "resumed"
 
 
-def wall_clock_stepped(world: World) -> str:
-    by = world.rng.choice((-86_400.0, -3_600.0, -90.0, -1.0, 1.0, 90.0, 3_600.0, 86_400.0))
-    world.clock.step(by)
-    world.stepped_at = world.now()
+def wall_clock_stepped(simulation: Simulation) -> str:
+    by = simulation.rng.choice((-86_400.0, -3_600.0, -90.0, -1.0, 1.0, 90.0, 3_600.0, 86_400.0))
+    simulation.clock.step(by)
+    simulation.stepped_at = simulation.now()
     if by < 0:
-        world.stepped_back_until = max(world.stepped_back_until, world.now()) - by
+        simulation.stepped_back_until = max(simulation.stepped_back_until, simulation.now()) - by
     return f"{by:g}"
 
 
-async def suspended(world: World) -> str:
-    seconds = world.rng.choice((5.0, 300.0, 1_900.0, 3_700.0, 40_000.0))
-    world.clock.suspend(seconds)
-    world.suspended_at, world.suspended_for = world.loop.time(), seconds
-    await asyncio.sleep(1.01)  # the fast path of readers looks at no clock for up to a second
+async def suspended(simulation: Simulation) -> str:
+    seconds = simulation.rng.choice((5.0, 300.0, 1_900.0, 3_700.0, 40_000.0))
+    simulation.clock.suspend(seconds)
+    simulation.suspended_at, simulation.suspended_for = simulation.loop.time(), seconds
+    await asyncio.sleep(1.01)  # the fast path of readers reads no clock for up to a second
     return f"{seconds:g}"
 
 
-def store_fails(world: World) -> str:
-    mood = world.rng.choice(MOODS)
-    world.condition.fail(mood)
-    label = f"fault store {mood}"
-    world.count(label)
-    return mood
+def store_fails(simulation: Simulation) -> str:
+    fault = simulation.rng.choice(STORE_FAULTS)
+    simulation.condition.fail(fault)
+    label = f"fault store {fault}"
+    simulation.count(label)
+    return fault
 
 
-def store_is_back(world: World) -> str:
-    world.condition.mend()
+def store_is_back(simulation: Simulation) -> str:
+    simulation.condition.mend()
     return ""
 
 
-def store_forgets(world: World) -> str:
-    """A Redis that was killed and is empty, or a file that somebody damaged."""
-    inner = cast(FickleStore, world._shared).inner
-    damaged = world.rng.choice(("", "{", '{"documents": 7}', "\x00" * 40))
+def store_forgets(simulation: Simulation) -> str:
+    """Empty the store like a restarted Redis, or damage its file."""
+    inner = cast(FaultyStore, simulation._shared).inner
+    damaged = simulation.rng.choice(("", "{", '{"documents": 7}', "\x00" * 40))
     if isinstance(inner, MemoryStore):
         for key in inner._documents:
             inner._documents[key] = damaged
     elif isinstance(inner, FileStore) and inner._path.exists():
         inner._path.write_text(damaged)
-    if world.condition.mood is None:
-        world.condition.lost()
+    if simulation.condition.fault is None:
+        simulation.condition.lost()
     return ""
 
 
-def key_rotated(world: World) -> str:
-    if not world.rules_of_life.vault:
+def key_rotated(simulation: Simulation) -> str:
+    if not simulation.settings.vault:
         return "no vault"
-    world.change_key()
+    simulation.change_key()
     return ""
 
 
-def vault_lies(world: World) -> str:
-    world.vault_lies = not world.vault_lies
-    world.vault_healthy_since = world.now()
-    return str(world.vault_lies)
+def vault_gives_wrong_key(simulation: Simulation) -> str:
+    simulation.vault_gives_wrong_key = not simulation.vault_gives_wrong_key
+    simulation.vault_healthy_since = simulation.now()
+    return str(simulation.vault_gives_wrong_key)
 
 
-def vault_fails(world: World) -> str:
-    world.vault_is_down = not world.vault_is_down
-    world.vault_healthy_since = world.now()
-    return str(world.vault_is_down)
+def vault_fails(simulation: Simulation) -> str:
+    simulation.vault_is_down = not simulation.vault_is_down
+    simulation.vault_healthy_since = simulation.now()
+    return str(simulation.vault_is_down)
 
 
 FAULTS: Final[dict[str, tuple[int, Fault]]] = {
@@ -193,25 +193,25 @@ FAULTS: Final[dict[str, tuple[int, Fault]]] = {
     "fault: store is back": (7, store_is_back),
     "fault: store forgets": (2, store_forgets),
     "fault: API key rotated": (2, key_rotated),
-    "fault: vault lies": (2, vault_lies),
+    "fault: vault lies": (2, vault_gives_wrong_key),
     "fault: vault fails": (2, vault_fails),
 }
-"""How often, and what."""
+"""Weight and function of each fault."""
 
 
-async def inflict(world: World, fault: Fault) -> str:
-    """Do it, and say what was done."""
-    done = fault(world)
+async def inflict(simulation: Simulation, fault: Fault) -> str:
+    """Apply a fault, and return what it did."""
+    done = fault(simulation)
     return await done if inspect.isawaitable(done) else done
 
 
-async def heal(world: World) -> None:
-    """Every fault ends."""
-    outage_ends(world)
-    world.sandbox.clear_faults()
-    world.condition.mend()
-    world.vault_lies = world.vault_is_down = False
-    world.vault_healthy_since = world.now()
-    if world.paused:
-        await connections_refused(world)
-    await world.sandbox.drop_connections()
+async def heal(simulation: Simulation) -> None:
+    """End every fault."""
+    outage_ends(simulation)
+    simulation.sandbox.clear_faults()
+    simulation.condition.mend()
+    simulation.vault_gives_wrong_key = simulation.vault_is_down = False
+    simulation.vault_healthy_since = simulation.now()
+    if simulation.paused:
+        await connections_refused(simulation)
+    await simulation.sandbox.drop_connections()

@@ -1,4 +1,4 @@
-"""A store that fails as it is told."""
+"""A store that fails on command."""
 
 from __future__ import annotations
 
@@ -10,49 +10,49 @@ from typing import Final, Literal, TypeAlias, get_args
 from truecaller_vbc.errors import StoreError
 from truecaller_vbc.stores import TokenStore
 
-StoreMood: TypeAlias = Literal[
+StoreFault: TypeAlias = Literal[
     "raises", "raises something else", "hangs", "is slow", "cannot write", "cannot release", "lease is taken"
 ]
-MOODS: Final[tuple[StoreMood, ...]] = get_args(StoreMood)
+STORE_FAULTS: Final[tuple[StoreFault, ...]] = get_args(StoreFault)
 
 
-class Condition:
-    """What state the store of a world is in, for all the sessions that share it.
+class StoreCondition:
+    """State of a simulated store, common to the sessions that share it.
 
     Attributes:
-        mood: None while it works.
-        healthy_since: when it last began to work; infinity while it does not.
-        lease_free_since: when the lease was last given by the rules; infinity while somebody else has it.
+        fault: None while the store works.
+        healthy_since: when the store last began to work; infinity while it does not.
+        lease_free_since: when leases were last granted correctly; infinity while they are not.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self.mood: StoreMood | None = None
+        self.fault: StoreFault | None = None
         self.healthy_since = float("-inf")
         self.lease_free_since = float("-inf")
 
-    def fail(self, mood: StoreMood) -> None:
-        self.mood = mood
+    def fail(self, fault: StoreFault) -> None:
+        self.fault = fault
         self.healthy_since = float("inf")
-        if mood in ("lease is taken", "is slow", "hangs"):
+        if fault in ("lease is taken", "is slow", "hangs"):
             self.lease_free_since = float("inf")
 
     def mend(self) -> None:
-        if self.mood is not None:
+        if self.fault is not None:
             self.lost()
-        self.mood = None
+        self.fault = None
 
     def lost(self) -> None:
-        """It works, and has forgotten something."""
+        """Record that the store works but has lost its data."""
         self.healthy_since = self._now()
         if self.lease_free_since == float("inf"):
             self.lease_free_since = self._now()
 
 
-class FickleStore:
-    """Another store, in the condition that its world gives it."""
+class FaultyStore:
+    """Wrap another store, and apply the faults of its condition."""
 
-    def __init__(self, inner: TokenStore, condition: Condition) -> None:
+    def __init__(self, inner: TokenStore, condition: StoreCondition) -> None:
         self.inner = inner
         self._condition = condition
 
@@ -67,7 +67,7 @@ class FickleStore:
     @asynccontextmanager
     async def lease(self, key: str, seconds: float) -> AsyncGenerator[bool]:
         await self._suffer("lease")
-        if self._condition.mood == "lease is taken":
+        if self._condition.fault == "lease is taken":
             yield False
             return
         async with self.inner.lease(key, seconds) as granted:
@@ -75,12 +75,12 @@ class FickleStore:
         await self._suffer("release")
 
     async def _suffer(self, kind: str) -> None:
-        mood = self._condition.mood
-        if mood == "is slow":
+        fault = self._condition.fault
+        if fault == "is slow":
             await asyncio.sleep(1.5)
-        elif mood == "hangs":
+        elif fault == "hangs":
             await asyncio.sleep(1e6)
-        elif mood == "raises" or (mood == "cannot write" and kind == "write"):
+        elif fault == "raises" or (fault == "cannot write" and kind == "write"):
             raise StoreError("the store is down")
-        elif mood == "raises something else" or (mood == "cannot release" and kind == "release"):
+        elif fault == "raises something else" or (fault == "cannot release" and kind == "release"):
             raise OSError(28, "something foreign")

@@ -1,4 +1,4 @@
-"""A process of the gauntlet: calls until its standard input ends, and tells what happened, a JSON object a line."""
+"""Call the API until standard input ends, and print each result as one JSON line."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ SCALE = 1 / 1200
 CALLERS = 3
 
 
-def tell(**what: Any) -> None:
-    sys.stdout.write(json.dumps({"at": time.time(), **what}) + "\n")
+def report(**values: Any) -> None:
+    sys.stdout.write(json.dumps({"at": time.time(), **values}) + "\n")
     sys.stdout.flush()
 
 
 async def call(vbc: VBCSession) -> None:
-    """Call for ever, and tell of each failure and of each success."""
+    """Call without end, and report each result."""
     while True:
         try:
             async with vbc.get(f"/clients/{vbc.client_account_id}/labels") as response:
                 await response.read()
-                tell(status=response.status)
+                report(status=response.status)
         except TokenError as error:
-            tell(want=type(error).__name__, dated=error.retry_at is not None)
+            report(token_error=type(error).__name__, dated=error.retry_at is not None)
         except (VBCError, aiohttp.ClientError, TimeoutError) as error:
-            tell(error=type(error).__name__)
+            report(error=type(error).__name__)
         except Exception as error:
-            tell(bug=repr(error))
+            report(bug=repr(error))
         await asyncio.sleep(0.05)
 
 
@@ -46,13 +46,13 @@ async def main(abandon: bool) -> None:
     ended = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     while not ended.done():
         await asyncio.wait([ended], timeout=0.25)
-        tell(descriptors=len(os.listdir("/proc/self/fd")), tasks=len(asyncio.all_tasks()))  # noqa: PTH208
+        report(descriptors=len(os.listdir("/proc/self/fd")), tasks=len(asyncio.all_tasks()))  # noqa: PTH208
     for task in calling:
         task.cancel()
     await asyncio.wait(calling)
     if not abandon:
         await vbc.close()
-        tell(left=[task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()])
+        report(left=[task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The library broken on purpose, each time in one place: what the judge is for."""
+"""Mutations: each breaks the library in one place, and the gauntlet must detect it."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ from truecaller_vbc.token.state import AccountState, RefreshMode
 from truecaller_vbc.transport import Transport
 
 from . import simulation
-from .simulation import RulesOfLife
+from .simulation import Settings
 
-Break: TypeAlias = Callable[[pytest.MonkeyPatch], None]
+Mutation: TypeAlias = Callable[[pytest.MonkeyPatch], None]
 
 
 def no_quota(patch: pytest.MonkeyPatch) -> None:
-    """The ledger always has room."""
+    """Give the ledger unlimited room."""
     patch.setattr(Ledger, "free_at", lambda self, now, **_: max(now, self.full_until))
 
 
 def server_grants_less(patch: pytest.MonkeyPatch) -> None:
-    """The sandbox refuses mints that by the documents are free."""
-    drawn = RulesOfLife.drawn
+    """Make the sandbox refuse mints that the documented quota allows."""
+    drawn = Settings.drawn
 
-    def fewer(rng: Any) -> RulesOfLife:
+    def with_fewer_mints(rng: Any) -> Settings:
         it = drawn(rng)
         return attrs.evolve(it, sandbox=attrs.evolve(it.sandbox, max_mints=2, count_failed=False))
 
-    patch.setattr(simulation.RulesOfLife, "drawn", fewer)
+    patch.setattr(simulation.Settings, "drawn", with_fewer_mints)
 
 
 def waits_too_long(patch: pytest.MonkeyPatch) -> None:
-    """A failure is remembered ten times as long as it should be."""
+    """Make backoffs ten times too long."""
     backoff = grow.backoff
     patch.setattr(state, "backoff", lambda *args, **options: 10 * backoff(*args, **options))
 
 
-def forgets_a_stale_token(patch: pytest.MonkeyPatch) -> None:
-    """Past its soft point a token is not handed out, though it is good."""
+def hides_a_stale_token(patch: pytest.MonkeyPatch) -> None:
+    """Do not return a stale token that is still usable."""
     usable = TokenHolder._usable
 
     def fresh_only(self: TokenHolder) -> AccessToken | None:
@@ -66,8 +66,8 @@ def forgets_a_stale_token(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(TokenHolder, "_usable", fresh_only)
 
 
-def never_told(patch: pytest.MonkeyPatch) -> None:
-    """Those who wait for an attempt never hear of it."""
+def never_wakes_waiters(patch: pytest.MonkeyPatch) -> None:
+    """Never resolve the futures of callers that wait for an attempt."""
 
     def deliver(self: TokenHolder, _: asyncio.Task[Any]) -> None:
         self._attempt = None
@@ -76,12 +76,12 @@ def never_told(patch: pytest.MonkeyPatch) -> None:
 
 
 def adopts_nothing(patch: pytest.MonkeyPatch) -> None:
-    """A token that another session put into the store is left there."""
+    """Ignore tokens that other sessions wrote to the store."""
     patch.setattr(AccountState, "_max_age", lambda *_: 0.0)
 
 
 def refreshes_in_a_loop(patch: pytest.MonkeyPatch) -> None:
-    """A failed refresh is tried again a second later."""
+    """Retry a failed refresh after one second."""
 
     def soon(self: AccountState, now: float) -> None:
         self.postpone_refresh(now + 1.0)
@@ -90,7 +90,7 @@ def refreshes_in_a_loop(patch: pytest.MonkeyPatch) -> None:
 
 
 def each_caller_mints(patch: pytest.MonkeyPatch) -> None:
-    """No single flight: whoever finds no token makes an attempt."""
+    """Start one attempt for each caller, without single flight."""
 
     def attempted(self: TokenHolder) -> asyncio.Future[Any]:
         return self._loop.create_task(self._run(RefreshMode.MANDATORY))
@@ -100,7 +100,7 @@ def each_caller_mints(patch: pytest.MonkeyPatch) -> None:
 
 
 def logs_the_key(patch: pytest.MonkeyPatch) -> None:
-    """A debug line with the API key in it."""
+    """Log the API key at DEBUG."""
     mint = TokenEndpoint.mint
 
     async def told(
@@ -113,12 +113,12 @@ def logs_the_key(patch: pytest.MonkeyPatch) -> None:
 
 
 def shows_the_token(patch: pytest.MonkeyPatch) -> None:
-    """A repr with the token in it."""
+    """Show the token in a repr."""
     patch.setattr(AccessToken, "__repr__", lambda self: f"<AccessToken {str(self.value)!s}>")
 
 
 def error_quotes_the_key(patch: pytest.MonkeyPatch) -> None:
-    """An error message with the API key in it."""
+    """Put the API key into an error message."""
     mint = TokenEndpoint.mint
 
     async def quoted(
@@ -132,8 +132,8 @@ def error_quotes_the_key(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(TokenEndpoint, "mint", quoted)
 
 
-def leaves_its_task(patch: pytest.MonkeyPatch) -> None:
-    """The background goes on after the session was closed."""
+def leaks_its_task(patch: pytest.MonkeyPatch) -> None:
+    """Do not stop the background task on close."""
 
     async def stop(_: Refresher) -> None:
         return
@@ -141,8 +141,8 @@ def leaves_its_task(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Refresher, "stop", stop)
 
 
-def leaves_descriptors(patch: pytest.MonkeyPatch) -> None:
-    """Each session opens a file and never closes it."""
+def leaks_descriptors(patch: pytest.MonkeyPatch) -> None:
+    """Open a file in each session, and never close it."""
     entered = VBCSession.__aenter__
 
     async def opens(self: VBCSession) -> VBCSession:
@@ -152,32 +152,32 @@ def leaves_descriptors(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(VBCSession, "__aenter__", opens)
 
 
-def keeps_what_it_saw(patch: pytest.MonkeyPatch) -> None:
-    """Memory that nobody frees."""
+def leaks_memory(patch: pytest.MonkeyPatch) -> None:
+    """Keep a growing list."""
     merge = Exchange.merge_document
 
-    def hoards(self: Exchange, *args: Any) -> None:
+    def merge_and_leak(self: Exchange, *args: Any) -> None:
         _HOARD.extend(object() for _ in range(2_000))
         merge(self, *args)
 
-    patch.setattr(Exchange, "merge_document", hoards)
+    patch.setattr(Exchange, "merge_document", merge_and_leak)
 
 
-def raises_what_comes(patch: pytest.MonkeyPatch) -> None:
-    """An error of no known kind reaches callers."""
+def raises_an_untyped_error(patch: pytest.MonkeyPatch) -> None:
+    """Raise an error of an undocumented type."""
     request = Transport.request
 
-    async def careless(self: Transport, *args: Any) -> aiohttp.ClientResponse:
+    async def raise_key_error(self: Transport, *args: Any) -> aiohttp.ClientResponse:
         response = await request(self, *args)
         if response.status >= 400:
             raise KeyError("token")
         return response
 
-    patch.setattr(Transport, "request", careless)
+    patch.setattr(Transport, "request", raise_key_error)
 
 
-def stumbles(patch: pytest.MonkeyPatch) -> None:
-    """A bug within an attempt: callers get a typed error, and the log says that it should not be."""
+def fails_with_a_bug(patch: pytest.MonkeyPatch) -> None:
+    """Fail inside an attempt with a bug, which is logged as such although callers get a typed error."""
 
     def broken(*_: Any) -> None:
         raise ZeroDivisionError
@@ -185,8 +185,8 @@ def stumbles(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(AccountState, "fail", broken)
 
 
-def replaces_no_dead_token(patch: pytest.MonkeyPatch) -> None:
-    """A token that the API refuses is kept for the rest of its life."""
+def keeps_a_rejected_token(patch: pytest.MonkeyPatch) -> None:
+    """Keep using a token that the API rejected."""
 
     async def keep(*_: object) -> bool:
         return False
@@ -194,22 +194,22 @@ def replaces_no_dead_token(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(TokenHolder, "rejected", keep)
 
 
-def believes_too_long(patch: pytest.MonkeyPatch) -> None:
-    """A token is handed out for longer than it lives."""
+def uses_expired_tokens(patch: pytest.MonkeyPatch) -> None:
+    """Return tokens after their end."""
     patch.setattr(TokenPolicy, "usable_for", property(lambda self: self.lifetime + timedelta(minutes=20)))
 
 
-def survives_no_outage(patch: pytest.MonkeyPatch) -> None:
-    """Once its credentials were refused, it never asks again."""
+def never_retries_rejected_credentials(patch: pytest.MonkeyPatch) -> None:
+    """Never retry after the credentials were refused."""
     blocked = AccountState.blocking_error
 
-    def for_ever(self: AccountState, now: float) -> Any:
+    def without_end(self: AccountState, now: float) -> Any:
         last = self.failure
         if last is not None and type(last.error) is CredentialsRejectedError:
             return last.error
         return blocked(self, now)
 
-    patch.setattr(AccountState, "blocking_error", for_ever)
+    patch.setattr(AccountState, "blocking_error", without_end)
 
 
 _OPENED: Final[list[int]] = []
@@ -217,42 +217,42 @@ _HOARD: Final[list[object]] = []
 
 
 def undo() -> None:
-    """Give back what the leaks took."""
+    """Release what the leaking mutations took."""
     _HOARD.clear()
     while _OPENED:
         os.close(_OPENED.pop())
 
 
-BREAKS: Final[dict[Break, str]] = {
+MUTATIONS: Final[dict[Mutation, str]] = {
     no_quota: "quota",
     server_grants_less: "quota",
     waits_too_long: "no call lacks a token",
-    forgets_a_stale_token: "no call lacks a token",
-    never_told: "no call lacks a token",
-    survives_no_outage: "no call lacks a token",
+    hides_a_stale_token: "no call lacks a token",
+    never_wakes_waiters: "no call lacks a token",
+    never_retries_rejected_credentials: "no call lacks a token",
     adopts_nothing: "one mint for one need",
     refreshes_in_a_loop: "one mint for one need",
     each_caller_mints: "one mint for one need",
-    logs_the_key: "no secret is told",
-    shows_the_token: "no secret is told",
-    error_quotes_the_key: "no secret is told",
-    leaves_its_task: "nothing grows",
-    leaves_descriptors: "nothing grows",
-    keeps_what_it_saw: "nothing grows",
-    raises_what_comes: "typed errors",
-    stumbles: "typed errors",
-    replaces_no_dead_token: "recovery",
-    believes_too_long: "no ended token",
+    logs_the_key: "no secret is shown",
+    shows_the_token: "no secret is shown",
+    error_quotes_the_key: "no secret is shown",
+    leaks_its_task: "nothing grows",
+    leaks_descriptors: "nothing grows",
+    leaks_memory: "nothing grows",
+    raises_an_untyped_error: "typed errors",
+    fails_with_a_bug: "typed errors",
+    keeps_a_rejected_token: "recovery",
+    uses_expired_tokens: "no expired token",
 }
-"""Which break turns which invariant red."""
+"""The invariant that each mutation violates."""
 
-FIRST_SEEDS: Final[dict[Break, int]] = {
+FIRST_SEEDS: Final[dict[Mutation, int]] = {
     no_quota: 3,
     server_grants_less: 3,
-    forgets_a_stale_token: 4,
-    survives_no_outage: 7,
+    hides_a_stale_token: 4,
+    never_retries_rejected_credentials: 7,
     adopts_nothing: 2,
     refreshes_in_a_loop: 4,
-    believes_too_long: 15,
+    uses_expired_tokens: 15,
 }
-"""Where a break is found soon, if not in the first world. Any world that meets it will do."""
+"""A seed that detects the mutation early, where the first one does not."""

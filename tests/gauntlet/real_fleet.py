@@ -1,4 +1,4 @@
-"""A fleet of real processes that share a real store, for signals to be sent to."""
+"""Start real processes that share a store, and send signals to them."""
 
 from __future__ import annotations
 
@@ -18,51 +18,46 @@ import attrs
 
 from truecaller_vbc.sandbox import Sandbox
 
+from ..cli.cli_process import environment
+
 _WORKER: Final = str(Path(__file__).with_name("gauntlet_worker.py"))
 _PATIENCE: Final = 20.0
 
 
 @attrs.define(eq=False)
 class Member:
-    """One process, and what it has told.
+    """One process and its reports.
 
     Args:
-        process: itself.
-        log: where its standard error goes.
-        told: its lines.
-        reading: reads them.
+        process: the process.
+        log: file of its standard error.
+        reports: the JSON lines that it printed.
+        reading: the task that reads them.
     """
 
     process: Process
     log: Path
-    told: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]])
+    reports: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]])
     reading: asyncio.Task[None] | None = None
 
     def succeeded_since(self, wall: float) -> bool:
-        """Whether a call was answered with 200 after `wall`."""
-        return any(line["at"] > wall and line.get("status") == 200 for line in reversed(self.told[-400:]))
+        """Return whether a call got status 200 after `wall`."""
+        return any(line["at"] > wall and line.get("status") == 200 for line in reversed(self.reports[-400:]))
 
 
 class Fleet:
-    """Starts processes, sends them signals, and ends them."""
+    """Start, signal and end the processes of one account."""
 
-    def __init__(self, sandbox: Sandbox, store: str, place: Path, rng: random.Random) -> None:
+    def __init__(self, sandbox: Sandbox, store: str, directory: Path, rng: random.Random) -> None:
         self.members: list[Member] = []
         self.dead: list[Member] = []
         self._rng = rng
-        self._place = place
-        self._environment = {
-            **os.environ,
-            "TRUECALLER_VBC_CLIENT_ACCOUNT_ID": sandbox.credentials.client_account_id,
-            "TRUECALLER_VBC_KEY_ID": sandbox.credentials.key_id,
-            "TRUECALLER_VBC_API_KEY": str(sandbox.credentials.api_key),
-            "TRUECALLER_VBC_BASE_URL": sandbox.base_url,
-            "TRUECALLER_VBC_STORE": store,
-        }
+        self._directory = directory
+        self._environment = {**os.environ, **environment(sandbox), "TRUECALLER_VBC_STORE": store}
 
     async def start(self) -> Member:
-        """One more."""
-        log = self._place / f"worker-{len(self.members) + len(self.dead)}.log"
+        """Start one more process."""
+        log = self._directory / f"worker-{len(self.members) + len(self.dead)}.log"
         options = ["--abandon"] if self._rng.random() < 0.3 else []
         with log.open("wb") as errors:
             process = await asyncio.create_subprocess_exec(
@@ -76,17 +71,17 @@ class Fleet:
     async def _read(self, member: Member) -> None:
         assert member.process.stdout is not None
         async for line in member.process.stdout:
-            member.told.append(json.loads(line))
+            member.reports.append(json.loads(line))
 
     async def kill(self, member: Member) -> None:
-        """SIGKILL."""
+        """Kill a process with SIGKILL."""
         self.members.remove(member)
         self.dead.append(member)
         member.process.kill()
-        await self._gone(member)
+        await self._wait_for_exit(member)
 
     async def stop_for(self, member: Member, seconds: float) -> None:
-        """SIGSTOP, and SIGCONT after `seconds`."""
+        """Stop a process with SIGSTOP, and continue it after `seconds`."""
         member.process.send_signal(signal.SIGSTOP)
         try:
             await asyncio.sleep(seconds)
@@ -95,17 +90,17 @@ class Fleet:
                 member.process.send_signal(signal.SIGCONT)
 
     async def end(self) -> list[int | None]:
-        """Let all end by themselves; their exit codes."""
+        """Ask all processes to end, and return their exit codes."""
         ending, self.members = self.members, []
         self.dead += ending
         for member in ending:
             assert member.process.stdin is not None
             member.process.stdin.close()
         for member in ending:
-            await self._gone(member)
+            await self._wait_for_exit(member)
         return [member.process.returncode for member in ending]
 
-    async def _gone(self, member: Member) -> None:
+    async def _wait_for_exit(self, member: Member) -> None:
         try:
             async with asyncio.timeout(_PATIENCE):
                 await member.process.wait()
@@ -115,14 +110,14 @@ class Fleet:
         if member.reading is not None:
             await member.reading
 
-    def lines(self) -> Iterator[dict[str, Any]]:
-        """All that was ever told."""
+    def reports(self) -> Iterator[dict[str, Any]]:
+        """Yield the reports of all processes, running and ended."""
         for member in [*self.members, *self.dead]:
-            yield from member.told
+            yield from member.reports
 
 
 async def until_all_succeed(fleet: Fleet, patience: float) -> float | None:
-    """Seconds until every process has had an answer since now; None if that takes too long."""
+    """Return the seconds until every process had a successful call, or None after `patience` seconds."""
     since = time.time()
     while time.time() - since < patience:
         if all(member.succeeded_since(since) for member in fleet.members):

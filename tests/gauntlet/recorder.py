@@ -1,4 +1,4 @@
-"""What really happened, written down at the wire and at the server, where the library cannot colour it."""
+"""Record what happens at the token endpoint and in the sandbox, outside of the library."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ NEVER: Final = float("inf")
 
 @attrs.define
 class Attempt:
-    """One POST for a token, as its sender's side of the wire saw it.
+    """One POST for a token, as seen at the sender's side of the wire.
 
     Args:
-        actor: the session.
-        group: the store; sessions with the same one know of each other's attempts.
-        sent: when.
+        actor: number of the session.
+        group: number of the store; sessions that share it know of each other's attempts.
+        sent: time of sending.
         ahead: whether the sender had a usable token.
-        ended: when there was an answer; infinity until then, and for ever if the sender was gone by then.
-        answer: what it came to.
-        made: when the server made a token for it, or None.
+        ended: time of the answer; infinity while there is none.
+        answer: the parsed answer.
     """
 
     actor: int
@@ -56,20 +55,20 @@ class Attempt:
 
 @attrs.frozen
 class Mint:
-    """A token that the server made; `at` is on the machine's clock."""
+    """A token that the sandbox made; `at` is monotonic time."""
 
     at: float
     value: str = attrs.field(repr=False)
 
 
-class Witness:
-    """Keeps the attempts of a world's sessions, and what its sandbox made, refused and called dead.
+class Recorder:
+    """Keep the attempts of all sessions, and the sandbox's mints, refusals and rejected tokens.
 
     Attributes:
         attempts: in the order of sending.
         mints: of the sandbox, oldest first.
-        dead: fingerprints of tokens that an API answer called dead.
-        refusals: when the sandbox refused a mint for its quota.
+        dead: fingerprints of tokens that an API answer rejected.
+        refusals: times at which the sandbox refused a mint for its quota.
     """
 
     def __init__(self) -> None:
@@ -79,8 +78,8 @@ class Witness:
         self.dead: set[str] = set()
         self._read = 0
 
-    def watch(self, sandbox: Sandbox, now: Any) -> None:
-        """Look over the shoulder of the sandbox."""
+    def attach(self, sandbox: Sandbox, now: Any) -> None:
+        """Record the mints and rejections of a sandbox."""
         book = sandbox._tokens
         mint = book._mint
 
@@ -104,7 +103,7 @@ class Witness:
         book.is_live = asked  # type: ignore[method-assign, assignment]
 
     def read_log(self, sandbox: Sandbox) -> None:
-        """Learn from the sandbox's records which tokens a fault called dead."""
+        """Add the tokens that were rejected by an injected fault, from the sandbox's log."""
         records = sandbox._log._records
         for number in range(self._read, len(records)):
             record = records[number]
@@ -113,16 +112,16 @@ class Witness:
         self._read = len(records)
 
     def minted_at(self, value: str) -> float | None:
-        """When the sandbox made a token."""
+        """Return when the sandbox made a token."""
         return next((mint.at for mint in reversed(self.mints) if mint.value == value), None)
 
     def group(self, attempt_of: int) -> list[Attempt]:
-        """The attempts of all sessions with one store."""
+        """Return the attempts of all sessions that share a store."""
         return [attempt for attempt in self.attempts if attempt.group == attempt_of]
 
 
-class WatchedEndpoint:
-    """The library's token endpoint, with a witness at its side."""
+class RecordingEndpoint:
+    """Wrap the library's token endpoint, and record each attempt."""
 
     def __init__(self, inner: TokenEndpoint, session: Any) -> None:
         self._inner = inner
@@ -133,7 +132,7 @@ class WatchedEndpoint:
         return self._inner.base_url
 
     async def mint(self, http: aiohttp.ClientSession, credentials: Credentials, seconds: float) -> Answer:
-        attempt = self._session.sends()
+        attempt = self._session.mint_started()
         answer = await self._inner.mint(http, credentials, seconds)
-        self._session.hears(attempt, answer)
+        self._session.mint_ended(attempt, answer)
         return answer

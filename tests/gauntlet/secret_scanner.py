@@ -1,4 +1,4 @@
-"""Everything that is said, searched for what must not be said."""
+"""Search logs, errors and reprs for secrets."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Final
 _LOOKS_SECRET: Final = re.compile(r"[0-9A-Za-z]{64}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-class SecretsWatch(logging.Handler):
-    """A log handler that reads all records at DEBUG, and a reader of errors and reprs.
+class SecretScanner(logging.Handler):
+    """Log handler that scans all records at DEBUG, and scanner for other texts.
 
     Attributes:
         known: token values and API keys.
-        found: where one of them was seen.
-        errors: what the library logged at ERROR: it does so only for its own bugs.
-        records: how many log records it read.
+        found: places where one of them was seen.
+        errors: records of the library at ERROR, which only its own bugs cause.
+        records: number of log records scanned.
     """
 
     def __init__(self) -> None:
@@ -30,12 +30,12 @@ class SecretsWatch(logging.Handler):
         self._levels: dict[str, int] = {}
         self._others: list[logging.Handler] = []
 
-    def __enter__(self) -> SecretsWatch:
+    def __enter__(self) -> SecretScanner:
         for name in ("", "truecaller_vbc", "aiohttp", "asyncio"):
             logger = logging.getLogger(name)
             self._levels[name] = logger.level
             logger.setLevel(logging.DEBUG)
-        # Alone: others would keep all that is logged.
+        # Other handlers would keep all records in memory.
         root = logging.getLogger()
         self._others, root.handlers = root.handlers, [self]
         return self
@@ -48,18 +48,18 @@ class SecretsWatch(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self.records += 1
         text = self.format(record)
-        self.read(text, f"the log of {record.name}")
+        self.scan(text, f"the log of {record.name}")
         if record.name.startswith("truecaller_vbc") and record.levelno >= logging.ERROR:
             self.errors.append(text)
 
-    def read(self, text: str, where: str) -> None:
+    def scan(self, text: str, where: str) -> None:
         """Search `text`."""
         if not self.known.isdisjoint(_LOOKS_SECRET.findall(text)):
             self.found.append(where)
 
-    def read_error(self, error: BaseException) -> None:
-        """Search an error as a traceback prints it, with its causes, and its repr."""
+    def scan_error(self, error: BaseException) -> None:
+        """Search the traceback and the repr of an error, with its causes."""
         what = type(error).__name__
-        self.read(repr(error), f"the repr of {what}")
-        # aiohttp's own error of a bad status quotes request headers in its repr; it is the user's to print.
-        self.read("".join(traceback.format_exception(error)), f"the traceback of {what}")
+        self.scan(repr(error), f"the repr of {what}")
+        # Not the repr of causes: aiohttp's ClientResponseError quotes request headers in its repr.
+        self.scan("".join(traceback.format_exception(error)), f"the traceback of {what}")

@@ -1,4 +1,4 @@
-"""One account, its sandbox, and the sessions that share it: everything in one loop of virtual time."""
+"""Simulate one account, its sandbox and the sessions that share it, in virtual time on one loop."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from truecaller_vbc.token.endpoint import Answer
 from truecaller_vbc.token.events import TokenEvent
 
 from ..token.virtual_time import LoopClock
-from .faulty_store import Condition, FickleStore
-from .invariants import Judge
-from .recorder import Attempt, WatchedEndpoint, Witness
-from .secret_scanner import SecretsWatch
-from .simulation_loop import GauntletLoop
+from .faulty_store import FaultyStore, StoreCondition
+from .invariants import Checker
+from .recorder import Attempt, Recorder, RecordingEndpoint
+from .secret_scanner import SecretScanner
+from .simulation_loop import SimulationLoop
 
 T = TypeVar("T")
 POLICY: Final = TokenPolicy()
-EXPECTED: Final = (VBCError, aiohttp.ClientError, TimeoutError)
-"""What a caller may get. Whatever else comes is a bug."""
+DOCUMENTED_ERRORS: Final = (VBCError, aiohttp.ClientError, TimeoutError)
+"""Errors that a caller may get. Any other type is a bug."""
 
 
 @attrs.define(eq=False)
 class Call:
-    """What one caller asked for, and what came of it."""
+    """One call and its result."""
 
     session: int
     kind: str
@@ -50,60 +50,60 @@ class Call:
 
 
 class Session:
-    """A `VBCSession` of a world, and what the world knows of it."""
+    """A `VBCSession` and what the simulation knows of it."""
 
-    def __init__(self, world: World, number: int, group: int, store: TokenStore) -> None:
-        self.world = world
+    def __init__(self, simulation: Simulation, number: int, group: int, store: TokenStore) -> None:
+        self.simulation = simulation
         self.number = number
         self.group = group
-        self.opened = world.now()
+        self.opened = simulation.now()
         self.closed = False
         self.events: list[TokenEvent] = []
         self.vbc = VBCSession(
-            world.vault if world.rules_of_life.vault else world.right_credentials(),
-            base_url=world.sandbox.base_url,
+            simulation.vault if simulation.settings.vault else simulation.right_credentials(),
+            base_url=simulation.sandbox.base_url,
             store=store,
             policy=POLICY,
-            clock=world.clock,
-            on_event=self._heard,
+            clock=simulation.clock,
+            on_event=self._on_event,
         )
         minter = self.vbc._holder._minter
-        minter._endpoint = cast(Any, WatchedEndpoint(minter._endpoint, self))
+        minter._endpoint = cast(Any, RecordingEndpoint(minter._endpoint, self))
 
-    def _heard(self, event: TokenEvent) -> None:
-        self.world.watch.read(repr(event), "the repr of an event")
-        self.world.count(f"event {type(event).__name__}")
+    def _on_event(self, event: TokenEvent) -> None:
+        self.simulation.scanner.scan(repr(event), "the repr of an event")
+        self.simulation.count(f"event {type(event).__name__}")
 
     def usable(self) -> AccessToken | None:
-        """The token that it may hand out now, looked up without asking for it."""
-        current = self.vbc._holder.state.usable(self.world.now())
+        """Return the token that the session could return now, without using the session."""
+        current = self.vbc._holder.state.usable(self.simulation.now())
         return current.token if current is not None else None
 
     # The wire
 
-    def sends(self) -> Attempt:
-        attempt = Attempt(self.number, self.group, self.world.now(), ahead=self.usable() is not None)
-        self.world.judge.about_to_mint(attempt)
-        self.world.witness.attempts.append(attempt)
+    def mint_started(self) -> Attempt:
+        attempt = Attempt(self.number, self.group, self.simulation.now(), ahead=self.usable() is not None)
+        self.simulation.checker.before_mint(attempt)
+        self.simulation.recorder.attempts.append(attempt)
         return attempt
 
-    def hears(self, attempt: Attempt, answer: Answer) -> None:
-        attempt.ended, attempt.answer = self.world.now(), answer
+    def mint_ended(self, attempt: Attempt, answer: Answer) -> None:
+        attempt.ended, attempt.answer = self.simulation.now(), answer
         if answer.result:
-            self.world.watch.known.add(str(answer.result.value))
-        self.world.judge.has_minted(attempt)
+            self.simulation.scanner.known.add(str(answer.result.value))
+        self.simulation.checker.after_mint(attempt)
 
 
 @attrs.frozen
-class RulesOfLife:
-    """What a world does not change while it lasts.
+class Settings:
+    """What does not change during a simulation.
 
     Args:
-        sandbox: the server's rules.
+        sandbox: rules of the server.
         shared: whether the sessions share one store.
         file: whether stores are files.
         vault: whether credentials come from a callable.
-        most_sessions: open at the same time.
+        most_sessions: maximum number of open sessions.
     """
 
     sandbox: SandboxRules
@@ -113,8 +113,8 @@ class RulesOfLife:
     most_sessions: int
 
     @classmethod
-    def drawn(cls, rng: random.Random) -> RulesOfLife:
-        """Every switch of the sandbox at random, the documented value being the likely one."""
+    def drawn(cls, rng: random.Random) -> Settings:
+        """Draw every switch of the sandbox at random, the documented value most often."""
 
         def either(usual: T, *others: T) -> T:
             return usual if rng.random() < 0.6 else rng.choice(others)
@@ -137,31 +137,31 @@ class RulesOfLife:
         return cls(rules, rng.random() < 0.7, rng.random() < 0.3, rng.random() < 0.4, rng.choice((1, 1, 2, 3, 5)))
 
 
-class World:
-    """Plays steps; its judge looks on.
+class Simulation:
+    """Run steps, and let the checker see everything that happens.
 
     Args:
-        seed: of everything.
-        place: where file stores may put their files.
-        watch: reads the logs.
+        seed: of all random choices.
+        directory: for the files of file stores.
+        scanner: scans logs, errors and reprs.
     """
 
-    def __init__(self, seed: int, place: Path, watch: SecretsWatch) -> None:
+    def __init__(self, seed: int, directory: Path, scanner: SecretScanner) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
         random.seed(seed)
-        self.place = place
-        self.watch = watch
+        self.directory = directory
+        self.scanner = scanner
         self.counts: dict[str, int] = {}
         self.trace: list[str] = []
-        self.loop = cast(GauntletLoop, asyncio.get_running_loop())
+        self.loop = cast(SimulationLoop, asyncio.get_running_loop())
         self.clock = LoopClock(self.loop.time)
         self.now = self.clock.now
-        self.rules_of_life = RulesOfLife.drawn(self.rng)
-        self.sandbox = Sandbox(self.rules_of_life.sandbox, clock=self.now)
-        self.witness = Witness()
-        self.witness.watch(self.sandbox, self.now)
-        self.condition = Condition(self.now)
+        self.settings = Settings.drawn(self.rng)
+        self.sandbox = Sandbox(self.settings.sandbox, clock=self.now)
+        self.recorder = Recorder()
+        self.recorder.attach(self.sandbox, self.now)
+        self.condition = StoreCondition(self.now)
         self.sessions: list[Session] = []
         self.all_sessions = 0
         self.callers: set[asyncio.Task[Any]] = set()
@@ -169,27 +169,27 @@ class World:
         self.suspended_at = float("-inf")
         self.suspended_for = 0.0
         self.closing: set[asyncio.Task[Any]] = set()
-        self.vault_lies = False
+        self.vault_gives_wrong_key = False
         self.vault_is_down = False
         self.vault_healthy_since = float("-inf")
         self.stepped_at = float("-inf")
         self.stepped_back_until = float("-inf")
         self.key_changed_at = float("-inf")
         self.paused = False
-        self.judge = Judge(self)
+        self.checker = Checker(self)
         self._shared = self._new_store(0)
 
     # Credentials
 
     def right_credentials(self) -> Credentials:
-        """A copy: what the sandbox accepts may change under its sessions."""
+        """Return a copy, since the sandbox's credentials may change later."""
         return attrs.evolve(self.sandbox.credentials)
 
     def change_key(self) -> None:
-        """The API key is regenerated: tokens end, and only a vault knows the new one."""
+        """Replace the API key: tokens end, and only the vault has the new key."""
         new = f"{self.rng.getrandbits(32):08x}-0000-4000-8000-{self.rng.getrandbits(48):012x}"
         object.__setattr__(self.sandbox.credentials, "api_key", Secret(new))
-        self.watch.known.add(new)
+        self.scanner.known.add(new)
         self.key_changed_at = self.now()
         self.sandbox.revoke_all()
 
@@ -198,24 +198,24 @@ class World:
         if self.vault_is_down:
             raise OSError(111, "the vault is down")
         credentials = self.right_credentials()
-        return attrs.evolve(credentials, api_key=self.wrong_key()) if self.vault_lies else credentials
+        return attrs.evolve(credentials, api_key=self.wrong_key()) if self.vault_gives_wrong_key else credentials
 
     def wrong_key(self) -> str:
         wrong = "00000000-0000-4000-8000-000000000000"
-        self.watch.known.add(wrong)
+        self.scanner.known.add(wrong)
         return wrong
 
     # Sessions
 
     def _new_store(self, number: int) -> TokenStore:
         inner: TokenStore
-        inner = FileStore(self.place / f"{self.seed}-{number}.json") if self.rules_of_life.file else MemoryStore()
-        return FickleStore(inner, self.condition)
+        inner = FileStore(self.directory / f"{self.seed}-{number}.json") if self.settings.file else MemoryStore()
+        return FaultyStore(inner, self.condition)
 
     async def open_session(self) -> Session:
         self.all_sessions += 1
         number = self.all_sessions
-        shared = self.rules_of_life.shared
+        shared = self.settings.shared
         session = Session(self, number, 0 if shared else number, self._shared if shared else self._new_store(number))
         await session.vbc.__aenter__()
         self.sessions.append(session)
@@ -229,7 +229,7 @@ class World:
     # Calls
 
     def call(self, session: Session, kind: str) -> asyncio.Task[Call]:
-        """A caller, in a task of its own."""
+        """Start a call in its own task."""
         call = Call(session.number, kind, self.now(), self.loop.time())
         task = asyncio.create_task(self._call(session, call))
         self.callers.add(task)
@@ -240,20 +240,20 @@ class World:
         self.count(f"call {call.kind}")
         self.waiting.append(call)
         try:
-            await self._ask(session, call)
+            await self._send(session, call)
         except asyncio.CancelledError:
             call.cancelled = True
             raise
-        except Exception as error:  # judged below
+        except Exception as error:  # the checker decides
             call.error = error
         finally:
             self.waiting.remove(call)
-            self.witness.read_log(self.sandbox)
+            self.recorder.read_log(self.sandbox)
             if not call.cancelled:
-                self.judge.has_ended(session, call)
+                self.checker.after_call(session, call)
         return call
 
-    async def _ask(self, session: Session, call: Call) -> None:
+    async def _send(self, session: Session, call: Call) -> None:
         vbc = session.vbc
         if call.kind == "token":
             call.token = await vbc.token()
@@ -279,14 +279,14 @@ class World:
         return self.sandbox.credentials.client_account_id
 
     def decided_at(self, call: Call) -> float:
-        """When the outcome of a call that ends now was decided: a machine may fall asleep before the caller is told."""
+        """Return when the result of a call was decided, which is earlier if the machine slept before delivery."""
         asleep_meanwhile = self.loop.time() == self.suspended_at and call.began_loop <= self.suspended_at
         return self.now() - self.suspended_for if asleep_meanwhile else self.now()
 
     # The end
 
     async def end(self) -> None:
-        """Close everything; or, now and then, leave the sessions open to the end of the loop."""
+        """Close everything, or sometimes leave the sessions open until the loop ends."""
         if self.paused:
             await self.sandbox.resume_listening()
         await self.sandbox.drop_connections()
@@ -298,13 +298,13 @@ class World:
             return
         for session in list(self.sessions):
             await self.close_session(session)
-        self.judge.all_closed()
+        self.checker.check_closed()
 
-    def run(self, task: Coroutine[Any, Any, Any]) -> None:
-        """In the background; waited for at the end."""
-        it = asyncio.create_task(task)
-        self.closing.add(it)
-        it.add_done_callback(self.closing.discard)
+    def run_in_background(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Start a task that `end` waits for."""
+        task = asyncio.create_task(coroutine)
+        self.closing.add(task)
+        task.add_done_callback(self.closing.discard)
 
     def count(self, what: str) -> None:
         self.counts[what] = self.counts.get(what, 0) + 1

@@ -1,4 +1,4 @@
-"""The loop of the virtual track: time jumps, and nothing of it depends on how fast the machine is."""
+"""An event loop with virtual time that does not depend on the speed of the machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CAN_TELL: Final = sys.platform == "linux"
 
 
 class _Selector(selectors.DefaultSelector):
-    loop: GauntletLoop
+    loop: SimulationLoop
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         events = super().select(0)
@@ -30,7 +30,7 @@ class _Selector(selectors.DefaultSelector):
         return []
 
     def _on_their_way(self) -> bool:
-        """Whether bytes of this process have been sent and not yet received, both ends being here."""
+        """Return whether bytes between two sockets of this process are still on their way."""
         return _CAN_TELL and any(_unreceived(key.fd) for key in self.get_map().values())
 
 
@@ -42,24 +42,24 @@ def _unreceived(fd: int) -> bool:
     return count[0] > 0
 
 
-class GauntletLoop(asyncio.SelectorEventLoop):
-    """Virtual time, for a world that must play the same way each time.
+class SimulationLoop(asyncio.SelectorEventLoop):
+    """Event loop with virtual time, for simulations that repeat exactly.
 
-    What the library gives to threads (a file store's reading and writing) is done at once, on the loop: how long a
-    disk takes would decide in which order things happen.
+    Work for threads, such as the reads and writes of a file store, runs at once on the loop: otherwise the speed of
+    the disk would decide the order of events.
 
     Attributes:
-        virtual: the time.
-        troubles: what was told to the loop's exception handler.
+        virtual: current time.
+        unhandled: what the loop's exception handler received.
     """
 
     def __init__(self) -> None:
         self.virtual = 0.0
-        self.troubles: list[str] = []
+        self.unhandled: list[str] = []
         selector = _Selector()
         selector.loop = self
         super().__init__(selector)
-        self.set_exception_handler(lambda _, context: self.troubles.append(_described(context)))
+        self.set_exception_handler(lambda _, context: self.unhandled.append(_described(context)))
 
     def time(self) -> float:
         return self.virtual
