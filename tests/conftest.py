@@ -1,8 +1,9 @@
-"""What tests of several folders need."""
+"""Fixtures that tests of several folders use."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
@@ -18,10 +19,19 @@ from truecaller_vbc import VBCSession
 from .requests.two_origins import CREDENTIALS, NO_GRACE, Origin, origin
 
 
-class _Response(aiohttp.ClientResponse):
-    """aioresponses 0.7.9 does not know the `stream_writer` that aiohttp >= 3.14 wants (its issue 289).
+def pytest_configure() -> None:
+    """Let child processes start with SIGINT at its default, even if this process ignores it, as under nohup.
 
-    To be deleted, with the fixture below, as soon as an aioresponses without that issue is required.
+    Ignored signals are inherited by children; handlers are not.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: None)
+
+
+class _Response(aiohttp.ClientResponse):
+    """Accept the missing `stream_writer` that aiohttp >= 3.14 requires (aioresponses issue 289).
+
+    Delete this class and the fixture below once an aioresponses with the fix is required.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -55,7 +65,7 @@ async def vbc(api: Origin) -> AsyncIterator[VBCSession]:
 
 @pytest.fixture
 async def silent_url() -> AsyncIterator[str]:
-    """The URL of a listener whose backlog is full: nothing refuses, and no connection comes about."""
+    """Return the URL of a listener whose backlog is full: it neither refuses nor accepts connections."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))

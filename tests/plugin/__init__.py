@@ -1,1 +1,1 @@
-"""Tests of plugin."""
+"""Tests of the pytest plugin."""

@@ -1,4 +1,4 @@
-"""The fixtures that a user's own test suite has once the library is installed."""
+"""Use the fixtures of the pytest plugin as a user's test suite does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-LOOP_SCOPE = ("-o", "asyncio_default_fixture_loop_scope=function")  # else pytest-asyncio itself warns
+LOOP_SCOPE = ("-o", "asyncio_default_fixture_loop_scope=function")  # else pytest-asyncio warns
 USER_TESTS = """
     import pytest
     from truecaller_vbc import TokenEndpointError
@@ -52,7 +52,7 @@ RULES = """
 
 @pytest.mark.parametrize("mode", ["auto", "strict"])
 def test_fixtures_work_in_both_modes(pytester: pytest.Pytester, mode: str) -> None:
-    """A fresh sandbox and an open session for each test, whatever the mode of pytest-asyncio."""
+    """Each test gets a new sandbox and an open session, in both modes of pytest-asyncio."""
     pytester.makepyfile(USER_TESTS.format(mark="" if mode == "auto" else "@pytest.mark.asyncio"))
 
     result = pytester.runpytest_subprocess(f"--asyncio-mode={mode}", "-W", "error", *LOOP_SCOPE)
@@ -73,7 +73,7 @@ def test_fixtures_work_on_anyio(pytester: pytest.Pytester, monkeypatch: pytest.M
 
 
 def test_rules_and_policy_are_overridden_by_fixtures(pytester: pytest.Pytester) -> None:
-    """`vbc_sandbox_rules` and `vbc_policy` are the user's to replace."""
+    """A test suite can replace the rules and the policy by fixtures of its own."""
     pytester.makepyfile(RULES)
 
     result = pytester.runpytest_subprocess("--asyncio-mode=auto", "-W", "error", *LOOP_SCOPE)

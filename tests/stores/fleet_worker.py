@@ -1,4 +1,4 @@
-"""One process of a fleet: asks for a token `--times` times, and prints what it got, a JSON object a line."""
+"""Ask for a token `--times` times, and print each result as one JSON line."""
 
 from __future__ import annotations
 

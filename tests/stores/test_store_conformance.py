@@ -1,4 +1,4 @@
-"""Every store of ours passes the suite that users have for theirs; and the suite can fail."""
+"""Run the conformance suite on each store, and prove that the suite detects broken stores."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def url() -> Iterator[str]:
 
 @pytest.mark.parametrize("check", CHECKS)
 async def test_memory(check: Check) -> None:
-    """The memory store is one."""
+    """The memory store passes each check."""
     store = MemoryStore()
     await check(lambda: store)
 
 
 @pytest.mark.parametrize("check", CHECKS)
 async def test_file(check: Check, tmp_path: Path) -> None:
-    """The file store is one."""
+    """The file store passes each check."""
     await check(lambda: FileStore(tmp_path / "token.json"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS)
 async def test_redis(check: Check, url: str) -> None:
-    """The Redis store is one."""
+    """The Redis store passes each check."""
     stores: list[RedisStore] = []
 
     def new_store() -> RedisStore:
@@ -51,7 +51,7 @@ async def test_redis(check: Check, url: str) -> None:
 
 
 class Broken(MemoryStore):
-    """A store with one rule broken."""
+    """A memory store that breaks one rule."""
 
     broken = ""
 
@@ -76,7 +76,7 @@ class Broken(MemoryStore):
 
 @pytest.mark.parametrize("broken", ["none", "t", "order", "keys", "leaky", "generous"])
 async def test_suite_can_fail(broken: str) -> None:
-    """A store that breaks a rule is told which."""
+    """A store that breaks a rule fails with a message that names the operation."""
     store = Broken()
     store.broken = broken
     with pytest.raises(AssertionError, match=r"read|write|lease"):
@@ -84,6 +84,6 @@ async def test_suite_can_fail(broken: str) -> None:
 
 
 def test_all_stores_have_the_protocol(tmp_path: Path) -> None:
-    """What isinstance can see of it."""
+    """Each store passes isinstance(store, TokenStore)."""
     assert all(isinstance(store, TokenStore) for store in (MemoryStore(), FileStore(tmp_path / "t")))
     assert older_document_is_refused in CHECKS

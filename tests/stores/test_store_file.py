@@ -1,4 +1,4 @@
-"""The file store's hygiene: whose the file is, who can read it, and what happens to one that is damaged."""
+"""Ownership and permissions of the file store's files, damaged files, and failing disks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEY = "a" * 32
 
 
 async def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
-    """0600 from its creation, whatever the umask; so are its locks; a new directory is 0700; nothing else is left."""
+    """Files and locks are created with 0600 and the directory with 0700, whatever the umask; no other file is left."""
     mask = os.umask(0)
     try:
         store = FileStore(tmp_path / "new" / "token.json")
@@ -39,7 +39,7 @@ async def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
 async def test_file_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
-    """It is no outage: the caller gets the error each time, and mending it mends everything."""
+    """Each call raises the error until the permissions are mended."""
     path = tmp_path / "token.json"
     await FileStore(path).write(KEY, DOCUMENT)
     path.chmod(mode)
@@ -57,7 +57,7 @@ async def test_file_that_others_can_read_is_refused(tmp_path: Path, mode: int) -
 
 
 async def test_symbolic_link_is_refused(tmp_path: Path) -> None:
-    """Nobody leads us to another file."""
+    """A symbolic link in place of the file is refused."""
     await FileStore(tmp_path / "real.json").write(KEY, DOCUMENT)
     (tmp_path / "token.json").symlink_to(tmp_path / "real.json")
     with pytest.raises(StoreRefusedError, match="symbolic link"):
@@ -65,7 +65,7 @@ async def test_symbolic_link_is_refused(tmp_path: Path) -> None:
 
 
 async def test_directory_as_file_is_refused(tmp_path: Path) -> None:
-    """What is no regular file is not read."""
+    """A directory in place of the file is refused."""
     (tmp_path / "token.json").mkdir()
     with pytest.raises(StoreError, match="regular file"):
         await FileStore(tmp_path / "token.json").read(KEY)
@@ -73,7 +73,7 @@ async def test_directory_as_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give files away")
 async def test_another_users_file_is_refused(tmp_path: Path) -> None:
-    """A file, or a directory, of another user is not ours to trust."""
+    """A file or directory of another user is refused."""
     path = tmp_path / "token.json"
     await FileStore(path).write(KEY, DOCUMENT)
     os.chown(path, 1234, -1)
@@ -86,7 +86,7 @@ async def test_another_users_file_is_refused(tmp_path: Path) -> None:
 
 
 async def test_directory_that_others_can_write_is_refused(tmp_path: Path) -> None:
-    """Somebody else could put another file in its place; with the sticky bit, as in /tmp, they cannot."""
+    """A directory that others can write is refused, unless it has the sticky bit, as /tmp has."""
     tmp_path.chmod(0o777)
     with pytest.raises(StoreRefusedError, match="others can write"):
         await FileStore(tmp_path / "token.json").read(KEY)
@@ -96,7 +96,7 @@ async def test_directory_that_others_can_write_is_refused(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"documents": 7}', "\x00" * 100, '{"documents": {"a": '])
 async def test_damaged_file_is_set_aside(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
-    """It is logged, kept as .corrupt, and never fatal."""
+    """A damaged file is logged, kept as .corrupt, and replaced."""
     path = tmp_path / "token.json"
     path.write_text(damage)
     path.chmod(0o600)
@@ -109,7 +109,7 @@ async def test_damaged_file_is_set_aside(tmp_path: Path, damage: str, caplog: py
 
 
 async def test_a_new_file_is_not_taken_for_the_damaged_one(tmp_path: Path) -> None:
-    """Who finds a damaged file waits for whoever writes a new one, and looks again."""
+    """Before a damaged file is set aside, it is read again under the lock, since it may have been replaced."""
     path = tmp_path / "token.json"
     await FileStore(path).write(KEY, DOCUMENT)
     whole = path.read_text()
@@ -125,7 +125,7 @@ async def test_a_new_file_is_not_taken_for_the_damaged_one(tmp_path: Path) -> No
 
 
 async def test_a_file_system_that_flushes_no_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file is in its place all the same, and it is no outage."""
+    """A file system that cannot flush directories is accepted."""
     flush = os.fsync
 
     def files_only(descriptor: int) -> None:
@@ -140,7 +140,7 @@ async def test_a_file_system_that_flushes_no_directory(tmp_path: Path, monkeypat
 
 @contextmanager
 def _full_disk() -> Iterator[None]:
-    """No file may grow beyond 10 bytes: to a write it is what a full disk is, an OSError in the middle."""
+    """Limit files to 10 bytes, so that writing fails like on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
     try:
@@ -150,7 +150,7 @@ def _full_disk() -> Iterator[None]:
 
 
 async def test_full_disk_is_survived(tmp_path: Path) -> None:
-    """What was there stays whole, nothing is left lying about, and the session goes on in memory and says so once."""
+    """On a full disk the old file stays whole, no temporary file stays, and the session goes on in memory."""
     events: list[str] = []
     path = tmp_path / "token.json"
     await FileStore(path).write(KEY, DOCUMENT)
@@ -177,7 +177,7 @@ async def test_full_disk_is_survived(tmp_path: Path) -> None:
 async def test_write_is_flushed_before_it_takes_the_place_of_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine that loses its power has the old file or the new one: first all of the new bytes, then its name."""
+    """The new file is flushed before it replaces the old one, and the directory after that."""
     path = tmp_path / "token.json"
     flushed: list[tuple[bool, bool, bool]] = []
     fsync = os.fsync
@@ -197,7 +197,7 @@ async def test_write_is_flushed_before_it_takes_the_place_of_the_old_one(
 
 
 async def test_directory_that_cannot_be_written_is_survived() -> None:
-    """A read-only place is a store that is down."""
+    """A directory that cannot be made or written counts as a store that is down."""
     async with (
         Sandbox() as sandbox,
         VBCSession(sandbox.credentials, base_url=sandbox.base_url, store="file:///proc/nowhere/token.json") as vbc,
@@ -207,15 +207,15 @@ async def test_directory_that_cannot_be_written_is_survived() -> None:
 
 
 @pytest.mark.parametrize("path", ["", " ", "dir/", None, 7])
-def test_path_that_is_none_is_refused(path: object) -> None:
-    """A typed error that says what is needed."""
+def test_invalid_path_is_refused(path: object) -> None:
+    """A path that is not the path of a file raises an error that says what is needed."""
     with pytest.raises(ConfigurationError, match="path of a file"):
         FileStore(path)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("url", ["file://token.json", "file://", "file:///a?b", "files:///a", "memory://x", "redis"])
-def test_url_that_is_none_is_refused(url: str) -> None:
-    """The message has the forms that there are, and not the URL."""
+def test_invalid_url_is_refused(url: str) -> None:
+    """The error lists the supported forms, and does not show the URL."""
     credentials = Sandbox().credentials
     with pytest.raises(ConfigurationError, match="store="):
         VBCSession(credentials, store=url)
@@ -229,7 +229,7 @@ async def test_url_is_decoded(tmp_path: Path) -> None:
 
 
 async def test_two_accounts_share_a_file(tmp_path: Path) -> None:
-    """Documents of two accounts lie side by side; a write to one keeps the other."""
+    """A write to the document of one account keeps the document of the other."""
     store = FileStore(tmp_path / "token.json")
     await store.write("a" * 32, DOCUMENT)
     await store.write("b" * 32, '{"revision": 9}')

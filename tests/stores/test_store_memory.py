@@ -1,4 +1,4 @@
-"""The memory store where loops come and go."""
+"""The memory store across several event loops."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ KEY = "k" * 32
 
 
 def test_lease_in_a_loop_that_was_closed_runs_out() -> None:
-    """Its owner never left the block, and never will."""
+    """A lease whose loop was closed ends after its seconds."""
     store = MemoryStore()
     loop = asyncio.new_event_loop()
     left_behind = store.lease(KEY, 0.05)
@@ -23,7 +23,7 @@ def test_lease_in_a_loop_that_was_closed_runs_out() -> None:
         await asyncio.sleep(0.1)
         async with store.lease(KEY, 30) as granted:
             assert granted
-            # The first owner comes back after all, and takes nothing from the next.
+            # The first owner must not end the lease of the second.
             await left_behind.__aexit__(None, None, None)
             async with store.lease(KEY, 30) as third:
                 assert not third

@@ -1,4 +1,4 @@
-"""Redis and Valkey: keys, expiry, orphans, secrets, and what is said when redis-py is not there."""
+"""Keys, expiry, leases and secrets of the Redis store, and the error without redis-py."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ async def client(url: str) -> AsyncIterator[Redis]:
         yield it
 
 
-async def test_nothing_is_left_behind(client: Redis) -> None:
-    """Both keys expire by themselves, and share a hash tag, so that a cluster keeps them together."""
+async def test_keys_expire(client: Redis) -> None:
+    """Both keys expire, and share a hash tag, so that a cluster keeps them on one node."""
     store = RedisStore(client, ttl=timedelta(seconds=100))
     await store.write(KEY, DOCUMENT)
     async with store.lease(KEY, 30):
@@ -50,14 +50,14 @@ async def test_nothing_is_left_behind(client: Redis) -> None:
 
 
 async def test_document_is_kept_for_longer_than_a_token_lives(client: Redis) -> None:
-    """By default for two hours: a fleet that sleeps for one still knows its ledger and its token."""
+    """A document is kept for two hours by default, so that a fleet that was idle for an hour finds its ledger."""
     await RedisStore(client).write(KEY, DOCUMENT)
 
     assert 7_100_000 < await client.pttl(f"{{truecaller_vbc:{KEY}}}:document") <= 7_200_000
 
 
 async def test_lease_that_has_run_out_is_not_taken_from_its_next_owner(client: Redis) -> None:
-    """The release is the owner's: who comes late gives nothing back that is another's."""
+    """An owner that is late does not release the lease of the next owner."""
     store = RedisStore(client)
     async with store.lease(KEY, 0.05) as late:
         assert late
@@ -70,13 +70,13 @@ async def test_lease_that_has_run_out_is_not_taken_from_its_next_owner(client: R
 
 
 async def _leave(store: RedisStore, *, late: bool) -> None:
-    """Enter and leave a lease that is not granted: it must not end the one that is."""
+    """Enter and leave a lease that is not granted."""
     async with store.lease(KEY, 30) as granted:
         assert granted is not late
 
 
 class SlowReplies:
-    """A proxy in front of Redis that can hold its replies back."""
+    """A proxy in front of Redis that can hold back its replies."""
 
     def __init__(self, url: str) -> None:
         self._port = int(url.rpartition(":")[2].partition("/")[0])
@@ -109,7 +109,7 @@ class SlowReplies:
 
 
 async def test_cancelled_acquire_leaves_no_orphan(url: str, client: Redis) -> None:
-    """Cancelled after the server stored the key and before we heard of it: the key is taken away again."""
+    """A lease that the server granted after the caller was cancelled is released."""
     async with SlowReplies(url) as proxy:
         store = RedisStore(proxy.url)
         assert await store.read(KEY) is None
@@ -132,8 +132,8 @@ async def test_cancelled_acquire_leaves_no_orphan(url: str, client: Redis) -> No
         await store.close()
 
 
-async def test_client_of_yours_is_not_closed(client: Redis) -> None:
-    """Bytes or strings, whatever it gives; and it goes on living."""
+async def test_users_client_is_not_closed(client: Redis) -> None:
+    """A client that the user passed stays open, and may return bytes or strings."""
     for text_client in (client, Redis.from_url(_url_of(client), decode_responses=True)):
         store = RedisStore(text_client, prefix=f"p{id(text_client)}")
         await store.write(KEY, DOCUMENT)
@@ -148,8 +148,8 @@ def _url_of(client: Redis) -> str:
     return f"redis://{options['host']}:{options['port']}/{options.get('db', 0)}"
 
 
-async def test_a_master_that_was_replaced_is_left() -> None:
-    """It goes on answering, and may not be written any more: only a new connection finds the one in its place."""
+async def test_replaced_master_is_left() -> None:
+    """After ReadOnlyError the store opens a new connection, which may reach the new master."""
     with redis_server() as server:
         store = RedisStore(server.url)
         await store.write(KEY, DOCUMENT)
@@ -165,7 +165,7 @@ async def test_a_master_that_was_replaced_is_left() -> None:
 
 
 async def test_password_in_the_url_is_used_and_never_shown() -> None:
-    """A wrong one is an outage like any other; the URL is in no error and no repr."""
+    """A password in the URL is used, and appears in no error and no repr."""
     with redis_server("--requirepass", "open-sesame") as server:
         right = server.url.replace("//", "//:open-sesame@")
         store = RedisStore(right)
@@ -182,8 +182,8 @@ async def test_password_in_the_url_is_used_and_never_shown() -> None:
 
 
 @pytest.mark.parametrize("url", ["redis://:the-secret@host:port/0", "rediss://:the-secret@[bad/0"])
-def test_url_that_is_none(url: str) -> None:
-    """A typed error at construction, without the URL."""
+def test_invalid_url(url: str) -> None:
+    """An invalid URL raises an error at construction that does not show the URL."""
     with pytest.raises(ConfigurationError, match="redis://") as caught:
         VBCSession(Sandbox().credentials, store=url)
     assert "the-secret" not in str(caught.value)
@@ -191,7 +191,7 @@ def test_url_that_is_none(url: str) -> None:
 
 @pytest.mark.slow
 def test_without_redis_py(tmp_path: Path) -> None:
-    """The library does without; a redis:// store says what to install."""
+    """The package works without redis-py; a redis:// store says what to install."""
     (tmp_path / "redis").mkdir()
     (tmp_path / "redis" / "__init__.py").write_text("raise ImportError")
     code = (
@@ -207,8 +207,8 @@ def test_without_redis_py(tmp_path: Path) -> None:
     assert "pip install 'truecaller_vbc[redis]'" in done.stdout
 
 
-async def test_document_that_is_no_json_is_replaced(client: Redis) -> None:
-    """Whatever somebody put there, the next write wins."""
+async def test_document_that_is_not_json_is_replaced(client: Redis) -> None:
+    """A stored document that is not JSON is replaced by the next write."""
     await client.set(f"{{truecaller_vbc:{KEY}}}:document", "not JSON")
     store = RedisStore(client)
     assert await store.write(KEY, DOCUMENT)

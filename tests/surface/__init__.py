@@ -1,1 +1,1 @@
-"""Tests of surface."""
+"""Tests of the public names, errors, settings and the life of a session."""

@@ -1,4 +1,8 @@
-"""Arrows run down only: who may import whom."""
+"""Check which part of the package imports which.
+
+`MAY_IMPORT` maps each file or folder of the package to the others that it may import. It lists them from the bottom up,
+so an import of a part that comes later would be a circle.
+"""
 
 from __future__ import annotations
 
@@ -31,24 +35,24 @@ MAY_IMPORT = {
 
 
 def _imported(path: Path) -> set[str]:
-    """The rooms of the house that a file imports from."""
+    """Return the parts of the package that a file imports."""
     package = ("truecaller_vbc", *path.relative_to(ROOT).parent.parts)
-    rooms = set()
+    parts = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.ImportFrom):
             continue
         base = package[: len(package) - node.level + 1] if node.level else ()
         full = (*base, *(node.module or "").split("."))
         if full[0] == "truecaller_vbc" and len(full) > 1 and full[1]:
-            rooms.add(full[1])
-    return rooms
+            parts.add(full[1])
+    return parts
 
 
-@pytest.mark.parametrize("room", MAY_IMPORT)
-def test_arrows_run_down_only(room: str) -> None:
-    """Each room imports from the rooms below it, and from no other."""
-    place = ROOT / room
-    files = list(place.rglob("*.py")) if place.is_dir() else [ROOT / f"{room}.py"]
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_imports_run_down_only(part: str) -> None:
+    """Each part of the package imports only the parts that MAY_IMPORT lists for it."""
+    place = ROOT / part
+    files = list(place.rglob("*.py")) if place.is_dir() else [ROOT / f"{part}.py"]
     assert files
     for path in files:
-        assert _imported(path) - {room} <= MAY_IMPORT[room], path
+        assert _imported(path) - {part} <= MAY_IMPORT[part], path

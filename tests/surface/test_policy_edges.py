@@ -1,4 +1,4 @@
-"""The two policies at the edges of what they allow, and durations as people write them."""
+"""Limits of the two policies, and the forms of durations."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ DURATIONS = [
     for field in attrs.fields(kind)
     if isinstance(field.default, timedelta)
 ]
-MAY_BE_NOTHING = {"refresh_jitter", "expiry_margin", "rejection_grace", "patience", "close_grace", "adoption_delay"}
+MAY_BE_ZERO = {"refresh_jitter", "expiry_margin", "rejection_grace", "patience", "close_grace", "adoption_delay"}
 
 
 @pytest.mark.parametrize(("kind", "name"), DURATIONS)
-def test_policy_whose_duration_is_nothing(kind: Any, name: str) -> None:
-    """Where nothing has a meaning it is allowed; a wait of nothing would be a loop. Less than nothing never is."""
-    if name in MAY_BE_NOTHING:
+def test_zero_and_negative_durations(kind: Any, name: str) -> None:
+    """Zero is refused where it would mean a loop without waiting; negative durations are always refused."""
+    if name in MAY_BE_ZERO:
         assert getattr(kind(**{name: 0}), name) == timedelta(0)
     else:
         with pytest.raises(ConfigurationError, match=rf"{kind.__name__}\({name}="):
@@ -46,8 +46,8 @@ def test_policy_whose_duration_is_nothing(kind: Any, name: str) -> None:
         (APIPolicy, {"poll_first": timedelta(seconds=30)}),
     ],
 )
-def test_policy_that_is_just_allowed(kind: Any, values: dict[str, Any]) -> None:
-    """The last value before one that contradicts the others."""
+def test_last_allowed_values(kind: Any, values: dict[str, Any]) -> None:
+    """The last value that fits the other settings is allowed."""
     policy = kind(**values)
 
     assert {name: getattr(policy, name) for name in values} == values
@@ -67,35 +67,35 @@ def test_policy_that_is_just_allowed(kind: Any, values: dict[str, Any]) -> None:
         (APIPolicy, {"poll_first": timedelta(seconds=30) + timedelta.resolution}),
     ],
 )
-def test_policy_that_is_just_not_allowed(kind: Any, values: dict[str, Any]) -> None:
-    """The first value that contradicts the others, or that only looks like a count."""
+def test_first_refused_values(kind: Any, values: dict[str, Any]) -> None:
+    """The first value that contradicts the other settings is refused, as is a count that is not an integer."""
     with pytest.raises(ConfigurationError, match=kind.__name__):
         kind(**values)
 
 
 def test_lease_and_usable_life_follow_from_the_policy() -> None:
-    """A lease lasts twice `mint_timeout`; a token is handed out until `expiry_margin` before its end."""
+    """A lease lasts twice `mint_timeout`; a token is returned until `expiry_margin` before its end."""
     assert TokenPolicy(mint_timeout=timedelta(seconds=4)).lease == timedelta(seconds=8)
     assert TokenPolicy(expiry_margin=timedelta(seconds=40)).usable_for == timedelta(minutes=59, seconds=20)
 
 
 @pytest.mark.parametrize("seconds", [90, 90.0, timedelta(seconds=90)])
 def test_duration_in_seconds_or_as_a_timedelta(seconds: Any) -> None:
-    """Whole or broken seconds, or a timedelta as it is."""
+    """A duration is a number of seconds or a timedelta."""
     assert TokenPolicy(rejection_grace=seconds).rejection_grace == timedelta(seconds=90)
 
 
 @pytest.mark.parametrize("value", [True, None, "90", float("inf"), float("nan"), 10**400, 1e300, -1e300])
 @pytest.mark.parametrize("kind", [TokenPolicy, APIPolicy])
-def test_duration_that_is_none(kind: Any, value: object) -> None:
-    """Whatever it is, the error says whose duration it was to be."""
+def test_invalid_duration(kind: Any, value: object) -> None:
+    """An invalid duration raises an error that names the setting."""
     with pytest.raises(ConfigurationError, match=f"{kind.__name__} durations"):
         kind(retry_first=value)
 
 
 @pytest.mark.parametrize("factor", [1e300, 10**400])
 @pytest.mark.parametrize("kind", [TokenPolicy, APIPolicy])
-def test_policy_scaled_beyond_all_time_is_refused(kind: Any, factor: float) -> None:
-    """A finite factor may still be too large for a timedelta."""
+def test_factor_too_large_for_a_timedelta(kind: Any, factor: float) -> None:
+    """A finite factor that is too large for a timedelta is refused."""
     with pytest.raises(ConfigurationError, match=rf"{kind.__name__}\.scaled\(\) makes durations"):
         kind().scaled(factor)

@@ -1,4 +1,4 @@
-"""No secret in any repr, log record, traceback or exception, nested ones included; a traceback may show its locals."""
+"""Search reprs, log records, tracebacks with locals, and chains of errors for secrets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HASTY = attrs.evolve(TokenPolicy(), mint_timeout=timedelta(seconds=0.2), rejecti
 
 
 class Secrets:
-    """What must be seen nowhere. Its own repr shows nothing, so that a test's frame does not give it away."""
+    """Secrets to search for. Its own repr hides them, so that the frame of a test does not show them."""
 
     def __init__(self) -> None:
         self._values: list[str] = [f"api-key-{secrets.token_hex(16)}"]
@@ -51,7 +51,7 @@ async def sandbox(hidden: Secrets) -> AsyncIterator[Sandbox]:
 
 
 def _everything_about(error: BaseException) -> str:
-    """The traceback with the locals of each frame, and the repr of each error that it came from."""
+    """Return the traceback with the locals of each frame, and the repr of each error in the chain."""
     lines = list(traceback.TracebackException.from_exception(error, capture_locals=True).format())
     link: BaseException | None = error
     while link is not None:
@@ -85,7 +85,7 @@ TROUBLE: list[dict[str, Any]] = [
 async def test_failing_mint_shows_nothing(
     sandbox: Sandbox, hidden: Secrets, trouble: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """However a mint fails, and whoever logs it at DEBUG."""
+    """A mint that fails shows no secret in its error or in the log."""
     caplog.set_level(logging.DEBUG)
     sandbox.fail_next("token", **trouble)
     async with VBCSession(sandbox.credentials, base_url=sandbox.base_url, policy=HASTY, on_event=print) as vbc:
@@ -98,7 +98,7 @@ async def test_failing_mint_shows_nothing(
 async def test_failing_requests_show_nothing(
     sandbox: Sandbox, hidden: Secrets, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Aiohttp's own errors carry the request's headers: the token in them is masked."""
+    """The token is masked in errors of aiohttp, which carry the request's headers."""
     caplog.set_level(logging.DEBUG)
     async with VBCSession(sandbox.credentials, base_url=sandbox.base_url, policy=HASTY, on_event=print) as vbc:
         hidden.add((await vbc.token()).value)
@@ -122,7 +122,7 @@ async def test_failing_requests_show_nothing(
 
 
 async def test_reprs_show_nothing(sandbox: Sandbox, hidden: Secrets, tmp_path: Path) -> None:
-    """Of every object that a user, or a debugger one level down, may print."""
+    """The repr of each object that holds a secret hides it."""
     store = f"file://{tmp_path}/token.json"
     events: list[object] = []
     async with VBCSession(sandbox.credentials, base_url=sandbox.base_url, store=store, on_event=events.append) as vbc:
@@ -143,7 +143,7 @@ async def test_reprs_show_nothing(sandbox: Sandbox, hidden: Secrets, tmp_path: P
 
 
 def test_bad_settings_show_nothing(hidden: Secrets) -> None:
-    """Also in the locals of the frames that refuse them."""
+    """Errors about invalid settings show no secret, not even in the locals of frames."""
     for use in (
         lambda: Credentials("", "key", hidden.api_key),
         lambda: Credentials("account", "key", hidden.api_key + " "),
@@ -158,7 +158,7 @@ def test_bad_settings_show_nothing(hidden: Secrets) -> None:
 
 @pytest.mark.parametrize("mixed_up", ["CLIENT_ACCOUNT_ID", "KEY_ID", "API_KEY"])
 def test_bad_environment_shows_nothing(hidden: Secrets, monkeypatch: pytest.MonkeyPatch, mixed_up: str) -> None:
-    """Nor do the values that were read from it, whichever of them has the API key in it by mistake."""
+    """Errors about invalid environment variables do not show their values."""
     for name in ("CLIENT_ACCOUNT_ID", "KEY_ID", "API_KEY"):
         monkeypatch.setenv(f"X_{name}", "two words")
     monkeypatch.setenv(f"X_{mixed_up}", f"{hidden.api_key} and more")
@@ -168,7 +168,7 @@ def test_bad_environment_shows_nothing(hidden: Secrets, monkeypatch: pytest.Monk
 
 
 async def test_failing_vault_shows_nothing(sandbox: Sandbox, hidden: Secrets) -> None:
-    """What a credentials callable has in its hands stays there."""
+    """An error of a credentials callable does not show the locals of that callable."""
 
     async def vault() -> Credentials:
         await asyncio.sleep(0)

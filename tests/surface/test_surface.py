@@ -1,4 +1,4 @@
-"""What users see: names, errors, policy, credentials, settings; and what they are told when one is wrong."""
+"""Public names, errors, policy, credentials, settings, and the life of a session."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ ERRORS = [
 
 
 def test_public_names() -> None:
-    """All of the contract, sorted, and nothing that does not exist."""
+    """`__all__` is sorted, complete, and names only what exists."""
     assert CONTRACT <= set(truecaller_vbc.__all__)
     assert truecaller_vbc.__all__ == sorted(truecaller_vbc.__all__)
     assert all(hasattr(truecaller_vbc, name) for name in truecaller_vbc.__all__)
@@ -55,7 +55,7 @@ def test_public_names() -> None:
 
 @pytest.mark.parametrize("kind", ERRORS)
 def test_errors_have_one_root_and_survive_pickling(kind: type[VBCError]) -> None:
-    """Every error is a VBCError, and comes out of a pickle with all that it carried."""
+    """Every error derives from VBCError, and keeps its data through pickling."""
     retry_at = datetime(2026, 1, 1, tzinfo=UTC)
     if issubclass(kind, TokenError):
         error: VBCError = kind("words", retry_at=retry_at)
@@ -72,7 +72,7 @@ def test_errors_have_one_root_and_survive_pickling(kind: type[VBCError]) -> None
 
 
 def test_errors_have_the_builtin_parents() -> None:
-    """So that `except ValueError` and `except RuntimeError` work as people expect."""
+    """Errors about settings are ValueErrors, and errors about closed sessions are RuntimeErrors."""
     assert issubclass(ConfigurationError, ValueError)
     assert issubclass(SessionClosedError, RuntimeError)
 
@@ -81,7 +81,7 @@ def test_errors_have_the_builtin_parents() -> None:
 
 
 def test_policy_defaults() -> None:
-    """The numbers of the contract."""
+    """The policy has the documented defaults."""
     assert attrs.asdict(TokenPolicy()) == {
         "lifetime": timedelta(minutes=60),
         "refresh_ahead": timedelta(minutes=15),
@@ -102,7 +102,7 @@ def test_policy_defaults() -> None:
 
 
 def test_policy_scaled() -> None:
-    """Durations shrink, counts stay, and a mint keeps two seconds."""
+    """Scaling shortens durations, keeps counts, and leaves at least two seconds for a mint."""
     policy = TokenPolicy().scaled(1 / 1200)
 
     assert policy.lifetime == timedelta(seconds=3)
@@ -134,14 +134,14 @@ def test_policy_scaled() -> None:
     ],
 )
 def test_policy_that_contradicts_itself(wrong: dict[str, object]) -> None:
-    """A typed error that names what is wrong."""
+    """A policy whose values contradict each other raises an error that names them."""
     with pytest.raises(ConfigurationError, match="TokenPolicy"):
         TokenPolicy(**wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("factor", [0, -1, float("inf"), float("nan"), "2", True, None])
 def test_policy_scaled_by_nonsense(factor: object) -> None:
-    """Only a positive finite number scales."""
+    """Only a positive finite number scales a policy."""
     with pytest.raises(ConfigurationError, match="scaled"):
         TokenPolicy().scaled(factor)  # type: ignore[arg-type]
 
@@ -151,8 +151,8 @@ def test_policy_scaled_by_nonsense(factor: object) -> None:
 
 @pytest.mark.parametrize("field", ["client_account_id", "key_id", "api_key"])
 @pytest.mark.parametrize("value", ["", "  ", "a b", "a\n", "a\x00b", "a\x7fb", None, 7, b"bytes"])
-def test_credentials_that_are_none(field: str, value: object) -> None:
-    """Missing, blank, of the wrong type, with white space: an error that names the value, and never the API key."""
+def test_invalid_credentials(field: str, value: object) -> None:
+    """Invalid credentials raise an error that names the field, and never shows the API key."""
     values = {"client_account_id": "account", "key_id": "key", "api_key": "the-secret", field: value}
     with pytest.raises(ConfigurationError, match=field) as caught:
         Credentials(**values)  # type: ignore[arg-type]
@@ -162,20 +162,20 @@ def test_credentials_that_are_none(field: str, value: object) -> None:
 @pytest.mark.parametrize(
     "account", ["../x", "a/b", "a%2fb", ".", "..", "a?b", "a#b", "a;b", "a\\b", "-a", "ä", "a:b", "@", "a.b"]
 )
-def test_account_that_would_change_the_path(account: str) -> None:
-    """Nothing but letters, digits, - and _ becomes a part of the URL."""
+def test_account_id_that_would_change_the_path(account: str) -> None:
+    """An account ID may contain only letters, digits, - and _, since it becomes a part of the URL."""
     with pytest.raises(ConfigurationError, match="client_account_id"):
         Credentials(account, "key", "secret")
 
 
 @pytest.mark.parametrize("account", ["a", "7", "A-z_0", "0ca10281-11a0-4f86-bb27-7452da543cb6", "a--", "a__"])
-def test_account_that_can_be_in_a_path(account: str) -> None:
-    """A UUID, and what other accounts may be called."""
+def test_account_id_that_is_allowed(account: str) -> None:
+    """A UUID and other simple IDs are allowed."""
     assert Credentials(account, "key", "secret").client_account_id == account
 
 
 def test_credentials_from_env(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All three, with a prefix of one's own; everything that is missing is named at once."""
+    """Credentials are read from three variables, with any prefix; the error names all that are missing."""
     monkeypatch.setenv("X_KEY_ID", " key\n")
     with pytest.raises(ConfigurationError) as caught:
         Credentials.from_env("X_")
@@ -212,8 +212,8 @@ def test_credentials_from_env(monkeypatch: pytest.MonkeyPatch) -> None:
         7,
     ],
 )
-def test_base_url_that_is_none(url: object) -> None:
-    """A typed error that names the setting, at construction."""
+def test_invalid_base_url(url: object) -> None:
+    """An invalid base URL raises an error at construction that names the setting."""
     with pytest.raises(ConfigurationError, match="base_url=") as caught:
         VBCSession(CREDENTIALS, base_url=url)  # type: ignore[arg-type]
     assert "the-secret" not in str(caught.value)
@@ -232,16 +232,16 @@ def test_base_url_that_is_none(url: object) -> None:
         {"store": "postgres://user:the-secret@host"},
     ],
 )
-def test_settings_of_the_wrong_kind(wrong: dict[str, object]) -> None:
-    """A typed error that names the setting, at construction."""
+def test_settings_of_the_wrong_type(wrong: dict[str, object]) -> None:
+    """A setting of the wrong type raises an error at construction that names the setting."""
     options = {"credentials": CREDENTIALS, **wrong}
     with pytest.raises(ConfigurationError, match=f"{next(iter(wrong))}=") as caught:
         VBCSession(options.pop("credentials"), **options)  # type: ignore[arg-type]
     assert "the-secret" not in str(caught.value)
 
 
-async def test_foreign_session_that_cannot_do(api: Origin) -> None:
-    """Closed, or with a user and password of its own."""
+async def test_http_session_that_is_refused(api: Origin) -> None:
+    """A session of the user that is closed, or that sends its own credentials, is refused."""
     async with aiohttp.ClientSession() as http:
         pass
     with pytest.raises(ConfigurationError, match="http="):
@@ -255,7 +255,7 @@ async def test_foreign_session_that_cannot_do(api: Origin) -> None:
 
 
 async def test_session_from_env(monkeypatch: pytest.MonkeyPatch, api: Origin) -> None:
-    """Credentials, base URL and store; what is given in code goes first."""
+    """`from_env` reads credentials, base URL and store; arguments override the environment."""
     for name, value in {
         "CLIENT_ACCOUNT_ID": "account",
         "KEY_ID": "key",
@@ -277,8 +277,8 @@ async def test_session_from_env(monkeypatch: pytest.MonkeyPatch, api: Origin) ->
 # The life of a session
 
 
-async def test_session_before_and_after(api: Origin) -> None:
-    """Not entered, closed, entered again: typed errors that say what to do, and nothing is sent."""
+async def test_session_before_entering_and_after_closing(api: Origin) -> None:
+    """A session that is not entered, closed, or entered again raises an error that says what to do."""
     vbc = VBCSession(CREDENTIALS, base_url=api.url)
     assert "new" in repr(vbc)
     for use in (vbc.token, vbc.warm_up, lambda: vbc.get("/x")):
@@ -303,15 +303,15 @@ async def test_session_before_and_after(api: Origin) -> None:
 
 
 async def test_close_before_entering() -> None:
-    """A session may be closed unused, and stays closed."""
+    """A session that was never entered can be closed, and stays closed."""
     vbc = VBCSession(CREDENTIALS)
     await vbc.close()
     with pytest.raises(SessionClosedError, match="closed"):
         await vbc.__aenter__()
 
 
-async def test_closed_from_a_callback_of_its_own_loop_end() -> None:
-    """An abandoned session that was closed by hand is not closed again by the end of its loop."""
+async def test_loop_ends_after_close() -> None:
+    """Closing a session by hand cancels the clean-up at the end of the loop."""
     vbc = await VBCSession(CREDENTIALS, base_url="http://127.0.0.1:9").__aenter__()
     guard = vbc._guard
     assert guard is not None
@@ -321,14 +321,14 @@ async def test_closed_from_a_callback_of_its_own_loop_end() -> None:
 
 
 async def test_loop_that_does_not_show_its_thread(api: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a loop such as uvloop's, the thread is remembered instead."""
+    """On a loop that does not show its thread, such as uvloop's, the thread is remembered."""
     monkeypatch.setattr("truecaller_vbc.session.hasattr", lambda *_: False, raising=False)
     async with VBCSession(CREDENTIALS, base_url=api.url) as vbc:
         assert len({id(await vbc.token()) for _ in range(3)}) == 1
 
 
-async def test_closed_by_two_and_cancelled(api: Origin) -> None:
-    """Closing may be called at once by many, and a caller who is cancelled in the middle leaves nothing behind."""
+async def test_concurrent_and_cancelled_close(api: Origin) -> None:
+    """Several tasks may close a session at once, and cancelling one of them leaves nothing open."""
     async with VBCSession(CREDENTIALS, base_url=api.url) as vbc:
         await vbc.token()
         closing = asyncio.create_task(vbc.close())
@@ -340,7 +340,7 @@ async def test_closed_by_two_and_cancelled(api: Origin) -> None:
 
 
 async def test_close_in_mid_mint(api: Origin) -> None:
-    """Who waits for a token gets `SessionClosedError`."""
+    """Closing fails the waiting callers with `SessionClosedError`."""
     api.fail_token = 503
     async with VBCSession(CREDENTIALS, base_url=api.url) as vbc:
         waiters = [asyncio.create_task(vbc.token()) for _ in range(3)]
@@ -351,7 +351,7 @@ async def test_close_in_mid_mint(api: Origin) -> None:
 
 
 async def test_other_event_loops(api: Origin) -> None:
-    """Another loop, in another thread, with a token that is fresh: a typed error each time."""
+    """Use from another loop in another thread raises an error, also while the token is fresh."""
     async with VBCSession(CREDENTIALS, base_url=api.url) as vbc:
         await vbc.token()
         for use in (vbc.token, lambda: vbc.get("/x"), vbc.close):
@@ -371,7 +371,7 @@ async def _awaited(use: object) -> object:
 
 
 def test_two_loops_one_after_the_other() -> None:
-    """A session outlives no loop: `asyncio.run` closes it, and a raw loop that merely stopped is another loop."""
+    """A session ends with its loop: it can be used on no later loop."""
     vbc = VBCSession(CREDENTIALS, base_url="http://127.0.0.1:9")
     asyncio.run(vbc.__aenter__())
     with pytest.raises(SessionClosedError, match="closed"):
@@ -442,8 +442,8 @@ def test_loop_that_ends_without_close(script: str) -> None:
 # Small things
 
 
-def test_token_shows_itself_masked() -> None:
-    """Fingerprint and time left; the value only on request; an expired one says so."""
+def test_repr_of_a_token() -> None:
+    """The repr of a token shows fingerprint and remaining time, and says when it has expired."""
     now = datetime.now(UTC)
     token = AccessToken("secret-value", now, now + timedelta(minutes=44, seconds=10, milliseconds=500))
 
@@ -455,9 +455,9 @@ def test_token_shows_itself_masked() -> None:
     assert "secret-value" not in repr([token.value, token.authorization])
 
 
-def test_import_costs_little_more_than_aiohttp() -> None:
-    """What is not needed by everybody is not imported by everybody."""
-    code = "import sys, truecaller_vbc; print(*sys.modules)"
+def test_import_of_the_session_is_light() -> None:
+    """Importing the session imports no store driver, no command line, no sandbox and no pytest."""
+    code = "import sys; from truecaller_vbc import VBCSession; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
     heavy = {"cattrs", "typer", "rich", "redis", "filelock", "aiohttp.web", "truecaller_vbc.sandbox", "pytest"}
@@ -465,7 +465,7 @@ def test_import_costs_little_more_than_aiohttp() -> None:
 
 
 def test_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both move on; without the kernel's boot clock, whichever of the two others has gone further decides."""
+    """The clock follows the boot clock, or without it the monotonic or the wall clock, whichever moved further."""
     assert isinstance(system_clock(), BootClock)
     boot = BootClock()
     assert 0 <= boot.now() - boot.now() + 1 <= 1.1
@@ -483,10 +483,10 @@ def test_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SystemClock()
     start = clock.now()
     mono[0] += 10
-    wall[0] += 3600  # the machine slept, or somebody set the clock forward: believe the older
+    wall[0] += 3600  # the machine slept, or the wall clock was set forward: tokens get older
     assert clock.now() - start == 3600
     mono[0] += 10
-    wall[0] -= 7200  # set back: time goes on all the same
+    wall[0] -= 7200  # the wall clock was set back: monotonic time goes on
     assert clock.now() - start == 3610
     assert clock.wall() == wall[0]
     monkeypatch.delattr("time.CLOCK_BOOTTIME")

@@ -1,4 +1,4 @@
-"""Threads, loops, pickles and secrets where a user would not look for trouble."""
+"""Sessions on several threads and loops, copies and pickles, and secrets in unusual places."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ TOKEN_ERRORS = [
 
 @pytest.mark.parametrize("kind", TOKEN_ERRORS)
 def test_retry_at_survives_pickling_and_copying(kind: type[TokenError]) -> None:
-    """retry_at is what was given, also on the other side of a process pool."""
+    """retry_at survives copying and pickling."""
     error = kind("words", retry_at=NOW)
 
     for twin in (error, copy.copy(error), pickle.loads(pickle.dumps(error))):  # noqa: S301
@@ -61,7 +61,7 @@ def test_every_error_says_what_it_is_for() -> None:
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])  # noqa: S301
 def test_secrets_stay_masked_in_copies(copied: Callable[[Any], Any]) -> None:
-    """Credentials and tokens come out of a copy and a pickle equal, whole, and as masked as they were."""
+    """Copied and pickled credentials and tokens are equal and still masked."""
     credentials = Credentials("account", "key", "the-secret")
     token = AccessToken("the-secret", NOW, NOW + timedelta(hours=1))
 
@@ -72,8 +72,8 @@ def test_secrets_stay_masked_in_copies(copied: Callable[[Any], Any]) -> None:
         assert "the-secret" not in repr([twin, attrs.asdict(twin)])
 
 
-def test_secret_of_a_users_own_kind_of_text_is_masked() -> None:
-    """A vault may give texts of a class of its own, whose repr is its own, too."""
+def test_str_subclass_is_masked() -> None:
+    """An API key whose class is a subclass of str is masked too."""
 
     class Theirs(str):
         __slots__ = ()
@@ -86,7 +86,7 @@ def test_secret_of_a_users_own_kind_of_text_is_masked() -> None:
 
 
 def test_values_are_frozen() -> None:
-    """Credentials, tokens and policies cannot be changed under a session that uses them."""
+    """Credentials, tokens and policies cannot be changed."""
     for value, name in (
         (CREDENTIALS, "api_key"),
         (AccessToken("a", NOW, NOW), "value"),
@@ -99,8 +99,8 @@ def test_values_are_frozen() -> None:
 # Loops and threads
 
 
-async def test_hot_token_is_not_given_to_another_loop(api: Origin) -> None:
-    """The fast path of a fresh token looks at where it is, too: another thread's loop gets a typed error."""
+async def test_fast_path_checks_the_loop(api: Origin) -> None:
+    """The fast path checks the loop as well: another thread's loop gets an error."""
     async with VBCSession(CREDENTIALS, base_url=api.url) as vbc:
         await vbc.token()
         await vbc.token()
@@ -120,7 +120,7 @@ async def _get(vbc: VBCSession) -> None:
 
 
 async def test_middleware_in_another_loop(api: Origin) -> None:
-    """A user's session on another loop gets no token of this one."""
+    """The middleware raises an error on another loop."""
 
     async def elsewhere() -> None:
         async with aiohttp.ClientSession(middlewares=(vbc.auth,)) as mine, mine.get(f"{api.url}/x"):
@@ -136,7 +136,7 @@ async def test_middleware_in_another_loop(api: Origin) -> None:
 
 
 def test_loops_that_do_not_show_their_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On loops such as uvloop's, a second loop of the same thread is told from the first all the same."""
+    """Without access to the loop's thread, a second loop of the same thread is still told from the first."""
     monkeypatch.setattr("truecaller_vbc.session.hasattr", lambda *_: False, raising=False)
     vbc = VBCSession(CREDENTIALS, base_url="http://127.0.0.1:9")
     first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
@@ -154,7 +154,7 @@ def test_loops_that_do_not_show_their_thread(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_close_in_mid_mint_ends_requests_too(api: Origin) -> None:
-    """Requests that wait for a token are told that the session was closed, and are not sent."""
+    """Requests that wait for a token fail with SessionClosedError, and are not sent."""
     async with VBCSession(CREDENTIALS, base_url=api.url) as vbc:
         waiting = asyncio.create_task(_plain_get(vbc))
         await asyncio.sleep(0)
@@ -173,8 +173,8 @@ async def _plain_get(vbc: VBCSession) -> None:
 # Secrets
 
 
-def test_document_that_does_not_fit_is_not_quoted() -> None:
-    """What is wrong with a stored document is told without the token in it."""
+def test_invalid_document_is_not_quoted() -> None:
+    """The error about an invalid document does not quote it."""
     text = json.dumps({"revision": "the-secret", "keys": {"a": {"token": {"value": ["the-secret"]}}}})
     with pytest.raises(ValueError, match="not a token document") as caught:
         document.load(text)
@@ -183,8 +183,8 @@ def test_document_that_does_not_fit_is_not_quoted() -> None:
     assert "the-secret" not in shown
 
 
-class _TalkativeStore:
-    """A store whose driver quotes the document in whatever goes wrong."""
+class _QuotingStore:
+    """A store whose errors quote the document."""
 
     def __init__(self, working: set[str]) -> None:
         self._working = working
@@ -209,11 +209,11 @@ class _TalkativeStore:
 
 @pytest.mark.parametrize("working", [set(), {"read"}, {"read", "lease"}])
 async def test_store_failures_are_not_quoted(api: Origin, working: set[str], caplog: pytest.LogCaptureFixture) -> None:
-    """What a store's driver says may quote the document, and reaches neither the caller nor the log nor an event."""
+    """Errors of a store, which may quote the document, reach no caller, log or event."""
     caplog.set_level(0)
     events: list[object] = []
     api.fail_token = 503
-    store = _TalkativeStore(working)
+    store = _QuotingStore(working)
     async with VBCSession(CREDENTIALS, base_url=api.url, store=store, on_event=events.append) as vbc:
         with pytest.raises(TokenError) as caught:
             await vbc.token()
@@ -223,12 +223,12 @@ async def test_store_failures_are_not_quoted(api: Origin, working: set[str], cap
     assert "the-secret" not in shown
 
 
-# Open bugs, as the contract wants it. Each mark goes with the mending (a test that passes is an error here).
+# Further settings
 
 
 @pytest.mark.parametrize("seconds", [1e300, 10**400], ids=["float", "int"])
-def test_policy_beyond_all_time(seconds: float) -> None:
-    """A duration that no timedelta can hold is a wrong setting like another."""
+def test_duration_too_large_for_a_timedelta(seconds: float) -> None:
+    """A duration that no timedelta can hold is refused like any wrong setting."""
     with pytest.raises(ConfigurationError, match="TokenPolicy"):
         TokenPolicy(lifetime=seconds)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="scaled"):
@@ -236,27 +236,27 @@ def test_policy_beyond_all_time(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("field", ["key_id", "api_key"])
-def test_credentials_that_are_no_text(field: str) -> None:
-    """Bytes of the environment that are not UTF-8 come as lone surrogates, which nothing can send."""
+def test_credentials_with_surrogates(field: str) -> None:
+    """Credentials with lone surrogates, which come from bytes that are not UTF-8, are refused."""
     values = {"client_account_id": "account", "key_id": "key", "api_key": "secret", field: "abc\udcff"}
     with pytest.raises(ConfigurationError, match=field):
         Credentials(**values)
 
 
 @pytest.mark.parametrize("url", ["https://vbc exa.mple", "https://vbc.example\x00"])
-def test_base_url_with_a_host_that_none_can_have(url: str) -> None:
-    """White space and control characters in the host are a wrong setting, not a DNS failure later."""
+def test_base_url_with_an_impossible_host(url: str) -> None:
+    """A host with white space or control characters is refused at construction."""
     with pytest.raises(ConfigurationError, match="base_url="):
         VBCSession(CREDENTIALS, base_url=url)
 
 
 def test_default_base_url_is_the_documented_one() -> None:
-    """API reference, "Base URL"."""
+    """The default base URL is the one of the API reference, section "Base URL"."""
     assert str(VBCSession(CREDENTIALS).base_url) == "https://enterprise-portal-noneu.truecaller.com"
 
 
-async def test_reading_the_current_token_is_demand(api: Origin) -> None:
-    """Who only ever looks at it uses it, so the background keeps it fresh."""
+async def test_reading_the_current_token_counts_as_use(api: Origin) -> None:
+    """Reading `current_token` counts as use, so the background keeps refreshing."""
     async with VBCSession(CREDENTIALS, base_url=api.url) as vbc:
         token = await vbc.token()
         vbc._holder._clear_fast_token()
@@ -267,7 +267,7 @@ async def test_reading_the_current_token_is_demand(api: Origin) -> None:
 
 
 async def test_store_of_a_url_is_closed_with_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever made its connections closes them."""
+    """A store that the session made from a URL is closed with the session."""
     closed: list[object] = []
 
     async def close(store: RedisStore) -> None:
@@ -280,14 +280,14 @@ async def test_store_of_a_url_is_closed_with_the_session(monkeypatch: pytest.Mon
 
 
 def test_all_is_closed_when_the_loop_ends_in_mid_close() -> None:
-    """A caller who is cancelled twice does not wait for the close, and the end of the loop cancels that, too."""
+    """If the loop ends while a close is running, the session's connections are still closed."""
     sessions: list[aiohttp.ClientSession] = []
 
     async def vault() -> Credentials:
         try:
             await asyncio.sleep(60)
         finally:
-            await asyncio.sleep(60)  # it has something to clear away, too
+            await asyncio.sleep(60)  # closing takes time too
         return CREDENTIALS
 
     async def user() -> None:

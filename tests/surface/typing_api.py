@@ -1,4 +1,4 @@
-"""The API as users write it, checked by mypy and never run: what they get has the types that they expect."""
+"""Use the public names as a program would. Type checkers check this file; it is never run."""
 
 from __future__ import annotations
 
