@@ -1,1 +1,1 @@
-"""Tests of security."""
+"""Tests that secrets stay hidden and that input from outside is not trusted."""

@@ -1,4 +1,4 @@
-"""A small proxy, and a small TLS terminator, on loopback: they pass bytes on and remember what they saw."""
+"""A proxy and a TLS terminator on loopback that forward bytes and record them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Talk: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitab
 
 
 class Relay:
-    """What passed through.
+    """Forward connections, and record what passes through.
 
     Attributes:
-        heads: of the requests that were made of the proxy itself.
-        seen: every byte that a client sent, as the relay can read it.
+        heads: of the requests to the proxy itself.
+        seen: every byte that a client sent, as the relay reads it.
         refuse: answer every request with 407.
     """
 
@@ -30,11 +30,11 @@ class Relay:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """Return the URL of the relay."""
         return f"http://127.0.0.1:{self.port}"
 
     async def proxy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """CONNECT, and requests with an absolute URL."""
+        """Serve CONNECT, and requests with an absolute URL."""
         head = await reader.readuntil(b"\r\n\r\n")
         self.heads.append(head.decode("latin-1"))
         self.seen += head
@@ -77,7 +77,7 @@ class Relay:
             await asyncio.gather(*ways, return_exceptions=True)
 
     def terminator(self, port: int) -> Talk:
-        """Hands what comes on to another port of this machine: TLS ends here."""
+        """Return a handler that ends TLS and forwards the bytes to another port of this machine."""
 
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await self._between(reader, writer, *await asyncio.open_connection("127.0.0.1", port))
@@ -86,7 +86,7 @@ class Relay:
 
     @asynccontextmanager
     async def open(self, talk: Talk, context: ssl.SSLContext | None = None) -> AsyncIterator[Relay]:
-        """Listen, and in the end cut every connection."""
+        """Listen, and close every connection at the end."""
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()
@@ -95,9 +95,9 @@ class Relay:
             try:
                 await talk(reader, writer)
             except (OSError, asyncio.IncompleteReadError):
-                pass  # one side has left
+                pass  # one side has closed
             except asyncio.CancelledError:
-                pass  # the test is over; a stream's own callback would log it
+                pass  # the test has ended; asyncio's stream callback would log the cancellation
             finally:
                 self._talks.discard(task)
                 writer.transport.abort()

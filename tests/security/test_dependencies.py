@@ -1,4 +1,4 @@
-"""What is imported is declared, is free to use, and has no known hole at its lowest allowed version."""
+"""Check that each import is a declared dependency with a free licence and no known vulnerability."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ import truecaller_vbc
 ROOT: Final = Path(truecaller_vbc.__file__).parent
 PROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
 EXTRAS: Final[dict[str, list[str]]] = PROJECT["optional-dependencies"]
-# Where more than the runtime dependencies may be imported. pytest loads its plugin by itself.
+# Files that may import more than the runtime dependencies.
 ALSO: Final = {
     "cli": [*EXTRAS["cli"], *EXTRAS["redis"]],
     "stores/redis.py": EXTRAS["redis"],
     "pytest_plugin.py": ["pytest", "pytest_asyncio"],
 }
-# The release in which the last published hole that can reach a client was closed, and which one that was.
-MENDED: Final = {
+# The release that fixed the last published vulnerability that concerns a client, and its name.
+FIXED_IN: Final = {
     "aiohttp": ((3, 14, 3), "CVE-2026-69244; CVE-2026-59881, -69243, -54279 and others before it"),
     "filelock": ((3, 20, 3), "CVE-2026-22701; CVE-2025-68146: a lock's symbolic link was followed and truncated"),
     "redis": ((6, 2), "6.0 made it check the host's name over TLS by default"),
@@ -50,7 +50,7 @@ def _imported(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
 def test_what_is_imported_is_declared(path: Path) -> None:
-    """Each third-party module that a file names is a dependency of ours, not merely one of somebody else's."""
+    """Each third-party module that a file imports is a declared dependency of this package."""
     place = str(path.relative_to(ROOT))
     allowed = {_name(requirement) for requirement in PROJECT["dependencies"]}
     for where, requirements in ALSO.items():
@@ -59,16 +59,16 @@ def test_what_is_imported_is_declared(path: Path) -> None:
     assert {name.lower() for name in _imported(path)} - {"_typeshed"} <= allowed
 
 
-@pytest.mark.parametrize("name", MENDED)
-def test_lowest_version_has_no_known_hole(name: str) -> None:
-    """Whoever lowers a bound has to read why it is there."""
+@pytest.mark.parametrize("name", FIXED_IN)
+def test_lowest_version_has_no_known_vulnerability(name: str) -> None:
+    """The lower bound of each dependency excludes versions with known vulnerabilities."""
     (requirement,) = [it for it in [*PROJECT["dependencies"], *EXTRAS["redis"]] if _name(it) == name]
     _, _, bound = requirement.partition(">=")
-    assert tuple(map(int, bound.split("."))) >= MENDED[name][0], MENDED[name][1]
+    assert tuple(map(int, bound.split("."))) >= FIXED_IN[name][0], FIXED_IN[name][1]
 
 
-def _family() -> set[str]:
-    """Every package that an installation with all runtime extras brings, as far as it is here."""
+def _installed_packages() -> set[str]:
+    """Return the packages that an installation with all runtime extras has, as far as they are installed."""
     todo = [*PROJECT["dependencies"], *EXTRAS["cli"], *EXTRAS["redis"]]
     names: set[str] = set()
     while todo:
@@ -79,16 +79,16 @@ def _family() -> set[str]:
         try:
             todo += distribution(name).requires or []
         except PackageNotFoundError:
-            continue  # of another system or another Python
+            continue  # for another system or another Python
         names.add(name)
     return names
 
 
-def test_licences_let_everybody_use_it() -> None:
-    """MIT, or what asks for no more than to be named."""
-    family = _family()
-    assert {"aiohttp", "yarl", "attrs", "redis", "rich"} <= family
-    for name in family:
+def test_licences_are_permissive() -> None:
+    """Each package has a permissive licence."""
+    packages = _installed_packages()
+    assert {"aiohttp", "yarl", "attrs", "redis", "rich"} <= packages
+    for name in packages:
         about = distribution(name).metadata
         terms = [about.get_all(field) or [] for field in ("License-Expression", "License", "Classifier")]
         said = " ".join(term for field in terms for term in field)

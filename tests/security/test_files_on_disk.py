@@ -1,4 +1,4 @@
-"""What is on disk is for its owner alone, whatever lies there already; nothing is on a command line."""
+"""Check the permissions of all files, existing links, and the process's command line."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ import pytest
 from truecaller_vbc import FileStore, StoreError, TokenError, VBCSession
 from truecaller_vbc.sandbox import Sandbox
 
+from ..cli.cli_process import environment
 from ..requests.two_origins import CREDENTIALS, NO_GRACE, Origin
-from .showing import Hidden
+from .hidden import Hidden
 
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 @pytest.fixture
-def careless() -> Iterator[None]:
-    """An umask that forbids nobody anything."""
+def open_umask() -> Iterator[None]:
+    """Set an umask that allows everything."""
     before = os.umask(0)
     yield
     os.umask(before)
@@ -42,9 +43,9 @@ async def _a_session(api: Origin, path: Path) -> None:
             assert response.status == 200
 
 
-@pytest.mark.usefixtures("careless")
+@pytest.mark.usefixtures("open_umask")
 async def test_all_files_are_for_their_owner(api: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The directory, the file, its locks, what was damaged, and each file while it is being written."""
+    """The directory, the file, its locks, a damaged copy and temporary files are for their owner only."""
     path = tmp_path / "a" / "store" / "token.json"
     written: list[tuple[Path, int]] = []
     flush = os.fsync
@@ -70,8 +71,8 @@ async def test_all_files_are_for_their_owner(api: Origin, tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("end", [".lock", ".corrupt", ""])
-async def test_link_that_somebody_laid_is_not_followed(api: Origin, tmp_path: Path, end: str) -> None:
-    """In a directory such as /tmp anybody can make one first: its target is neither emptied nor filled."""
+async def test_link_of_another_user_is_not_followed(api: Origin, tmp_path: Path, end: str) -> None:
+    """A link that another user made in a shared directory is neither followed nor its target changed."""
     victim = tmp_path / "victim"
     victim.write_text("precious")
     victim.chmod(0o600)
@@ -94,20 +95,14 @@ async def test_link_that_somebody_laid_is_not_followed(api: Origin, tmp_path: Pa
 
 @pytest.mark.slow
 async def test_command_line_shows_no_secret(tmp_path: Path) -> None:
-    """Of ``truecaller-vbc token``: neither its arguments, which all users can list, nor what it prints."""
+    """Neither the arguments of ``truecaller-vbc token``, which all users can list, nor its output shows a secret."""
     path = tmp_path / "token.json"
     async with Sandbox() as sandbox:
         hidden = Hidden(sandbox.credentials.api_key)
         sandbox.fail_next("token", delay=1.0)
-        environment = {
-            "TRUECALLER_VBC_CLIENT_ACCOUNT_ID": sandbox.credentials.client_account_id,
-            "TRUECALLER_VBC_KEY_ID": sandbox.credentials.key_id,
-            "TRUECALLER_VBC_API_KEY": str(sandbox.credentials.api_key),
-            "TRUECALLER_VBC_BASE_URL": sandbox.base_url,
-            "TRUECALLER_VBC_STORE": f"file://{path}",
-        }
+        variables = {**os.environ, **environment(sandbox), "TRUECALLER_VBC_STORE": f"file://{path}"}
         command = (sys.executable, "-m", "truecaller_vbc", "token")
-        process = await asyncio.create_subprocess_exec(*command, env=os.environ | environment, stdout=PIPE, stderr=PIPE)
+        process = await asyncio.create_subprocess_exec(*command, env=variables, stdout=PIPE, stderr=PIPE)
         async with asyncio.timeout(20):
             while not sandbox.token_requests and process.returncode is None and not path.exists():
                 await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""A store is not trusted: whatever somebody wrote there, a token is adopted or minted, and nothing hostile is sent."""
+"""Read hostile documents from each store: a token is adopted or minted, and nothing hostile is sent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TEN: Final = range(10)
 
 
 def _text(*, token: Any = None, failure: Any = None, **top: Any) -> str:
-    """A document as our own sessions write it, but for what is given."""
+    """Return a document as a session writes it, changed as given."""
     token = {"value": "a-token", "created_at": "2026-01-01T00:00:00Z", "starts_at": time.time(), **(token or {})}
     state = {"generation": 1, "token": token, "failure": failure}
     return json.dumps({"revision": 1, "attempts": [], "full_until": None, "keys": {KEY: state}, "version": 1, **top})
@@ -74,8 +74,8 @@ HOSTILE: Final = {
 }
 
 
-class Planted(MemoryStore):
-    """A store that has one text at whatever key, until something is written."""
+class PlantedStore(MemoryStore):
+    """A store that returns one text for any key, until something is written."""
 
     __slots__ = ("_text",)
 
@@ -90,8 +90,8 @@ class Planted(MemoryStore):
 
 @pytest.mark.parametrize("what", HOSTILE)
 async def test_hostile_document_costs_one_mint(api: Origin, what: str) -> None:
-    """It is replaced by the first mint, whose token works, and which the next session adopts."""
-    store = Planted(HOSTILE[what])
+    """The first mint replaces a hostile document, and the next session adopts its token."""
+    store = PlantedStore(HOSTILE[what])
     async with asyncio.timeout(10):
         for _ in range(2):
             async with VBCSession(CREDENTIALS, base_url=api.url, store=store) as vbc:
@@ -104,19 +104,19 @@ async def test_hostile_document_costs_one_mint(api: Origin, what: str) -> None:
 
 
 async def test_token_of_the_far_future_lives_for_an_hour(api: Origin) -> None:
-    """It may come from a clock that was stepped, so it is taken, and for no longer than one lifetime."""
-    store = Planted(_text(token={"starts_at": time.time() + 10**9}))
+    """A token from the future is adopted, since its writer's clock may have been set, but only for one lifetime."""
+    store = PlantedStore(_text(token={"starts_at": time.time() + 10**9}))
     async with VBCSession(CREDENTIALS, base_url=api.url, store=store) as vbc:
         token = await vbc.token()
     assert token.value == "a-token"
     assert token.expires_at.timestamp() <= time.time() + 3600
 
 
-async def test_what_others_wrote_stays_on_one_line(api: Origin, caplog: pytest.LogCaptureFixture) -> None:
-    """A failure's words and an attempt's owner go into errors, logs and terminals: they cannot begin a line there."""
+async def test_stored_text_stays_on_one_line(api: Origin, caplog: pytest.LogCaptureFixture) -> None:
+    """Stored messages and names that reach errors and logs contain no line breaks or escape codes."""
     evil = "down\r\nCRITICAL all is well\x1b[2J\u2028"
     attempts = [{**entry, "by": evil} for entry in _attempts(time.time())[:1]]
-    store = Planted(_text(token=ENDED, failure=_failure(message=evil), attempts=attempts))
+    store = PlantedStore(_text(token=ENDED, failure=_failure(message=evil), attempts=attempts))
     caplog.set_level(0)
     async with VBCSession(CREDENTIALS, base_url=api.url, store=store) as vbc:
         with pytest.raises(Exception, match="down") as caught:
@@ -126,14 +126,14 @@ async def test_what_others_wrote_stays_on_one_line(api: Origin, caplog: pytest.L
     assert all(text.isprintable() for text in shown)
 
 
-def test_own_documents_are_read_again() -> None:
-    """The rules are no stricter than what a session writes."""
+def test_own_documents_are_accepted() -> None:
+    """The checks accept what a session writes."""
     text = _text(failure=_failure(), attempts=_attempts(1.5), full_until=2.5)
     assert document.dump(document.load(text)) == document.dump(document.load(document.dump(document.load(text))))
     assert document.load(text).keys[KEY].token is not None
 
 
-# Anything at all
+# Arbitrary input
 
 _stamps = st.floats() | st.integers() | st.integers(0, 10**10) | st.none() | st.text(max_size=3)
 _words = st.text(max_size=20) | st.sampled_from(["a-token", "TokenEndpointError", "CredentialsRejectedError", "minted"])
@@ -164,7 +164,7 @@ _texts = _document.map(json.dumps) | _any.map(json.dumps) | st.text(max_size=50)
 @settings(max_examples=EXAMPLES * 2, deadline=None)
 @given(_texts)
 def test_any_text_is_a_document_or_a_value_error(text: str) -> None:
-    """Never another error; and what is one can be written, and read again as the same."""
+    """Loading raises no error but ValueError, and what was loaded can be written and loaded again."""
     try:
         loaded = document.load(text)
     except ValueError:
@@ -174,8 +174,8 @@ def test_any_text_is_a_document_or_a_value_error(text: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def anywhere() -> Iterator[tuple[asyncio.Runner, Origin]]:
-    """One loop and one server for all examples."""
+def server_and_runner() -> Iterator[tuple[asyncio.Runner, Origin]]:
+    """Open one loop and one server for all examples."""
     with asyncio.Runner() as runner:
         server = origin()
         api = runner.run(server.__aenter__())
@@ -183,8 +183,8 @@ def anywhere() -> Iterator[tuple[asyncio.Runner, Origin]]:
         runner.run(server.__aexit__(None, None, None))
 
 
-async def _serves(api: Origin, store: TokenStore) -> None:
-    """A session's life with a strange document: a token that works, or a failure that somebody wrote there."""
+async def _use_session(api: Origin, store: TokenStore) -> None:
+    """Use a session with a strange document: it gets a working token, or a failure that the document states."""
     mints = api.mints
     async with asyncio.timeout(10), VBCSession(CREDENTIALS, base_url=api.url, store=store) as vbc:
         try:
@@ -201,27 +201,28 @@ async def _serves(api: Origin, store: TokenStore) -> None:
         vbc.ledger()
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(text=_texts)
-def test_any_text_in_a_memory_store(anywhere: tuple[asyncio.Runner, Origin], text: str) -> None:
-    """It is adopted, or a mint replaces it, or what it says of a failure or a full window is believed for a while."""
-    runner, api = anywhere
-    runner.run(_serves(api, Planted(text)))
+def test_any_text_in_a_memory_store(server_and_runner: tuple[asyncio.Runner, Origin], text: str) -> None:
+    """Any text in a memory store is adopted, replaced by a mint, or believed for a while as a failure."""
+    runner, api = server_and_runner
+    runner.run(_use_session(api, PlantedStore(text)))
 
 
 @pytest.mark.slow
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(content=st.binary(max_size=60) | _any.map(json.dumps).map(str.encode) | _texts)
 def test_any_content_of_a_file_store(
-    anywhere: tuple[asyncio.Runner, Origin], tmp_path_factory: pytest.TempPathFactory, content: bytes | str
+    server_and_runner: tuple[asyncio.Runner, Origin], tmp_path_factory: pytest.TempPathFactory, content: bytes | str
 ) -> None:
-    """The same of a file; its rubble is kept beside it, as closed to others as it was."""
-    runner, api = anywhere
+    """Any content of a file is handled likewise, and the copy of a damaged file is private."""
+    runner, api = server_and_runner
     path = tmp_path_factory.mktemp("store") / "token.json"
     key = short_hash(api.url, CREDENTIALS.client_account_id)
     raw = content if isinstance(content, bytes) else json.dumps({"documents": {key: content}}).encode()
     _put(path, raw)
-    runner.run(_serves(api, FileStore(path)))
+    runner.run(_use_session(api, FileStore(path)))
     for file in path.parent.iterdir():
         assert file.stat().st_mode & 0o077 == 0, file.name
 
@@ -251,7 +252,7 @@ def redis_at() -> Iterator[str]:
 
 @pytest.mark.parametrize("what", STRANGE)
 async def test_strange_value_in_redis_is_replaced(api: Origin, redis_at: str, what: str) -> None:
-    """By one mint, and by the same rule as in the other stores: what is no revision is older than everything."""
+    """One mint replaces a strange value in Redis: a value without a valid revision is older than any document."""
     key = short_hash(api.url, CREDENTIALS.client_account_id)
     async with Redis.from_url(redis_at) as redis:
         await redis.set(f"{{truecaller_vbc:{key}}}:document", STRANGE[what])

@@ -1,4 +1,4 @@
-"""What a user, an environment or a server writes stays where it belongs: no other host, no header of its own."""
+"""Check that input from users, the environment and the server cannot add headers, requests or other hosts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from truecaller_vbc.token.endpoint import TokenEndpoint
 from truecaller_vbc.token.policy import TokenPolicy
 
 from ..requests.two_origins import CREDENTIALS, NO_GRACE, Origin
+from .hidden import Hidden, everything_about
 from .relay import Relay
-from .showing import Hidden, everything_about
 
 EXAMPLES: Final = int(os.environ.get("TRUECALLER_VBC_EXAMPLES", "40")) * 3
 EVIL: Final = "x\r\nX-Evil: 1\r\n\r\nGET /evil HTTP/1.1\r\n"
@@ -53,7 +53,7 @@ _tricky: Final = st.lists(st.sampled_from([*TRICKS, "evil.example", "a", "/", "h
 
 @pytest.fixture
 async def wire(api: Origin) -> AsyncIterator[Relay]:
-    """Remembers every byte on its way to `api`."""
+    """Record every byte on its way to `api`."""
     relay = Relay()
     async with relay.open(relay.terminator(int(api.server.port or 0))):
         yield relay
@@ -66,7 +66,7 @@ async def vbc(wire: Relay) -> AsyncIterator[VBCSession]:
 
 
 def _heads(wire: Relay) -> list[list[str]]:
-    """The lines of the head of each request, bodies left out: none of ours has an empty line."""
+    """Return the lines of the head of each request."""
     parts = re.findall(rb"[A-Z]+ [^\r\n]+ HTTP/1\.1\r\n(?:[^\r\n]+\r\n)*\r\n", bytes(wire.seen))
     return [part.decode("latin-1").split("\r\n") for part in parts]
 
@@ -109,7 +109,7 @@ PATHS: Final = [
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_path_stays_a_path(vbc: VBCSession, wire: Relay, path: str) -> None:
-    """Every path ends at our origin, as one request; or it is refused before anything is sent."""
+    """Every path becomes one request to our origin."""
     async with vbc.get(path) as response:
         assert response.status in (200, 404)
     _no_injection(wire, 2)
@@ -132,14 +132,14 @@ async def test_path_stays_a_path(vbc: VBCSession, wire: Relay, path: str) -> Non
     ],
 )
 async def test_url_that_only_looks_like_ours(vbc: VBCSession, wire: Relay, path: str) -> None:
-    """A typed error, before anything is sent, the mint included."""
+    """A URL that resembles ours raises an error before anything is sent, including a mint."""
     with pytest.raises(ConfigurationError):
         await vbc.get(path.format(port=wire.port))
     assert wire.seen == b""
 
 
 async def test_other_spellings_of_our_own_host(vbc: VBCSession, wire: Relay) -> None:
-    """They are compared as they are sent, so what is taken for ours is ours."""
+    """Other spellings of our host are compared in the form in which they are sent."""
     for host in ("\uff11\uff12\uff17.0.0.1", "127。0。0。1"):
         async with vbc.get(f"http://{host}:{wire.port}/x") as response:
             assert response.status == 200
@@ -151,7 +151,7 @@ async def test_other_spellings_of_our_own_host(vbc: VBCSession, wire: Relay) -> 
 @example("/\ud800")
 @example("http://xn--/")
 def test_any_path_leads_to_our_origin_or_nowhere(path: str) -> None:
-    """The URL has our scheme, host and port, and no user; or there is none."""
+    """A URL built from any path has our scheme, host and port, and no user, or it is refused."""
     session = VBCSession(CREDENTIALS, base_url="https://vbc.example")
     try:
         url = session._transport.url(path)
@@ -159,7 +159,7 @@ def test_any_path_leads_to_our_origin_or_nowhere(path: str) -> None:
         return
     assert url.origin() == URL("https://vbc.example")
     assert (url.raw_user, url.raw_password, url.raw_host, url.port) == (None, None, "vbc.example", 443)
-    assert re.fullmatch(r"[\x21-\x7e\ud800-\udfff]+", url.raw_path_qs)  # the latter cannot be sent
+    assert re.fullmatch(r"[\x21-\x7e\ud800-\udfff]+", url.raw_path_qs)  # surrogates cannot be sent
 
 
 # Headers and parameters of users
@@ -176,8 +176,8 @@ HEADERS: Final[list[dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize("options", HEADERS)
-async def test_users_header_ends_no_line(vbc: VBCSession, wire: Relay, options: dict[str, Any]) -> None:
-    """It is refused by aiohttp or escaped, and the refusal shows no token."""
+async def test_header_of_the_user_ends_no_line(vbc: VBCSession, wire: Relay, options: dict[str, Any]) -> None:
+    """A header of the user with a line break is refused or escaped, and the error shows no token."""
     hidden = Hidden((await vbc.token()).value)
     try:
         async with vbc.get("/x", **options) as response:
@@ -190,7 +190,7 @@ async def test_users_header_ends_no_line(vbc: VBCSession, wire: Relay, options: 
 
 @pytest.mark.parametrize("given", [EVIL, "a&page=7", "a#b", "a/../b", "a?b=c", "%0d%0a", "é☃", "../../token"])
 async def test_ids_and_filters_stay_values(vbc: VBCSession, wire: Relay, api: Origin, given: str) -> None:
-    """A batch's ID and filters arrive as one value of the query; a feature set's ID, in a path, has letters."""
+    """IDs and filters arrive as one value of the query; a feature set ID, which is in the path, is checked."""
     api.body = b'{"batch_id": "b", "data": [], "feature_sets": [], "numbers": []}'
     await vbc.calls.batch_status(given)
     async for _ in vbc.numbers.feature_sets(department_id=given, operation_id=given, process_id=given):
@@ -216,7 +216,7 @@ async def test_ids_and_filters_stay_values(vbc: VBCSession, wire: Relay, api: Or
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(*[st.text(max_size=12) | _tricky] * 3)
 def test_any_credentials_make_one_path(account: str, key_id: str, api_key: str) -> None:
-    """The account is one segment of the URL; all three can be sent; or they are refused."""
+    """Any credentials are refused, or the account is one segment of the URL and all three values can be sent."""
     try:
         credentials = Credentials(account, key_id, api_key)
     except ConfigurationError as error:
@@ -249,7 +249,7 @@ _urls = st.builds(
 @example("http://127.evil")
 @example("http://127.0.0.1.evil.example")
 def test_any_base_url_is_an_origin_or_refused(text: str) -> None:
-    """What is taken has a host that a resolver takes, no user, no path, and TLS but on this machine."""
+    """Any base URL is refused, or has a valid host, no user, no path, and TLS unless it is loopback."""
     try:
         url = checked_base_url(text, allow_http=False)
     except ConfigurationError:
@@ -274,7 +274,7 @@ def test_any_base_url_is_an_origin_or_refused(text: str) -> None:
 @example("file://[")
 @example("redis://h?socket_timeout=x")
 def test_any_store_url_is_a_store_or_refused(text: str) -> None:
-    """At once."""
+    """Any store URL gives a store or a ConfigurationError."""
     try:
         store = open_store(text)
     except ConfigurationError:
@@ -287,7 +287,7 @@ def test_any_store_url_is_a_store_or_refused(text: str) -> None:
 @pytest.mark.parametrize("rest", ["[", "host:port", "host?x=1", "host?db=x&socket_timeout=x"])
 @pytest.mark.parametrize("scheme", ["redis", "rediss", "postgres", "file"])
 def test_password_in_a_store_url_is_not_shown(scheme: str, rest: str) -> None:
-    """Neither quoted, nor among the locals of a traceback, wherever the URL comes from."""
+    """A password in a store URL appears neither in the error nor in the locals of its traceback."""
     name = f"pass{os.getpid()}word"
     url = Secret(f"{scheme}://user:{name}@{rest}")
     hidden = Hidden(name)
@@ -309,7 +309,7 @@ _values = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_siz
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(st.dictionaries(st.sampled_from(["CLIENT_ACCOUNT_ID", "KEY_ID", "API_KEY", "BASE_URL", "STORE"]), _values))
 def test_any_environment_is_a_session_or_refused(values: dict[str, str]) -> None:
-    """With a typed error that quotes no key."""
+    """Any environment gives a session, or a ConfigurationError that does not show the key."""
     environment = {f"VBC_FUZZ_{name}": value for name, value in values.items()}
     with patch.dict(os.environ, environment):
         try:
@@ -320,8 +320,8 @@ def test_any_environment_is_a_session_or_refused(values: dict[str, str]) -> None
 
 
 @pytest.mark.parametrize("prefix", ["", "=", "\0", "A\nB_", "é"])
-def test_prefix_that_no_variable_has(prefix: str) -> None:
-    """It names what is missing."""
+def test_impossible_prefix(prefix: str) -> None:
+    """A prefix that no environment variable can have raises an error that names what is missing."""
     with pytest.raises(ConfigurationError, match="not set"):
         VBCSession.from_env(prefix)
 
@@ -348,7 +348,7 @@ def test_prefix_that_no_variable_has(prefix: str) -> None:
 )
 @pytest.mark.parametrize("form", ["request", "middleware"])
 async def test_hostile_location(vbc: VBCSession, wire: Relay, api: Origin, other: Origin, to: str, form: str) -> None:
-    """Wherever it leads, no other origin gets the token, and what goes wrong does not show it."""
+    """Wherever a redirect leads, no other origin gets the token, and errors do not show it."""
     hidden = Hidden((await vbc.token()).value)
     location = to.format(own=f"127.0.0.1:{wire.port}", other=other.url.removeprefix("http://"))
     path = str(URL("/redirect").with_query(status=307, to=location))
@@ -359,7 +359,7 @@ async def test_hostile_location(vbc: VBCSession, wire: Relay, api: Origin, other
                 await response.read()
         except (aiohttp.ClientError, ValueError) as error:
             hidden.none_in(everything_about(error))
-    # A server that names a user and a password gets them back from aiohttp, and nothing of ours.
+    # aiohttp sends a user and password from the Location to that server; the token must not be sent.
     assert not any("Bearer" in (sent or "") for sent in other.authorizations)
     assert api.authorizations[0] == "Bearer token1"
     assert b"\r\nX-Evil" not in wire.seen

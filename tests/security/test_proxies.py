@@ -1,4 +1,4 @@
-"""Proxies and ~/.netrc are used when the user says so, and never see what TLS hides."""
+"""Check that proxies and ~/.netrc are used only on the user's request, and cannot read TLS."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from truecaller_vbc import Credentials, TokenEndpointError, VBCSession
 
 from ..requests.two_origins import Origin
+from .hidden import everything_about
 from .relay import Relay
-from .showing import everything_about
 from .tls_origin import Authority, tls_origin
 
 API_KEY = "the-api-key-0123456789"
@@ -39,7 +39,7 @@ async def proxy() -> AsyncIterator[Relay]:
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, proxy: Relay, tmp_path: Path) -> pytest.MonkeyPatch:
-    """Both proxies, and an entry for our host in ~/.netrc."""
+    """Set both proxy variables, and an entry for our host in ~/.netrc."""
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv(name.upper(), proxy.url)
@@ -51,8 +51,8 @@ def environment(monkeypatch: pytest.MonkeyPatch, proxy: Relay, tmp_path: Path) -
     return monkeypatch
 
 
-async def test_default_session_asks_neither(environment: pytest.MonkeyPatch, api: Origin, proxy: Relay) -> None:
-    """The environment sends nothing anywhere by itself."""
+async def test_default_session_uses_neither(environment: pytest.MonkeyPatch, api: Origin, proxy: Relay) -> None:
+    """The default session uses neither proxy nor ~/.netrc."""
     async with VBCSession(CREDENTIALS, base_url=api.url) as vbc:
         async with vbc.get("/x") as response:
             assert response.status == 200
@@ -64,7 +64,7 @@ async def test_default_session_asks_neither(environment: pytest.MonkeyPatch, api
 async def test_proxy_of_the_users_session(
     environment: pytest.MonkeyPatch, tls: Origin, authority: Authority, proxy: Relay, how: str
 ) -> None:
-    """The mint and the calls go through it, as a tunnel in which it can read nothing."""
+    """With a proxy, the mint and the calls go through a tunnel whose content the proxy cannot read."""
     environment.delenv("NETRC")
     environment.setenv("HOME", "/nowhere")
     options: dict[str, object] = {"trust_env": True} if how == "environment" else {"proxy": proxy.url}
@@ -80,7 +80,7 @@ async def test_proxy_of_the_users_session(
 
 
 async def test_what_a_proxy_sees_without_tls(environment: pytest.MonkeyPatch, api: Origin, proxy: Relay) -> None:
-    """Everything: http:// is for loopback and test networks, and a trusted proxy gets it like the rest."""
+    """Without TLS a proxy reads everything; http:// is for loopback and test networks."""
     environment.delenv("NETRC")
     environment.setenv("HOME", "/nowhere")
     async with aiohttp.ClientSession(trust_env=True) as http:
@@ -89,13 +89,13 @@ async def test_what_a_proxy_sees_without_tls(environment: pytest.MonkeyPatch, ap
     assert API_KEY.encode() in proxy.seen
 
 
-@pytest.mark.parametrize("trouble", ["refuses", "is down"])
-async def test_proxy_that_does_not_serve(
-    environment: pytest.MonkeyPatch, tls: Origin, authority: Authority, proxy: Relay, trouble: str
+@pytest.mark.parametrize("fault", ["refuses", "is down"])
+async def test_proxy_that_fails(
+    environment: pytest.MonkeyPatch, tls: Origin, authority: Authority, proxy: Relay, fault: str
 ) -> None:
-    """A typed error, no mint is counted, and neither the proxy's password nor our key is shown."""
+    """If the proxy fails, the error counts no mint, and shows neither the proxy's password nor the key."""
     proxy.refuse = True
-    port = proxy.port if trouble == "refuses" else 1
+    port = proxy.port if fault == "refuses" else 1
     environment.delenv("NETRC")
     environment.setenv("HOME", "/nowhere")
     environment.setenv("HTTPS_PROXY", f"http://user:proxy-password@127.0.0.1:{port}")

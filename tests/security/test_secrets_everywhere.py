@@ -1,4 +1,4 @@
-"""Whatever goes wrong, and whoever prints what of it: no API key, no token, no Authorization header."""
+"""Check that no failure shows the API key, the token or the Authorization header in any output."""
 
 from __future__ import annotations
 
@@ -33,32 +33,32 @@ from truecaller_vbc.secret import Secret
 
 from ..api.sandbox_session import record
 from ..redis_server import redis_server
-from .showing import Hidden, everything_about
+from .hidden import Hidden, everything_about
 
 API_KEY: Final = "api-key-0123456789-+/=-0123456789"
 CREDENTIALS: Final = Credentials("account", "the-key-id", API_KEY)
-HASTY: Final = attrs.evolve(
+POLICY: Final = attrs.evolve(
     TokenPolicy(),
     mint_timeout=timedelta(seconds=0.3),
     rejection_grace=timedelta(0),
     retry_first=timedelta(seconds=0.01),
     retry_most=timedelta(seconds=0.02),
 )
-PATIENT: Final = APIPolicy(
+API_POLICY: Final = APIPolicy(
     realtime_rate=None, batch_rate=None, timeout=timedelta(seconds=0.2), attempts=2, patience=timedelta(seconds=5)
 ).scaled(0.01)
 
 
-class Seen:
-    """All that a program at DEBUG, in asyncio's debug mode, with ``on_event=print``, has to read."""
+class Output:
+    """Collect all output of a program at DEBUG, in asyncio's debug mode, with ``on_event=print``."""
 
     def __init__(self) -> None:
         self.hidden = Hidden(API_KEY)
         self.events: list[object] = []
-        self._handler = _Keeping()
+        self._handler = _LogCollector()
 
     def start(self) -> None:
-        """Listen to every logger from now on."""
+        """Attach to every logger."""
         asyncio.get_running_loop().set_debug(True)
         root = logging.getLogger()
         root.addHandler(self._handler)
@@ -67,11 +67,11 @@ class Seen:
             logging.getLogger(name).setLevel(logging.DEBUG)
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Detach from every logger."""
         logging.getLogger().removeHandler(self._handler)
 
-    async def use(self, *calls: Callable[[], Awaitable[Any]]) -> list[str]:
-        """Make calls, look at all that they raise or return, and name what they raised."""
+    async def call(self, *calls: Callable[[], Awaitable[Any]]) -> list[str]:
+        """Make calls, check what they raise or return, and return the names of their errors."""
         raised: list[str] = []
         for call in calls:
             try:
@@ -86,15 +86,15 @@ class Seen:
                 self.hidden.none_in(repr(result))
         return raised
 
-    def look_at(self, vbc: VBCSession) -> None:
-        """All that a session says of itself, what has been logged so far, and every event."""
+    def check(self, vbc: VBCSession) -> None:
+        """Check everything that a session shows, the log so far, and every event."""
         if (token := vbc.current_token) is not None:
             self.hidden.add(str(token.value))
         shown = [vbc, vbc.status(), vbc.ledger(), vbc.current_token, vbc.calls, vbc.labels, vbc.numbers, self.events]
         self.hidden.none_in("\n".join([*map(repr, shown), *map(str, shown), *self._handler.lines]))
 
 
-class _Keeping(logging.Handler):
+class _LogCollector(logging.Handler):
     def __init__(self) -> None:
         super().__init__(0)
         self.lines: list[str] = []
@@ -104,8 +104,8 @@ class _Keeping(logging.Handler):
 
 
 @pytest.fixture
-async def seen() -> AsyncIterator[Seen]:
-    it = Seen()
+async def output() -> AsyncIterator[Output]:
+    it = Output()
     it.start()
     yield it
     it.stop()
@@ -118,7 +118,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 
 def _calls(vbc: VBCSession) -> list[Callable[[], Awaitable[Any]]]:
-    """One of each kind, the typed ones included."""
+    """Return one call of each kind, including the typed calls."""
     path = f"/clients/{vbc.client_account_id}/labels"
 
     async def feature_sets() -> list[Any]:
@@ -146,7 +146,7 @@ def _calls(vbc: VBCSession) -> list[Callable[[], Awaitable[Any]]]:
     ]
 
 
-TOKEN_TROUBLE: Final[dict[str, dict[str, Any]]] = {
+TOKEN_FAULTS: Final[dict[str, dict[str, Any]]] = {
     **{str(status): {"status": status} for status in (400, 401, 403, 404, 409, 429, 500, 502, 503)},
     "echo": {"status": 400, "body": f'{{"slug": "invalid-input", "message": "no such key: {API_KEY}"}}'},
     "HTML": {"status": 502, "body": f"<html>{API_KEY}</html>", "content_type": "text/html"},
@@ -164,31 +164,39 @@ TOKEN_TROUBLE: Final[dict[str, dict[str, Any]]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trouble", TOKEN_TROUBLE)
-async def test_no_token_to_be_had(sandbox: Sandbox, seen: Seen, trouble: str) -> None:
-    """The mint fails in each way, for the first token, and for one that replaces a revoked one."""
-    fault = TOKEN_TROUBLE[trouble]
+@pytest.mark.parametrize("name", TOKEN_FAULTS)
+async def test_failing_mint(sandbox: Sandbox, output: Output, name: str) -> None:
+    """A mint that fails shows no secret, neither for the first token nor for a replacement."""
+    fault = TOKEN_FAULTS[name]
     async with VBCSession(
-        CREDENTIALS, base_url=sandbox.base_url, policy=HASTY, api_policy=PATIENT, on_event=seen.events.append
+        CREDENTIALS,
+        base_url=sandbox.base_url,
+        policy=POLICY,
+        api_policy=API_POLICY,
+        on_event=output.events.append,
     ) as vbc:
         sandbox.set_outage("token", **fault)
-        raised = await seen.use(vbc.token, *_calls(vbc)[1:3])
-        seen.look_at(vbc)
-        assert raised or trouble == "no times"
+        raised = await output.call(vbc.token, *_calls(vbc)[1:3])
+        output.check(vbc)
+        assert raised or name == "no times"
     async with VBCSession(
-        CREDENTIALS, base_url=sandbox.base_url, policy=HASTY, api_policy=PATIENT, on_event=seen.events.append
+        CREDENTIALS,
+        base_url=sandbox.base_url,
+        policy=POLICY,
+        api_policy=API_POLICY,
+        on_event=output.events.append,
     ) as vbc:
         sandbox.end_outage("token")
-        seen.hidden.add((await _token(vbc)).value)
+        output.hidden.add((await _token(vbc)).value)
         sandbox.set_outage("token", **fault)
         sandbox.revoke_all()
-        await seen.use(*_calls(vbc)[:4])
-        seen.look_at(vbc)
-    seen.look_at(vbc)
+        await output.call(*_calls(vbc)[:4])
+        output.check(vbc)
+    output.check(vbc)
 
 
 async def _token(vbc: VBCSession) -> AccessToken:
-    """One that is sure to come; the deadline of a mint is so short here that a busy machine may miss it."""
+    """Return a token, with retries, since `mint_timeout` is so short here that a busy machine may exceed it."""
     async with asyncio.timeout(20):
         while True:
             with contextlib.suppress(TokenEndpointError):
@@ -197,7 +205,7 @@ async def _token(vbc: VBCSession) -> AccessToken:
 
 
 def _echoes(token: str) -> dict[str, dict[str, Any]]:
-    """Answers of an API, or of a gateway before it, that quotes what it was sent."""
+    """Return answers of an API or a gateway that quote the request."""
     return {
         "slug": {"status": 400, "body": {"slug": "invalid-input", "message": f"odd token {token}", "field": token}},
         "status_info": {"status": 200, "body": {"status_info": {"status": "error", "message": f"Bearer {token}"}}},
@@ -225,42 +233,46 @@ QUOTES: Final = [name for name, fault in _echoes(LONG).items() if LONG[:4] in st
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("value", "trouble"), [*((LONG, name) for name in _echoes("")), *(("short-token", name) for name in QUOTES)]
+    ("value", "name"), [*((LONG, name) for name in _echoes("")), *(("short-token", name) for name in QUOTES)]
 )
-async def test_api_that_quotes_the_token(sandbox: Sandbox, seen: Seen, trouble: str, value: str) -> None:
-    """No error of a typed call repeats it, in whatever way the answer has it, nor does what it is raised from."""
+async def test_api_that_quotes_the_token(sandbox: Sandbox, output: Output, name: str, value: str) -> None:
+    """No error of a typed call shows a token that the answer quotes, and neither do its causes."""
     sandbox.set_outage("token", body={"token": value})
-    seen.hidden.add(value)
+    output.hidden.add(value)
     async with VBCSession(
-        CREDENTIALS, base_url=sandbox.base_url, policy=HASTY, api_policy=PATIENT, on_event=seen.events.append
+        CREDENTIALS,
+        base_url=sandbox.base_url,
+        policy=POLICY,
+        api_policy=API_POLICY,
+        on_event=output.events.append,
     ) as vbc:
         await _token(vbc)
-        sandbox.set_outage("api", **_echoes(value)[trouble])
-        raised = await seen.use(*_calls(vbc)[3:])
-        assert len(raised) >= (2 if trouble == "other types" else 7)
-        seen.look_at(vbc)
+        sandbox.set_outage("api", **_echoes(value)[name])
+        raised = await output.call(*_calls(vbc)[3:])
+        assert len(raised) >= (2 if name == "other types" else 7)
+        output.check(vbc)
 
 
 @pytest.mark.parametrize("how", ["down", "corrupt", "open to others", "a directory", "gone", "read-only"])
-async def test_store_in_trouble(sandbox: Sandbox, seen: Seen, tmp_path: Path, how: str) -> None:
-    """Each outage of a store, while tokens are minted, revoked and read by the next session."""
+async def test_failing_store(sandbox: Sandbox, output: Output, tmp_path: Path, how: str) -> None:
+    """No outage of a store shows a secret while tokens are minted, revoked and read by the next session."""
     path = tmp_path / "store" / "token.json"
     for step in range(3):
         store = FileStore(path)
         async with VBCSession(
-            CREDENTIALS, base_url=sandbox.base_url, policy=HASTY, store=store, on_event=seen.events.append
+            CREDENTIALS, base_url=sandbox.base_url, policy=POLICY, store=store, on_event=output.events.append
         ) as vbc:
-            await seen.use(vbc.token)
-            seen.look_at(vbc)
+            await output.call(vbc.token)
+            output.check(vbc)
             sandbox.revoke_all()
             if step == 1:
                 _spoil(path, how)
-            await seen.use(lambda: vbc.get(f"/clients/{vbc.client_account_id}/labels"), vbc.token)
-            seen.look_at(vbc)
+            await output.call(lambda: vbc.get(f"/clients/{vbc.client_account_id}/labels"), vbc.token)
+            output.check(vbc)
             text = Secret(path.read_text(errors="replace") if path.is_file() else "")
-            await seen.use(_writing(store, text), partial(store.read, "key"))
+            await output.call(_writing(store, text), partial(store.read, "key"))
         path.parent.chmod(0o700)
-        seen.hidden.none_in(repr(store))
+        output.hidden.none_in(repr(store))
 
 
 def _writing(store: FileStore, text: Secret) -> Callable[[], Awaitable[bool]]:
@@ -285,52 +297,52 @@ def _spoil(path: Path, how: str) -> None:
             path.parent.touch()
 
 
-async def test_redis_in_trouble(sandbox: Sandbox, seen: Seen) -> None:
-    """Killed in between, and asked for with a password that is none of its own."""
+async def test_failing_redis(sandbox: Sandbox, output: Output) -> None:
+    """Neither a killed Redis nor a wrong password shows a secret."""
     with redis_server() as server:
         url = f"redis://user:redis-{API_KEY[:7]}-password@127.0.0.1:{server.port}/0"
-        seen.hidden.add(f"redis-{API_KEY[:7]}-password")
-        await _with_redis(sandbox, seen, RedisStore(url))
+        output.hidden.add(f"redis-{API_KEY[:7]}-password")
+        await _with_redis(sandbox, output, RedisStore(url))
         store = RedisStore(server.url)
         async with VBCSession(
-            CREDENTIALS, base_url=sandbox.base_url, policy=HASTY, store=store, on_event=seen.events.append
+            CREDENTIALS, base_url=sandbox.base_url, policy=POLICY, store=store, on_event=output.events.append
         ) as vbc:
-            await seen.use(vbc.token)
-            seen.look_at(vbc)
+            await output.call(vbc.token)
+            output.check(vbc)
             server.kill()
             sandbox.revoke_all()
-            await seen.use(lambda: vbc.get(f"/clients/{vbc.client_account_id}/labels"), vbc.token)
-            await seen.use(lambda: store.write("key", '{"revision": 1}'), lambda: store.read("key"))
-            seen.look_at(vbc)
+            await output.call(lambda: vbc.get(f"/clients/{vbc.client_account_id}/labels"), vbc.token)
+            await output.call(lambda: store.write("key", '{"revision": 1}'), lambda: store.read("key"))
+            output.check(vbc)
         await store.close()
 
 
-async def _with_redis(sandbox: Sandbox, seen: Seen, store: RedisStore) -> None:
+async def _with_redis(sandbox: Sandbox, output: Output, store: RedisStore) -> None:
     async with VBCSession(
-        CREDENTIALS, base_url=sandbox.base_url, policy=HASTY, store=store, on_event=seen.events.append
+        CREDENTIALS, base_url=sandbox.base_url, policy=POLICY, store=store, on_event=output.events.append
     ) as vbc:
-        await seen.use(vbc.token)
-        seen.look_at(vbc)
-        await seen.use(lambda: store.read("key"))
-    seen.hidden.none_in(repr(store))
+        await output.call(vbc.token)
+        output.check(vbc)
+        await output.call(lambda: store.read("key"))
+    output.hidden.none_in(repr(store))
     await store.close()
 
 
-async def test_what_is_left_behind_says_nothing(sandbox: Sandbox, seen: Seen) -> None:
-    """Abandoned responses and sessions are complained about by Python; not with what was in them."""
+async def test_warnings_show_nothing(sandbox: Sandbox, output: Output) -> None:
+    """Python's warnings about abandoned responses and sessions show no secret."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        async with VBCSession(CREDENTIALS, base_url=sandbox.base_url, policy=HASTY) as vbc:
+        async with VBCSession(CREDENTIALS, base_url=sandbox.base_url, policy=POLICY) as vbc:
             await vbc.token()
             await vbc.get(f"/clients/{vbc.client_account_id}/labels")
-            seen.look_at(vbc)
+            output.check(vbc)
         gc.collect()
-    seen.hidden.none_in("".join(str(warning) for warning in caught))
-    seen.look_at(vbc)
+    output.hidden.none_in("".join(str(warning) for warning in caught))
+    output.check(vbc)
 
 
-def test_every_public_object_is_looked_at() -> None:
-    """A new public class that carries a secret has to be entered here, and masked."""
+def test_classes_with_secrets_are_listed() -> None:
+    """Each public class with a secret field is listed in this test."""
     values = {"value", "api_key", "authorization"}
     carriers = {
         name

@@ -1,4 +1,4 @@
-"""TLS is verified by default, for the API and for Redis; a user's own session decides whom it trusts."""
+"""Check that TLS is verified by default, for the API and for Redis, and as the user's session says otherwise."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def tls(authority: Authority) -> AsyncIterator[Origin]:
 
 
 async def _refused(vbc: VBCSession, api: Origin, kind: type[Exception]) -> None:
-    """A typed error, no mint, and no request."""
+    """Check that each call fails with TokenEndpointError, and that nothing was sent."""
     for call in (vbc.token(), vbc.get("/x"), vbc.labels.list()):
         with pytest.raises(TokenEndpointError) as caught:
             await call
@@ -42,16 +42,16 @@ async def _refused(vbc: VBCSession, api: Origin, kind: type[Exception]) -> None:
     assert (api.mints, api.authorizations) == (0, [])
 
 
-async def test_certificate_of_nobody_is_refused(tls: Origin) -> None:
-    """By a session of our own, and by a user's that says nothing of TLS."""
+async def test_unknown_authority_is_refused(tls: Origin) -> None:
+    """The default session, and a user's session with defaults, refuse a certificate of an unknown authority."""
     async with VBCSession(CREDENTIALS, base_url=tls.url) as vbc:
         await _refused(vbc, tls, aiohttp.ClientConnectorCertificateError)
     async with aiohttp.ClientSession() as http, VBCSession(CREDENTIALS, base_url=tls.url, http=http) as vbc:
         await _refused(vbc, tls, aiohttp.ClientConnectorCertificateError)
 
 
-async def test_user_may_trust_an_authority(tls: Origin, authority: Authority) -> None:
-    """Then all of it works: the mint, requests, the middleware."""
+async def test_trusted_authority(tls: Origin, authority: Authority) -> None:
+    """A user's session that trusts the authority works for the mint, requests and the middleware."""
     async with authority.session() as http, VBCSession(CREDENTIALS, base_url=tls.url, http=http) as vbc:
         async with vbc.get("/x") as response:
             assert response.status == 200
@@ -62,7 +62,7 @@ async def test_user_may_trust_an_authority(tls: Origin, authority: Authority) ->
 
 
 async def test_another_hosts_certificate_is_refused(authority: Authority) -> None:
-    """However trusted its authority is."""
+    """A certificate for another host is refused, although its authority is trusted."""
     async with (
         tls_origin(authority.server("other.example")) as api,
         authority.session() as http,
@@ -72,7 +72,7 @@ async def test_another_hosts_certificate_is_refused(authority: Authority) -> Non
 
 
 async def test_certificate_that_is_not_the_pinned_one_is_refused(tls: Origin) -> None:
-    """A user who pins a fingerprint: another certificate is found out before anything is sent, and nothing counts."""
+    """With a pinned fingerprint, another certificate is refused before anything is sent."""
     pinned = aiohttp.TCPConnector(ssl=aiohttp.Fingerprint(b"\0" * 32))
     async with (
         aiohttp.ClientSession(connector=pinned) as http,
@@ -85,7 +85,7 @@ async def test_certificate_that_is_not_the_pinned_one_is_refused(tls: Origin) ->
 async def test_redirect_out_of_tls_loses_the_token(
     tls: Origin, other: Origin, authority: Authority, status: int
 ) -> None:
-    """The same host without TLS is another origin; so is the same host on another port."""
+    """A redirect to the same host without TLS is a redirect to another origin, which gets no token."""
     assert URL(other.url).host == URL(tls.url).host
     path = str(URL("/redirect").with_query(status=status, to=f"{other.url}/x"))
     async with authority.session() as http, VBCSession(CREDENTIALS, base_url=tls.url, http=http) as vbc:
@@ -97,7 +97,7 @@ async def test_redirect_out_of_tls_loses_the_token(
     assert other.authorizations == [None, None]
 
 
-# Redis over TLS. The wheel's server knows none, so what ends TLS is a relay before it.
+# Redis over TLS: the server of the tests does not support TLS, so a relay in front of it does.
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def plain_redis() -> Iterator[RedisServer]:
 async def test_redis_over_tls(
     authority: Authority, plain_redis: RedisServer, tmp_path: Path, names: Any, options: str, works: bool
 ) -> None:
-    """``rediss://`` verifies the authority and the name; what is refused never gets to the server."""
+    """``rediss://`` checks authority and host name; a refused connection sends nothing to the server."""
     ca = tmp_path / "ca.pem"
     ca.write_bytes(authority.pem())
     relay = Relay()

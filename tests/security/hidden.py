@@ -1,4 +1,4 @@
-"""Everything that a careless program may print of an error or an object."""
+"""Search texts and errors for secrets."""
 
 from __future__ import annotations
 
@@ -11,27 +11,32 @@ _HEADER: Final = re.compile(r"Bearer (?!\*\*\*)[^\s{]")
 
 
 class Hidden:
-    """What must be seen nowhere, besides every ``Bearer x``.
+    """Values that must not appear in a text, and neither must any ``Bearer x``.
 
-    It shows nothing itself, so that a test's own frame does not give it away.
+    Its repr hides them, so that the frame of a test does not show them.
     """
 
     def __init__(self, *values: str) -> None:
         self._values = [str(value) for value in values]
 
+    @property
+    def api_key(self) -> str:
+        """Return the first value."""
+        return self._values[0]
+
     def add(self, *values: str) -> None:
-        """These, too."""
+        """Add values."""
         self._values += [str(value) for value in values]
 
     def none_in(self, text: str) -> None:
-        """Fails where one of them is in a text."""
+        """Fail if `text` contains one of the values."""
         shown = any(value in text for value in self._values) or _HEADER.search(text) is not None
         del text
         assert not shown, "a secret was shown"
 
 
 def everything_about(error: BaseException) -> str:
-    """Traceback with locals, repr, str, arguments and attributes of the error and all that it came from; its pickle."""
+    """Return the traceback with locals, repr, str and attributes of an error and its causes, and its pickle."""
     lines = list(traceback.TracebackException.from_exception(error, capture_locals=True).format())
     links: list[BaseException] = [error]
     for link in links:

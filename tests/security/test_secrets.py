@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -19,56 +18,31 @@ from truecaller_vbc import ConfigurationError, Credentials, TokenPolicy, VBCSess
 from truecaller_vbc.sandbox import Sandbox
 from truecaller_vbc.token import document
 
-HASTY = attrs.evolve(TokenPolicy(), mint_timeout=timedelta(seconds=0.2), rejection_grace=timedelta(0))
+from .hidden import Hidden, everything_about
 
-
-class Secrets:
-    """Secrets to search for. Its own repr hides them, so that the frame of a test does not show them."""
-
-    def __init__(self) -> None:
-        self._values: list[str] = [f"api-key-{secrets.token_hex(16)}"]
-
-    @property
-    def api_key(self) -> str:
-        return self._values[0]
-
-    def add(self, token: str) -> None:
-        self._values.append(str(token))
-
-    def none_in(self, text: str) -> None:
-        assert not any(value in text for value in self._values), "a secret was shown"
+SHORT_TIMEOUTS = attrs.evolve(TokenPolicy(), mint_timeout=timedelta(seconds=0.2), rejection_grace=timedelta(0))
 
 
 @pytest.fixture
-def hidden() -> Secrets:
-    return Secrets()
+def hidden() -> Hidden:
+    return Hidden(f"api-key-{secrets.token_hex(16)}")
 
 
 @pytest.fixture
-async def sandbox(hidden: Secrets) -> AsyncIterator[Sandbox]:
+async def sandbox(hidden: Hidden) -> AsyncIterator[Sandbox]:
     async with Sandbox(credentials=Credentials("account", "key", hidden.api_key)) as it:
         yield it
-
-
-def _everything_about(error: BaseException) -> str:
-    """Return the traceback with the locals of each frame, and the repr of each error in the chain."""
-    lines = list(traceback.TracebackException.from_exception(error, capture_locals=True).format())
-    link: BaseException | None = error
-    while link is not None:
-        lines += [repr(link), str(link), repr(vars(link)), repr(link.args)]
-        link = link.__cause__ or link.__context__
-    return "".join(lines)
 
 
 async def _fails(use: Callable[[], Awaitable[Any]]) -> str:
     try:
         response = await use()
     except Exception as error:
-        return _everything_about(error)
+        return everything_about(error)
     return repr(response)
 
 
-TROUBLE: list[dict[str, Any]] = [
+FAULTS: list[dict[str, Any]] = [
     {"status": 401},
     {"status": 429},
     {"status": 503, "headers": {"Retry-After": "1"}},
@@ -81,14 +55,14 @@ TROUBLE: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("trouble", TROUBLE)
+@pytest.mark.parametrize("fault", FAULTS)
 async def test_failing_mint_shows_nothing(
-    sandbox: Sandbox, hidden: Secrets, trouble: dict[str, Any], caplog: pytest.LogCaptureFixture
+    sandbox: Sandbox, hidden: Hidden, fault: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A mint that fails shows no secret in its error or in the log."""
+    """The error and the log of a failed mint show no secret."""
     caplog.set_level(logging.DEBUG)
-    sandbox.fail_next("token", **trouble)
-    async with VBCSession(sandbox.credentials, base_url=sandbox.base_url, policy=HASTY, on_event=print) as vbc:
+    sandbox.fail_next("token", **fault)
+    async with VBCSession(sandbox.credentials, base_url=sandbox.base_url, policy=SHORT_TIMEOUTS, on_event=print) as vbc:
         hidden.none_in(await _fails(vbc.token))
         hidden.none_in(await _fails(lambda: vbc.get("/x")))
         hidden.none_in(repr(vbc.status()))
@@ -96,11 +70,11 @@ async def test_failing_mint_shows_nothing(
 
 
 async def test_failing_requests_show_nothing(
-    sandbox: Sandbox, hidden: Secrets, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    sandbox: Sandbox, hidden: Hidden, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The token is masked in errors of aiohttp, which carry the request's headers."""
     caplog.set_level(logging.DEBUG)
-    async with VBCSession(sandbox.credentials, base_url=sandbox.base_url, policy=HASTY, on_event=print) as vbc:
+    async with VBCSession(sandbox.credentials, base_url=sandbox.base_url, policy=SHORT_TIMEOUTS, on_event=print) as vbc:
         hidden.add((await vbc.token()).value)
         uses: list[Callable[[], Awaitable[Any]]] = [
             lambda: vbc.get("/nowhere", raise_for_status=True),
@@ -121,7 +95,7 @@ async def test_failing_requests_show_nothing(
     hidden.none_in(caplog.text + capsys.readouterr().out)
 
 
-async def test_reprs_show_nothing(sandbox: Sandbox, hidden: Secrets, tmp_path: Path) -> None:
+async def test_reprs_show_nothing(sandbox: Sandbox, hidden: Hidden, tmp_path: Path) -> None:
     """The repr of each object that holds a secret hides it."""
     store = f"file://{tmp_path}/token.json"
     events: list[object] = []
@@ -142,7 +116,7 @@ async def test_reprs_show_nothing(sandbox: Sandbox, hidden: Secrets, tmp_path: P
             hidden.none_in(repr(thing))
 
 
-def test_bad_settings_show_nothing(hidden: Secrets) -> None:
+def test_bad_settings_show_nothing(hidden: Hidden) -> None:
     """Errors about invalid settings show no secret, not even in the locals of frames."""
     for use in (
         lambda: Credentials("", "key", hidden.api_key),
@@ -153,21 +127,21 @@ def test_bad_settings_show_nothing(hidden: Secrets) -> None:
     ):
         with pytest.raises(ConfigurationError) as caught:
             use()
-        hidden.none_in(_everything_about(caught.value))
+        hidden.none_in(everything_about(caught.value))
 
 
 @pytest.mark.parametrize("mixed_up", ["CLIENT_ACCOUNT_ID", "KEY_ID", "API_KEY"])
-def test_bad_environment_shows_nothing(hidden: Secrets, monkeypatch: pytest.MonkeyPatch, mixed_up: str) -> None:
+def test_bad_environment_shows_nothing(hidden: Hidden, monkeypatch: pytest.MonkeyPatch, mixed_up: str) -> None:
     """Errors about invalid environment variables do not show their values."""
     for name in ("CLIENT_ACCOUNT_ID", "KEY_ID", "API_KEY"):
         monkeypatch.setenv(f"X_{name}", "two words")
     monkeypatch.setenv(f"X_{mixed_up}", f"{hidden.api_key} and more")
     with pytest.raises(ConfigurationError) as caught:
         Credentials.from_env("X_")
-    hidden.none_in(_everything_about(caught.value))
+    hidden.none_in(everything_about(caught.value))
 
 
-async def test_failing_vault_shows_nothing(sandbox: Sandbox, hidden: Secrets) -> None:
+async def test_failing_vault_shows_nothing(sandbox: Sandbox, hidden: Hidden) -> None:
     """An error of a credentials callable does not show the locals of that callable."""
 
     async def vault() -> Credentials:
