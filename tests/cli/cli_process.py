@@ -1,4 +1,4 @@
-"""The command line as a process of its own, with a sandbox as the API."""
+"""Run the command line in a process of its own, with a sandbox as the API."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PATIENCE = 60.0
 
 
 class Ended(NamedTuple):
-    """How it ended."""
+    """Exit code and output of a process."""
 
     code: int
     out: str
@@ -23,7 +23,7 @@ class Ended(NamedTuple):
 
 
 def environment(sandbox: Sandbox | None) -> dict[str, str]:
-    """What a process needs to find the sandbox; without one, no credentials at all."""
+    """Return the variables that a process needs to use the sandbox, or none of them."""
     variables = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     if sandbox is not None:
         variables |= {
@@ -38,7 +38,7 @@ def environment(sandbox: Sandbox | None) -> dict[str, str]:
 async def start(
     sandbox: Sandbox | None, *arguments: str | Path, cwd: Path | None = None, out: int | None = None
 ) -> Process:
-    """Begin a command; `out` takes the place of both of its outputs."""
+    """Start a command; `out` replaces both of its output streams."""
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "truecaller_vbc", *map(str, arguments)),
         env=environment(sandbox),
@@ -50,14 +50,14 @@ async def start(
 
 
 async def end(process: Process, stdin: bytes = b"") -> Ended:
-    """Wait for its end, and never for ever."""
+    """Wait for the end of a process, and kill it after `PATIENCE`."""
     try:
         out, err = await asyncio.wait_for(process.communicate(stdin), PATIENCE)
     finally:
         if process.returncode is None:
             process.kill()
     assert process.returncode is not None
-    out, err = out or b"", err or b""  # of streams that are the caller's
+    out, err = out or b"", err or b""  # None where the caller gave the streams
     assert b"Traceback" not in err, err.decode()
     return Ended(process.returncode, out.decode(), err.decode())
 

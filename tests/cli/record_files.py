@@ -1,4 +1,4 @@
-"""Files of records, and what became of them."""
+"""Write files of records, and read the results."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ HOUR = 60 * 60 * 1000
 
 
 def number(position: int) -> str:
-    """A receiver that the sandbox reaches."""
+    """Return a receiver number that the sandbox accepts."""
     return f"+9198{position:07d}9"
 
 
 def line(position: int, *, label: str = LABEL, ends_in: int = HOUR) -> str:
-    """A line of CSV."""
+    """Return one record as a CSV line."""
     now = int(time.time() * 1000)
     return f"{CALLER},{number(position)},{now - HOUR},{now + ends_in},{label}"
 
 
 def write_csv(path: Path, lines: list[str] | int) -> Path:
-    """A file of these lines, or of so many valid ones, below the header."""
+    """Write a CSV file with these lines, or with this number of valid records."""
     lines = [line(position) for position in range(lines)] if isinstance(lines, int) else lines
     path.write_text("\n".join([HEADER, *lines, ""]))
     return path
 
 
 def write_jsonl(path: Path, records: int) -> Path:
-    """The same as JSON lines."""
+    """Write a file of this number of valid records as JSON lines."""
     names = HEADER.split(",")
     rows = [dict(zip(names, line(position).split(","), strict=True)) for position in range(records)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -41,18 +41,18 @@ def write_jsonl(path: Path, records: int) -> Path:
 
 
 def read_results(path: Path) -> list[dict[str, str]]:
-    """The rows of a results file in CSV."""
+    """Return the rows of a results file in CSV."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
 def outcomes(path: Path) -> Counter[str]:
-    """How many records came to what."""
+    """Count the records of each outcome."""
     return Counter(row["outcome"] for row in read_results(path))
 
 
 def accepted_once(results: list[dict[str, str]], accepted: Counter[int]) -> None:
-    """Nothing is doubled, and what is called acknowledged or unsent is so."""
+    """Check that no record was accepted twice, and that each outcome is true."""
     assert not [receiver for receiver, times in accepted.items() if times > 1]
     for row in results:
         if not row["receiver_number"].removeprefix("+").isdecimal():

@@ -1,4 +1,4 @@
-"""Real processes that are killed, interrupted, and run again."""
+"""Kill, interrupt and restart `calls push` in real processes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CHUNKS = 13
 
 
 async def _journal_has(path: Path, lines: int, process: Process) -> None:
-    """Wait until so many lines are in it, or the process has ended."""
+    """Wait until the journal has this many lines, or the process has ended."""
     async with asyncio.timeout(PATIENCE):
         while not path.exists() or path.read_bytes().count(b"\n") < lines:
             if process.returncode is not None:
@@ -42,7 +42,7 @@ async def _journal_has(path: Path, lines: int, process: Process) -> None:
 
 
 async def test_killed_three_times(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Each record is acknowledged exactly once or listed as unknown; none is lost, and none is doubled."""
+    """Each record is acknowledged exactly once or listed as unknown; none is lost, and none is sent twice."""
     path = write_csv(tmp_path / "in.csv", RECORDS)
     journal = tmp_path / "in.csv.journal"
     sandbox.set_outage("batch", delay=0.2)
@@ -50,11 +50,11 @@ async def test_killed_three_times(sandbox: Sandbox, tmp_path: Path) -> None:
     for _ in range(3):
         process = await start(sandbox, "calls", "push", path)
         await _journal_has(journal, lines + random.randrange(1, 6), process)
-        with contextlib.suppress(ProcessLookupError):  # it was quicker than we on a busy machine: nothing to kill
+        with contextlib.suppress(ProcessLookupError):  # on a busy machine the process may have ended before
             process.kill()
         await end(process)
         lines = journal.read_bytes().count(b"\n")
-    await asyncio.sleep(0.3)  # what was under way when it was killed arrives
+    await asyncio.sleep(0.3)  # requests that were under way arrive
     sandbox.end_outage("batch")
     last = await run(sandbox, "calls", "push", path, "--json")
 
@@ -67,14 +67,14 @@ async def test_killed_three_times(sandbox: Sandbox, tmp_path: Path) -> None:
     assert facts["acknowledged"] == outcomes(tmp_path / "in.csv.results.csv")["acknowledged"]
     assert facts["unknown"] <= 3 * 4 * 500
     accepted_once(rows, sandbox.accepted)
-    # A batch that was acknowledged is the server's by the same ID.
+    # An acknowledged batch has the same ID at the server.
     assert {row["batch_id"] for row in rows if row["outcome"] == "acknowledged"} <= set(sandbox.batches)
     assert len(sandbox.batches) <= CHUNKS
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_interrupted_once(sandbox: Sandbox, tmp_path: Path, number: signal.Signals) -> None:
-    """What has left is waited for, the results are written, and the same command goes on."""
+    """A signal lets running requests finish and writes the results; the same command continues later."""
     path = write_csv(tmp_path / "in.csv", RECORDS)
     sandbox.set_outage("batch", delay=0.3)
     process = await start(sandbox, "calls", "push", path)
@@ -94,8 +94,8 @@ async def test_interrupted_once(sandbox: Sandbox, tmp_path: Path, number: signal
     accepted_once(read_results(tmp_path / "in.csv.results.csv"), sandbox.accepted)
 
 
-async def test_interrupted_with_those_who_read_it(sandbox: Sandbox, tmp_path: Path) -> None:
-    """As by Ctrl-C in `calls push FILE 2>&1 | tee log`, which ends tee, too: what has left is waited for as ever."""
+async def test_interrupted_together_with_its_reader(sandbox: Sandbox, tmp_path: Path) -> None:
+    """If the reader of the output ends too, as in `calls push FILE 2>&1 | tee log`, running requests still finish."""
     path = write_csv(tmp_path / "in.csv", RECORDS)
     sandbox.set_outage("batch", delay=0.3)
     ours, theirs = os.pipe()
@@ -112,18 +112,18 @@ async def test_interrupted_with_those_who_read_it(sandbox: Sandbox, tmp_path: Pa
 
 
 async def test_interrupted_twice(sandbox: Sandbox, tmp_path: Path) -> None:
-    """It leaves at once; what had left is of unknown outcome."""
+    """A second signal ends the process at once; chunks under way are of unknown outcome."""
     path = write_csv(tmp_path / "in.csv", RECORDS)
     sandbox.set_outage("batch", delay=float("inf"))
     process = await start(sandbox, "calls", "push", path)
     await _journal_has(tmp_path / "in.csv.journal", 2, process)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
-    describe = await asyncio.wait_for(process.stderr.readline(), PATIENCE)
+    notice = await asyncio.wait_for(process.stderr.readline(), PATIENCE)
     process.send_signal(signal.SIGINT)
     first = await end(process)
 
-    assert b"stopping" in describe
+    assert b"stopping" in notice
     assert first.code == 130
     await sandbox.drop_connections()
     sandbox.end_outage("batch")
@@ -135,8 +135,8 @@ async def test_interrupted_twice(sandbox: Sandbox, tmp_path: Path) -> None:
     assert "may have been taken or not" in second.out
 
 
-async def test_interrupted_while_it_is_checked(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Nothing was sent, and nothing is left behind."""
+async def test_interrupted_during_the_check(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A signal during the check of the input sends nothing and leaves no file."""
     path = tmp_path / "in.jsonl"
     path.touch()
     process = await start(sandbox, "calls", "push", "-", cwd=tmp_path)
@@ -154,8 +154,8 @@ async def test_interrupted_while_it_is_checked(sandbox: Sandbox, tmp_path: Path)
 
 
 @pytest.mark.parametrize("empty", [False, True])
-async def test_input_that_is_changed_meanwhile(sandbox: Sandbox, tmp_path: Path, empty: bool) -> None:
-    """There are no results that call acknowledged what was never sent; with the input as it was it goes on."""
+async def test_input_changed_during_the_run(sandbox: Sandbox, tmp_path: Path, empty: bool) -> None:
+    """A change of the input during a run stops the run without results; with the old input it continues."""
     path = write_csv(tmp_path / "in.csv", RECORDS)
     before = path.read_bytes()
     sandbox.set_outage("batch", delay=0.3)
@@ -175,7 +175,7 @@ async def test_input_that_is_changed_meanwhile(sandbox: Sandbox, tmp_path: Path,
 
 
 async def test_two_runs_at_once(sandbox: Sandbox, tmp_path: Path) -> None:
-    """The second is refused, and sends nothing."""
+    """A second run at the same time is refused, and sends nothing."""
     path = write_csv(tmp_path / "in.csv", 600)
     sandbox.set_outage("batch", delay=float("inf"))
     first = await start(sandbox, "calls", "push", path)

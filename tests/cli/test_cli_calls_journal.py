@@ -1,4 +1,4 @@
-"""The journal by itself: what a crash leaves behind, and who may have it."""
+"""Write, read and damage the journal of `calls push`."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def _begun(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
-    """The header, each chunk's state, its last line; private from the start."""
+def test_journal_is_read_back(tmp_path: Path) -> None:
+    """A journal is read back as it was written, and is private from the start."""
     path = tmp_path / "a.journal"
     _begun(path)
 
@@ -44,7 +44,7 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_crash_at_any_byte(tmp_path: Path) -> None:
-    """Whatever is left of it is a journal, and says of no chunk that it may be sent which was announced."""
+    """A journal cut off at any byte can be read, and never offers an announced chunk for sending."""
     path = tmp_path / "a.journal"
     whole = _begun(path)
     ends = [place + 1 for place, byte in enumerate(whole) if byte == ord("\n")]
@@ -63,8 +63,8 @@ def test_crash_at_any_byte(tmp_path: Path) -> None:
             assert journal.chunks.state(2) == "sending"
 
 
-def test_nothing_came_of_it(tmp_path: Path) -> None:
-    """No empty file is left."""
+def test_unused_journal(tmp_path: Path) -> None:
+    """A journal that was opened but not begun leaves no file."""
     path = tmp_path / "a.journal"
     with open_journal(path) as journal:
         assert journal.header is None
@@ -73,7 +73,7 @@ def test_nothing_came_of_it(tmp_path: Path) -> None:
 
 
 def test_one_run_at_a_time(tmp_path: Path) -> None:
-    """The second is refused, and comes in when the first has ended."""
+    """A second run is refused while the first has the journal, and accepted afterwards."""
     path = tmp_path / "a.journal"
     with open_journal(path), pytest.raises(ConfigurationError, match="another run"), open_journal(path):
         pass
@@ -85,7 +85,7 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
     "text", ["a,b\n", "{}\n", "[]\n", "no newline", '{"journal": "other", "version": 1}\n', "\0\0\0"]
 )
 def test_another_kind_of_file(tmp_path: Path, text: str) -> None:
-    """It is refused, and left as it is."""
+    """A file that is not a journal is refused and not changed."""
     path = tmp_path / "data.csv"
     path.write_text(text)
 
@@ -104,7 +104,7 @@ def test_another_kind_of_file(tmp_path: Path, text: str) -> None:
     ],
 )
 def test_damaged_in_the_middle(tmp_path: Path, line: str) -> None:
-    """Nothing is guessed: the line is named."""
+    """A damaged line in the middle raises an error that names the line."""
     path = tmp_path / "a.journal"
     whole = _begun(path)
     path.write_bytes(whole + line.encode() + b"\n")
@@ -114,24 +114,24 @@ def test_damaged_in_the_middle(tmp_path: Path, line: str) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes of files are POSIX")
-def test_place_that_cannot_be_written(tmp_path: Path) -> None:
-    """The error says what to do."""
+def test_directory_that_cannot_be_written(tmp_path: Path) -> None:
+    """The error about a directory that cannot be written names --journal."""
     with pytest.raises(ConfigurationError, match="--journal"), open_journal(tmp_path / "none" / "a.journal"):
         pass
     with pytest.raises(ConfigurationError, match="--journal"), open_journal(tmp_path):
         pass
 
 
-def test_a_chunk_is_a_few_bytes() -> None:
-    """A hundred million records are 200,000 chunks."""
-    book = ChunkTable(100_000_000)
+def test_memory_of_the_chunk_table() -> None:
+    """The table of a hundred million records, which are 200,000 chunks, takes less than 3 MB."""
+    table = ChunkTable(100_000_000)
 
-    assert book.chunks == 200_000
-    assert sum(part.__sizeof__() for part in (book._states, book._invalid, book._places)) < 3_000_000
+    assert table.chunks == 200_000
+    assert sum(part.__sizeof__() for part in (table._states, table._invalid, table._places)) < 3_000_000
 
 
 def test_journal_starts_where_directories_cannot_be_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system that cannot flush a directory does not keep a push from starting."""
+    """A journal can be started on a file system that cannot flush directories."""
     fsync = os.fsync
 
     def fsync_of_files(descriptor: int) -> None:

@@ -1,4 +1,4 @@
-"""`calls push` as people run it."""
+"""Run `calls push` with a sandbox: options, inputs, results and errors."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from truecaller_vbc.cli.calls.report import without_formula
 from truecaller_vbc.sandbox import Sandbox
 
 from .cli_process import Ended
-from .cli_runner import invoke, sandbox_beside
+from .cli_runner import invoke, sandbox_in_a_thread
 from .record_files import CALLER, HEADER, accepted_once, line, number, outcomes, read_results, write_csv, write_jsonl
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    with sandbox_beside() as sandbox:
+    with sandbox_in_a_thread() as sandbox:
         yield sandbox
 
 
 @pytest.mark.slow
-def test_file_and_again(sandbox: Sandbox, tmp_path: Path) -> None:
-    """A thousand and one records, three batches; the second run sends nothing, and says the same."""
+def test_file_twice(sandbox: Sandbox, tmp_path: Path) -> None:
+    """1,001 records are three batches; a second run sends nothing, and prints the same."""
     path = write_csv(tmp_path / "in.csv", 1001)
     first = invoke(sandbox, "calls", "push", path)
     second = invoke(sandbox, "calls", "push", path)
@@ -44,7 +44,7 @@ def test_file_and_again(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 def test_standard_input(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is kept only as long as it is needed."""
+    """A copy of standard input is kept until all of it was sent."""
     monkeypatch.chdir(tmp_path)
     raw = write_jsonl(tmp_path / "x", 600).read_bytes()
     (tmp_path / "x").unlink()
@@ -76,7 +76,7 @@ def test_standard_input(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_options_of_another_run(sandbox: Sandbox, tmp_path: Path) -> None:
-    """A journal belongs to one input, and to the options that decide what is sent, and where."""
+    """A journal is refused with another input, or with options that would change what is sent."""
     path = write_csv(tmp_path / "in.csv", 10)
     assert (invoke(sandbox, "calls", "push", path)).code == 0
     other = invoke(sandbox, "calls", "push", path, "--api-version", "v2", "--no-label")
@@ -92,7 +92,7 @@ def test_options_of_another_run(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 def test_missing_labels(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Filled in, or left out on purpose; the sandbox refuses that, and says why. In both versions."""
+    """A missing label is filled in or left out as the options say."""
     path = write_csv(tmp_path / "in.csv", [line(0, label="")])
     label = sandbox.add_label("Shop")
     filled = invoke(sandbox, "calls", "push", path, "--label-id", label, "--journal", tmp_path / "1")
@@ -105,7 +105,7 @@ def test_missing_labels(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 def test_some_are_invalid(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Nothing is sent, or the others."""
+    """With invalid records nothing is sent, unless --skip-invalid sends the others."""
     path = write_csv(tmp_path / "in.csv", [line(0), "a,b", line(2)])
     refused = invoke(sandbox, "calls", "push", path)
     assert (refused.code, sandbox.mints) == (2, 0)
@@ -123,8 +123,8 @@ def test_some_are_invalid(sandbox: Sandbox, tmp_path: Path) -> None:
     assert outcomes(tmp_path / "in.csv.results.csv") == {"acknowledged": 2, "invalid": 1}
 
 
-def test_api_that_is_not_there(sandbox: Sandbox, tmp_path: Path) -> None:
-    """One line that says what to do; exit code 3, and everything is sent later."""
+def test_api_that_is_down(sandbox: Sandbox, tmp_path: Path) -> None:
+    """If the API is down, one line says what to do, with exit code 3; everything is sent later."""
     path = write_csv(tmp_path / "in.csv", 10)
     sandbox.set_outage("token", status=503)
     stopped = invoke(sandbox, "calls", "push", path, "--json")
@@ -140,9 +140,9 @@ def test_api_that_is_not_there(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 def test_results_that_cannot_be_written(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything was sent, so it is no wrong setting; the same command writes them later."""
+    """If the results cannot be written, the exit code is 3, and the same command writes them later."""
     path = write_csv(tmp_path / "in.csv", 600)
-    failed = invoke(sandbox, "calls", "push", path, "--results", tmp_path / ("r" * 250))  # the other name is longer
+    failed = invoke(sandbox, "calls", "push", path, "--results", tmp_path / ("r" * 250))  # its temporary name is longer
     again = invoke(sandbox, "calls", "push", path, "--results", tmp_path / "r")
 
     assert (failed.code, again.code) == (3, 0)
@@ -157,7 +157,7 @@ def _check(*arguments: str | Path, stdin: bytes = b"") -> Ended:
 
 
 def test_check_of_a_good_file(tmp_path: Path) -> None:
-    """No credentials are needed, nothing is written."""
+    """A check needs no credentials and writes nothing."""
     path = write_csv(tmp_path / "in.csv", 1200)
 
     assert _check(path) == (0, "1,200 records: no problem found\n", "")
@@ -165,7 +165,7 @@ def test_check_of_a_good_file(tmp_path: Path) -> None:
 
 
 def test_check_of_a_bad_file(tmp_path: Path) -> None:
-    """The first twenty problems for people, all in the results."""
+    """A check prints the first twenty problems, and writes all to the results."""
     path = write_csv(tmp_path / "in.csv", [line(place, ends_in=-1) for place in range(1000)] + [line(1000)])
     code, out, err = _check(path)
 
@@ -179,8 +179,8 @@ def test_check_of_a_bad_file(tmp_path: Path) -> None:
     assert outcomes(tmp_path / "in.csv.results.csv") == {"invalid": 1000, "unsent": 1}
 
 
-def test_check_of_a_file_that_cannot_be_read_to_its_end(tmp_path: Path) -> None:
-    """The line where it stops is a problem by itself."""
+def test_check_of_an_unreadable_file(tmp_path: Path) -> None:
+    """A check reports the line at which the input becomes unreadable."""
     path = write_csv(tmp_path / "in.csv", [line(0), '"open', line(1)])
     code, _, err = _check(path)
 
@@ -194,7 +194,7 @@ def test_check_of_a_file_that_cannot_be_read_to_its_end(tmp_path: Path) -> None:
 
 
 def test_check_of_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of it stays."""
+    """A check of standard input keeps no copy."""
     monkeypatch.chdir(tmp_path)
 
     assert _check("-", stdin=f"{HEADER}\n{line(0)}\n".encode())[0] == 0
@@ -202,7 +202,7 @@ def test_check_of_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_no_records(tmp_path: Path) -> None:
-    """A header alone is well; nothing is not, in CSV."""
+    """A CSV file needs a header, and may have no records; a JSON lines file may be empty."""
     assert _check(write_csv(tmp_path / "in.csv", 0))[:2] == (0, "0 records: no problem found\n")
     (tmp_path / "in.csv").write_text("")
     assert _check(tmp_path / "in.csv")[0] == 2
@@ -210,8 +210,8 @@ def test_no_records(tmp_path: Path) -> None:
     assert _check(tmp_path / "in.jsonl")[0] == 0
 
 
-def test_text_that_is_a_formula_or_moves_the_cursor(tmp_path: Path) -> None:
-    """It is shown, not obeyed."""
+def test_formulas_and_escape_codes_in_the_input(tmp_path: Path) -> None:
+    """Formulas and escape codes in the input are made harmless in the output."""
     path = tmp_path / "in.jsonl"
     rows: list[dict[str, str]] = [
         {"receiver_number": "=HYPERLINK(1)"},
@@ -227,8 +227,8 @@ def test_text_that_is_a_formula_or_moves_the_cursor(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@a", " =1", "\t=1", "\r=1", "\n=1", "\uff1d1"])
-def test_foreign_text_is_no_formula(text: str) -> None:
-    """Whatever comes before it is no way around."""
+def test_formula_after_other_characters(text: str) -> None:
+    """A formula is made harmless whatever characters precede it."""
     assert without_formula(text)[0] in "'\\"
 
 
@@ -250,10 +250,8 @@ def test_foreign_text_is_no_formula(text: str) -> None:
         (["pipe"], "is no regular file: give - and pipe it in"),
     ],
 )
-def test_settings_that_are_wrong(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
-) -> None:
-    """One line, exit code 2."""
+def test_wrong_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str) -> None:
+    """Wrong settings print one line, with exit code 2."""
     monkeypatch.chdir(tmp_path)
     write_csv(tmp_path / "a.csv", ["x"])
     (tmp_path / "d").mkdir()
@@ -267,8 +265,8 @@ def test_settings_that_are_wrong(
     assert err.count("\n") == 1
 
 
-def test_what_is_no_file(sandbox: Sandbox, tmp_path: Path) -> None:
-    """A device is not replaced by the results, a pipe is not waited for, and nothing is sent or left behind."""
+def test_pipes_in_place_of_files(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A pipe or device is refused as input, results or journal, and stays unchanged."""
     path = write_csv(tmp_path / "in.csv", 3)
     os.mkfifo(tmp_path / "pipe")
     before = sorted(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""What the journal and the results say of everything that can become of a chunk; in one process."""
+"""Check journal and results after each kind of failure, in one process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ QUICK = APIPolicy(attempts=1)
 
 
 class Run:
-    """One run with a journal, as the command does it."""
+    """One run of the pusher with a journal, as the command does it."""
 
     def __init__(self, sandbox: Sandbox, path: Path, records: int) -> None:
         self.sandbox = sandbox
@@ -51,16 +51,16 @@ class Run:
         before: Callable[[Journal], object] = lambda _: None,
         policy: APIPolicy = QUICK,
     ) -> Exception | None:
-        judge = RowParser()
+        parser = RowParser()
         with open_journal(self.journal_path) as journal, open_source(self.path) as source:
             if journal.header is None:
                 journal.begin(Header(source.fingerprint(), {}, self.records))
             before(journal)
-            pusher = Pusher(source, judge, journal, interruption or Interruption(), Bar("", None))
+            pusher = Pusher(source, parser, journal, interruption or Interruption(), Bar("", None))
             session = VBCSession(self.sandbox.credentials, base_url=self.sandbox.base_url, api_policy=policy)
             async with asyncio.timeout(30), session:
                 reason = await pusher.push(session.calls, "v3")
-            write_results(self.results_path, results_of_push(source, judge, journal))
+            write_results(self.results_path, results_of_push(source, parser, journal))
             self.totals = journal.chunks.totals()
         accepted_once(read_results(self.results_path), self.sandbox.accepted)
         assert dict(outcomes(self.results_path)) == {
@@ -71,20 +71,20 @@ class Run:
 
 @pytest.fixture
 def run(sandbox: Sandbox, tmp_path: Path) -> Run:
-    """1,700 records: three chunks of 500, and one of 200."""
+    """Return a run with 1,700 records: three chunks of 500, and one of 200."""
     return Run(sandbox, write_csv(tmp_path / "in.csv", 1700), 1700)
 
 
 async def test_everything_is_acknowledged(run: Run) -> None:
-    """And a second run sends nothing."""
+    """A second run sends nothing."""
     assert await run() is None
     assert await run() is None
     assert run.totals == Totals(acknowledged=1700)
     assert sorted(run.sandbox.batches.values()) == [200, 500, 500, 500]
 
 
-async def test_answer_that_is_lost(run: Run) -> None:
-    """Its chunk is unknown, in every run from now on, and is never sent again."""
+async def test_lost_answer(run: Run) -> None:
+    """A chunk whose answer was lost is of unknown outcome, and is never sent again."""
     run.sandbox.fail_next("batch", drop="after")
 
     assert await run() is None
@@ -95,8 +95,8 @@ async def test_answer_that_is_lost(run: Run) -> None:
     assert sum(run.sandbox.accepted.values()) == 1700
 
 
-async def test_chunk_that_is_refused(run: Run) -> None:
-    """The API judged its records: they are not sent again, and the reason is in the results."""
+async def test_refused_chunk(run: Run) -> None:
+    """A chunk that the API refused is not sent again, and the results have the reason."""
     run.sandbox.fail_next("batch", status=400)
 
     assert await run() is None
@@ -107,7 +107,7 @@ async def test_chunk_that_is_refused(run: Run) -> None:
 
 
 async def test_everything_is_refused(run: Run) -> None:
-    """A refusal that says nothing of the records ends the run; they are sent when the key may."""
+    """A refusal that does not concern the records ends the run; a later run sends them."""
     run.sandbox.set_outage("batch", status=403)
 
     assert isinstance(await run(), ForbiddenError)
@@ -118,7 +118,7 @@ async def test_everything_is_refused(run: Run) -> None:
 
 
 async def test_no_token(run: Run) -> None:
-    """Nothing left, and everything is sent later."""
+    """Without a token nothing is sent, and a later run sends everything."""
     run.sandbox.set_outage("token", status=500)
 
     assert isinstance(await run(), TokenError)
@@ -129,7 +129,7 @@ async def test_no_token(run: Run) -> None:
 
 
 async def test_chunks_are_the_same_in_each_run(run: Run) -> None:
-    """What is left is a sparse set: only that is sent, and each by its own place in the input."""
+    """A later run sends only the chunks that are left, each with the same records as before."""
 
     def some(journal: Journal) -> None:
         journal.outcome(0, "refused", {}, error="HTTP 400")
@@ -145,8 +145,8 @@ async def test_chunks_are_the_same_in_each_run(run: Run) -> None:
     assert rows[500]["batch_id"] != rows[1500]["batch_id"]
 
 
-async def test_records_that_are_invalid_or_become_so(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Each is named by its line, whether it was so from the start or its window closed meanwhile."""
+async def test_invalid_records(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The results name each invalid record by its line, also one that became invalid during the run."""
     lines = [line(place) for place in range(1200)]
     lines[3] = lines[3].replace("+9112", "9112")
     lines[700] = line(700, ends_in=-HOUR // 2)
@@ -165,8 +165,8 @@ async def test_records_that_are_invalid_or_become_so(sandbox: Sandbox, tmp_path:
 
 
 @pytest.mark.slow
-async def test_asked_to_stop(run: Run) -> None:
-    """What has left is waited for, and nothing else leaves."""
+async def test_interruption(run: Run) -> None:
+    """After an interruption running requests finish, and no further chunk is sent."""
     interruption = Interruption()
     run.sandbox.set_outage("batch", delay=0.3)
     asyncio.get_running_loop().call_later(0.2, interruption.asked.set)
@@ -180,8 +180,8 @@ async def test_asked_to_stop(run: Run) -> None:
 
 
 @pytest.mark.slow
-async def test_nothing_leaves_once_it_was_asked_to_stop(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even a chunk whose turn comes while the answer to another is waited for."""
+async def test_no_chunk_is_sent_after_an_interruption(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk that waits for its turn during an interruption is not sent."""
     interruption = Interruption()
     announce = Journal.sending
 
@@ -199,7 +199,7 @@ async def test_nothing_leaves_once_it_was_asked_to_stop(run: Run, monkeypatch: p
 
 
 async def test_journal_that_cannot_be_written(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk: nothing leaves that is not written down, nothing half is in the journal, and it goes on later."""
+    """If the journal cannot be written, nothing is sent, no partial line stays, and a later run continues."""
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
@@ -216,8 +216,8 @@ async def test_journal_that_cannot_be_written(run: Run, monkeypatch: pytest.Monk
     assert run.totals == Totals(acknowledged=1700)
 
 
-async def test_journal_that_fills_up_on_the_way(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has left is of unknown outcome, what has not is sent later, and nothing twice."""
+async def test_journal_that_fails_during_a_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the journal fails during a run, chunks under way are of unknown outcome, and nothing is sent twice."""
     calls = 0
     real = os.fsync
 
@@ -241,16 +241,16 @@ async def test_journal_that_fills_up_on_the_way(run: Run, monkeypatch: pytest.Mo
     assert run.sandbox.accepted.total() == 1700
 
 
-async def test_too_many_answers_that_are_lost(run: Run) -> None:
-    """Nobody knows what becomes of them: the run ends before all are."""
+async def test_many_lost_answers(run: Run) -> None:
+    """Many lost answers in a row end the run."""
     run.sandbox.set_outage("batch", drop="after")
 
     assert isinstance(await run(), UnknownOutcomeError)
     assert run.totals.unknown >= 1200
 
 
-async def test_input_that_changes_meanwhile(run: Run) -> None:
-    """Nothing more is sent from it, and there are no results."""
+async def test_input_that_changes(run: Run) -> None:
+    """A change of the input during a run ends the run without results."""
 
     def change(_: Journal) -> None:
         with run.path.open("a") as file:

@@ -1,4 +1,4 @@
-"""What an input may look like, and what is describe of one that does not."""
+"""Read records from CSV and JSON lines, valid and invalid."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _jsonl(text: str | bytes) -> list[Row]:
 
 
 def test_csv_with_everything_that_is_allowed() -> None:
-    """A BOM, spaces in the header, CRLF, empty lines, quoted newlines: the line is the record's first."""
+    """BOM, CRLF, spaces in the header, empty lines and quoted newlines are allowed; a row has its first line number."""
     rows = _csv(
         "\ufeff"
         + FULL.replace(",", " , ")
@@ -55,15 +55,15 @@ def test_csv_with_everything_that_is_allowed() -> None:
     ],
 )
 def test_csv_record_that_cannot_be_read(text: str, fault: str) -> None:
-    """It is named, and the next one is read."""
+    """A record that cannot be read is reported, and the next one is read."""
     first, second = _csv(f"{HEADER}\n{text}\n{line(1)}\n")
 
     assert (first.line, first.fault) == (2, fault)
     assert (second.line, second.fault) == (3, "")
 
 
-def test_csv_bytes_that_are_no_text() -> None:
-    """The column is named."""
+def test_csv_bytes_that_are_not_utf8() -> None:
+    """Bytes that are not UTF-8 are reported with their column."""
     rows = _csv(f"{HEADER}\n{line(0)}".encode() + b"\xff\xfe")
 
     assert rows[0].fault == "label_id: has bytes that are not UTF-8 text"
@@ -87,7 +87,7 @@ def test_csv_bytes_that_are_no_text() -> None:
     ids=["nothing", "blank", "no-header", "semicolons", "twice", "lacks", "utf16", "open", "cell", "line", "lines"],
 )
 def test_csv_that_cannot_be_read(text: str | bytes, where: int, words: str) -> None:
-    """The line is named, and nothing after it is guessed."""
+    """An unreadable file raises an error with the line, and nothing after that line is read."""
     with pytest.raises(UnreadableInputError, match=words) as caught:
         _csv(text)
 
@@ -111,7 +111,7 @@ def test_csv_that_cannot_be_read(text: str | bytes, where: int, words: str) -> N
     ids=["list", "number", "open", "doubled", "doubled-inside", "nan", "deep", "digits", "bytes", "long"],
 )
 def test_jsonl_record_that_cannot_be_read(text: str | bytes, fault: str) -> None:
-    """It is named, and the next one is read; blank lines count as lines, and are no records."""
+    """A line that is not a JSON object is reported, and the next one is read; blank lines are skipped but counted."""
     raw = text.encode() if isinstance(text, str) else text
     first, second = _jsonl(b"\xef\xbb\xbf\n" + raw + b'\n \n{"receiver_number": "+911"}')
 
@@ -123,8 +123,8 @@ def test_jsonl_record_that_cannot_be_read(text: str | bytes, fault: str) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("readers", [csv_rows, jsonl_rows])
 @given(raw=st.one_of(st.binary(max_size=300), st.text(max_size=300).map(lambda text: text.encode("utf-8", "replace"))))
-def test_whatever_it_is_it_is_judged(readers: Any, raw: bytes) -> None:
-    """No bytes lead to anything but records, faults, or the one error; the same below a header that is right."""
+def test_any_bytes(readers: Any, raw: bytes) -> None:
+    """Any bytes give records, faults or UnreadableInputError, with and without a valid header."""
     for text in (raw, HEADER.encode() + b"\n" + raw, b'{"label_id": ' + raw + b"}"):
         lines = 0
         rows: Iterator[Row] = readers(io.BytesIO(text))
@@ -144,18 +144,18 @@ _JSON = st.recursive(
 
 @pytest.mark.slow
 @given(values=st.lists(_JSON, min_size=7, max_size=7), names=st.permutations(FULL.split(",")))
-def test_whatever_the_fields_are_they_are_judged(values: list[Any], names: list[str]) -> None:
-    """One line for a person, which fits on a screen, and has nothing that moves a cursor."""
-    verdict = RowParser(label_id=LABEL).record(Row(1, dict(zip(names, values, strict=True))))
+def test_any_fields(values: list[Any], names: list[str]) -> None:
+    """The description of any invalid record is one printable line of at most 300 characters."""
+    record_or_fault = RowParser(label_id=LABEL).record(Row(1, dict(zip(names, values, strict=True))))
 
-    if isinstance(verdict, str):
-        assert verdict
-        assert verdict.isprintable()
-        assert len(verdict) <= 300
+    if isinstance(record_or_fault, str):
+        assert record_or_fault
+        assert record_or_fault.isprintable()
+        assert len(record_or_fault) <= 300
 
 
 @pytest.mark.parametrize(
-    ("given_label", "judge", "label"),
+    ("given_label", "parser", "label"),
     [
         (LABEL, RowParser(), LABEL),
         (LABEL, RowParser(label_id="other"), LABEL),
@@ -169,20 +169,20 @@ def test_whatever_the_fields_are_they_are_judged(values: list[Any], names: list[
         ("  ", RowParser(), "label_id: is missing"),
     ],
 )
-def test_label_that_is_missing(given_label: str | None, judge: RowParser, label: str | None) -> None:
-    """It is filled in only where there is none; null in JSON is meant."""
+def test_missing_label(given_label: str | None, parser: RowParser, label: str | None) -> None:
+    """A label is filled in only for an empty cell; null in JSON means no label."""
     fields: dict[str, Any] = dict(zip(HEADER.split(","), line(0).split(","), strict=True))
-    verdict = judge.record(Row(1, fields | {"label_id": given_label}))
+    record_or_fault = parser.record(Row(1, fields | {"label_id": given_label}))
 
-    if isinstance(verdict, str):
+    if isinstance(record_or_fault, str):
         assert label is not None
-        assert verdict.startswith(label)
+        assert record_or_fault.startswith(label)
     else:
-        assert verdict.label_id == label
+        assert record_or_fault.label_id == label
 
 
-def test_times_in_both_ways() -> None:
-    """ISO 8601 with a zone, and epoch milliseconds."""
+def test_both_formats_of_times() -> None:
+    """Times are ISO 8601 with a zone, or epoch milliseconds."""
     fields = {"caller_number": CALLER, "receiver_number": number(0), "label_id": None}
     iso = RowParser().record(
         Row(1, fields | {"starts_at": "2026-01-01T00:00:00Z", "ends_at": "2026-01-01T06:00:00+05:30"})
@@ -195,19 +195,19 @@ def test_times_in_both_ways() -> None:
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.ndjson", "a", "a.txt"])
 @pytest.mark.parametrize("written", [Format.CSV, Format.JSONL])
 def test_format_by_name_or_by_its_first_character(tmp_path: Path, name: str, written: Format) -> None:
-    """A name that says it goes before; `--format` goes before both."""
+    """`--format` decides first, then the name of the file, then its first character."""
     path = write_csv(tmp_path / name, 3) if written is Format.CSV else write_jsonl(tmp_path / name, 3)
-    describe = {"a.csv": Format.CSV, "a.jsonl": Format.JSONL, "a.ndjson": Format.JSONL}.get(name, written)
+    expected = {"a.csv": Format.CSV, "a.jsonl": Format.JSONL, "a.ndjson": Format.JSONL}.get(name, written)
 
     with open_source(path) as source:
-        assert source.format is describe
+        assert source.format is expected
     with open_source(path, written) as source:
         assert [row.fields["receiver_number"] for row in source.rows()] == [number(place) for place in range(3)]
         assert len(list(source.rows())) == 3
 
 
-def test_memory_does_not_grow_with_a_line() -> None:
-    """A line that never ends is given up after one piece of it, in CSV; in JSON lines it is passed over in pieces."""
+def test_memory_of_an_endless_line() -> None:
+    """A line without an end is not held in memory."""
 
     class Endless(io.RawIOBase):
         left = 64
@@ -225,5 +225,5 @@ def test_memory_does_not_grow_with_a_line() -> None:
 
 
 def test_json_lines_keep_their_types() -> None:
-    """A number is no text."""
+    """JSON lines keep numbers and null as they are."""
     assert _jsonl(json.dumps({"starts_at": 1, "label_id": None})) == [Row(1, {"starts_at": 1, "label_id": None})]

@@ -1,4 +1,4 @@
-"""`calls status` as people and machines run it."""
+"""Run `calls status`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from truecaller_vbc import CallRecord, VBCSession
 from truecaller_vbc.sandbox import Sandbox, SandboxRules
 from truecaller_vbc.sandbox.rules import ApiRules
 
-from .cli_runner import invoke, sandbox_beside
+from .cli_runner import invoke, sandbox_in_a_thread
 from .record_files import number
 
 HOUR = 3_600_000
@@ -39,8 +39,8 @@ def _pushed(sandbox: Sandbox, receivers: list[str]) -> str:
 
 
 def test_every_record_succeeded() -> None:
-    """A table without escape codes, exit code 0."""
-    with sandbox_beside() as sandbox:
+    """A batch without errors prints a table without escape codes, with exit code 0."""
+    with sandbox_in_a_thread() as sandbox:
         batch = _pushed(sandbox, [number(1), number(2)])
         result = invoke(sandbox, "calls", "status", batch)
 
@@ -53,8 +53,8 @@ def test_every_record_succeeded() -> None:
 
 
 def test_some_failed() -> None:
-    """Exit code 1; one document for machines."""
-    with sandbox_beside() as sandbox:
+    """A batch with errors has exit code 1; --json prints one document."""
+    with sandbox_in_a_thread() as sandbox:
         sandbox.set_outcome(number(2), "Failed to push")
         batch = _pushed(sandbox, [number(1), number(2)])
         result = invoke(sandbox, "calls", "status", batch, "--wait", "20", "--json")
@@ -69,9 +69,9 @@ def test_some_failed() -> None:
 
 @pytest.mark.slow
 def test_not_final_yet() -> None:
-    """With and without waiting: exit code 3, and what to do."""
+    """A batch that is not final has exit code 3, with and without --wait, and a line that says what to do."""
     rules = SandboxRules(api=ApiRules(batch_seconds=3600.0, batch_pending="pending"))
-    with sandbox_beside(rules) as sandbox:
+    with sandbox_in_a_thread(rules) as sandbox:
         batch = _pushed(sandbox, [number(1)])
         at_once = invoke(sandbox, "calls", "status", batch)
         waited = invoke(sandbox, "calls", "status", batch, "--wait", "0.2")
@@ -83,9 +83,9 @@ def test_not_final_yet() -> None:
 
 
 @pytest.mark.slow
-def test_batch_that_is_not_known() -> None:
-    """One line, exit code 3: it may be there later."""
-    with sandbox_beside() as sandbox:
+def test_unknown_batch() -> None:
+    """A batch that is not found has exit code 3, since it may be found later."""
+    with sandbox_in_a_thread() as sandbox:
         at_once = invoke(sandbox, "calls", "status", "none")
         waited = invoke(sandbox, "calls", "status", "none", "--wait", "0.2")
 

@@ -1,4 +1,4 @@
-"""The command line, run as people run it."""
+"""Run the installed command line: token, stores, sandbox, versions and errors."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ import pytest
 from truecaller_vbc.cli.connection import without_secret
 from truecaller_vbc.sandbox import Sandbox
 
+from .cli_process import environment
+
 pytestmark = pytest.mark.slow
 
-Result = tuple[int, str, str]
 
-
-async def _run(*arguments: str, **environment: str) -> Result:
+async def _run(*arguments: str, **variables: str) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "truecaller_vbc",
         *arguments,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", ""), **environment},
+        env=environment(None) | variables,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -44,18 +44,9 @@ async def sandbox() -> AsyncIterator[Sandbox]:
         yield sandbox
 
 
-def _environment(sandbox: Sandbox) -> dict[str, str]:
-    return {
-        "TRUECALLER_VBC_CLIENT_ACCOUNT_ID": sandbox.credentials.client_account_id,
-        "TRUECALLER_VBC_KEY_ID": sandbox.credentials.key_id,
-        "TRUECALLER_VBC_API_KEY": str(sandbox.credentials.api_key),
-        "TRUECALLER_VBC_BASE_URL": sandbox.base_url,
-    }
-
-
-async def test_token_prints_its_status_and_not_itself(sandbox: Sandbox) -> None:
-    """One mint; the value and the API key are nowhere."""
-    code, out, err = await _run("token", **_environment(sandbox))
+async def test_token_prints_its_status(sandbox: Sandbox) -> None:
+    """`token` mints once, and prints neither the value nor the API key."""
+    code, out, err = await _run("token", **environment(sandbox))
 
     assert (code, err) == (0, "")
     assert re.search(r"^state +fresh$", out, re.MULTILINE)
@@ -65,19 +56,19 @@ async def test_token_prints_its_status_and_not_itself(sandbox: Sandbox) -> None:
     assert str(sandbox.credentials.api_key) not in out
 
 
-async def test_token_with_show_prints_it(sandbox: Sandbox) -> None:
-    """Only when asked for."""
-    code, out, _ = await _run("token", "--show", "--json", **_environment(sandbox))
+async def test_token_show(sandbox: Sandbox) -> None:
+    """`--show` prints the value."""
+    code, out, _ = await _run("token", "--show", "--json", **environment(sandbox))
 
     assert code == 0
     assert len(json.loads(out)["token"]) == 64
 
 
-async def test_token_with_a_store_shares_it(sandbox: Sandbox, tmp_path: Path) -> None:
-    """The second look costs no mint, and shows who made the first."""
+async def test_token_with_a_store(sandbox: Sandbox, tmp_path: Path) -> None:
+    """With a store, a second `token` does not mint, and shows the ledger of the first."""
     store = f"file://{tmp_path}/token.json"
-    first = json.loads((await _run("token", "--json", "--store", store, **_environment(sandbox)))[1])
-    second = json.loads((await _run("token", "--json", **_environment(sandbox), TRUECALLER_VBC_STORE=store))[1])
+    first = json.loads((await _run("token", "--json", "--store", store, **environment(sandbox)))[1])
+    second = json.loads((await _run("token", "--json", **environment(sandbox), TRUECALLER_VBC_STORE=store))[1])
 
     assert sandbox.mints == 1
     assert second["fingerprint"] == first["fingerprint"]
@@ -87,7 +78,7 @@ async def test_token_with_a_store_shares_it(sandbox: Sandbox, tmp_path: Path) ->
 
 
 async def test_token_without_settings_names_them() -> None:
-    """One line that names every variable, and exit code 2."""
+    """Without settings one line names every variable, with exit code 2."""
     code, out, err = await _run("token")
 
     assert (code, out) == (2, "")
@@ -96,10 +87,10 @@ async def test_token_without_settings_names_them() -> None:
         assert f"TRUECALLER_VBC_{name}" in err
 
 
-async def test_token_that_cannot_be_had(sandbox: Sandbox) -> None:
-    """One line that says why, exit code 3, and no secret in it."""
-    environment = {**_environment(sandbox), "TRUECALLER_VBC_API_KEY": "a-wrong-secret"}
-    code, out, err = await _run("token", **environment)
+async def test_token_with_refused_credentials(sandbox: Sandbox) -> None:
+    """Refused credentials print one line without secrets, with exit code 3."""
+    wrong = environment(sandbox) | {"TRUECALLER_VBC_API_KEY": "a-wrong-secret"}
+    code, out, err = await _run("token", **wrong)
 
     assert (code, out) == (3, "")
     assert err.startswith("error: the token endpoint refused the credentials")
@@ -107,24 +98,24 @@ async def test_token_that_cannot_be_had(sandbox: Sandbox) -> None:
     assert "a-wrong-secret" not in err
 
 
-async def test_token_beside_a_store_that_is_down(sandbox: Sandbox) -> None:
-    """A token that was paid for beside the store is printed with one warning; where there is none, one error line."""
+async def test_token_with_a_store_that_is_down(sandbox: Sandbox) -> None:
+    """With a store that is down, a minted token is printed with one warning, and a failed mint with one error line."""
     down = {"TRUECALLER_VBC_STORE": "redis://127.0.0.1:1/0"}
-    code, out, err = await _run("token", **_environment(sandbox), **down)
+    code, out, err = await _run("token", **environment(sandbox), **down)
 
     assert code == 0
     assert "fresh" in out
     assert re.fullmatch(r"warning: the store was not used: .+\n", err)
 
     sandbox.set_outage("token", status=503)
-    code, out, err = await _run("token", **_environment(sandbox), **down)
+    code, out, err = await _run("token", **environment(sandbox), **down)
 
     assert (code, out) == (3, "")
     assert re.fullmatch(r"error: .+\n", err)
 
 
 async def test_store_with_a_password_is_refused() -> None:
-    """Before anything else happens, the environment included; the refusal names the way, and not the password."""
+    """--store with a password is refused with a line that names the environment variable, not the password."""
     code, out, err = await _run("token", "--store", "redis://:hush-hush@127.0.0.1:1/0")
 
     assert (code, out) == (2, "")
@@ -145,8 +136,8 @@ async def test_store_with_a_password_is_refused() -> None:
         "unknown://:hush@host",
     ],
 )
-def test_every_place_for_a_password(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Also one that a parser of URLs would not find."""
+def test_password_anywhere_in_a_url(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A password is found anywhere in the URL, also where a URL parser would not find it."""
     with pytest.raises(SystemExit) as exit_:
         without_secret(url)
 
@@ -155,20 +146,20 @@ def test_every_place_for_a_password(url: str, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize("url", [None, "memory", "file", "redis", "redis://host:6379/0?db=1", "file:///var/a@b/t.json"])
-def test_stores_without_one(url: str | None) -> None:
-    """They are left as they are."""
+def test_stores_without_a_password(url: str | None) -> None:
+    """A store without a password is accepted unchanged."""
     assert without_secret(url) == url
 
 
-async def test_sandbox_serves_until_it_is_told_to_stop() -> None:
-    """What it prints is what `token` needs; SIGTERM ends it well."""
+async def test_sandbox_serves_until_sigterm() -> None:
+    """`sandbox` prints the variables that `token` needs, and ends with exit code 0 on SIGTERM."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "truecaller_vbc", "sandbox", "--port", "0"), stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
     lines = [(await process.stdout.readline()).decode() for _ in range(5)]
-    environment = dict(re.findall(r"export (\w+)=(\S+)", "".join(lines)))
-    code, out, _ = await _run("token", **environment)
+    variables = dict(re.findall(r"export (\w+)=(\S+)", "".join(lines)))
+    code, out, _ = await _run("token", **variables)
     process.send_signal(signal.SIGTERM)
 
     assert code == 0
@@ -176,8 +167,8 @@ async def test_sandbox_serves_until_it_is_told_to_stop() -> None:
     assert await process.wait() == 0
 
 
-async def test_sandbox_on_a_port_that_is_taken(sandbox: Sandbox) -> None:
-    """One line, exit code 2."""
+async def test_sandbox_on_a_port_in_use(sandbox: Sandbox) -> None:
+    """A port in use prints an error with exit code 2."""
     code, _, err = await _run("sandbox", "--port", sandbox.base_url.rpartition(":")[2])
 
     assert code == 2
@@ -185,8 +176,8 @@ async def test_sandbox_on_a_port_that_is_taken(sandbox: Sandbox) -> None:
     assert "Traceback" not in err
 
 
-async def test_sandbox_with_a_rule_that_is_none() -> None:
-    """The rules' own words, exit code 2."""
+async def test_sandbox_with_an_invalid_rule() -> None:
+    """An invalid rule prints the error of the rules, with exit code 2."""
     code, _, err = await _run("sandbox", "--over-quota", "418")
 
     assert code == 2
@@ -194,15 +185,15 @@ async def test_sandbox_with_a_rule_that_is_none() -> None:
 
 
 async def test_version() -> None:
-    """The version, and nothing else."""
+    """--version prints name and version."""
     code, out, _ = await _run("--version")
 
     assert code == 0
     assert re.fullmatch(r"truecaller_vbc \d+\.\d+\.\d+\n", out)
 
 
-async def test_version_of_a_checkout_that_is_not_installed(tmp_path: Path) -> None:
-    """There is none to be had, and that is no reason for a traceback."""
+async def test_version_of_a_checkout(tmp_path: Path) -> None:
+    """--version works in a checkout that is not installed."""
     for place in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
         for path in Path(place).iterdir():
             if "truecaller" not in path.name:
@@ -220,8 +211,8 @@ async def test_version_of_a_checkout_that_is_not_installed(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("module", ["rich", "typer"])
-async def test_ctrl_c_while_it_is_imported(module: str, tmp_path: Path) -> None:
-    """Quietly, with 130, at whatever import it comes; as the installed script begins."""
+async def test_sigint_during_import(module: str, tmp_path: Path) -> None:
+    """SIGINT during any import ends the installed script quietly with exit code 130."""
     (tmp_path / f"{module}.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
     project = Path(__file__).parents[2]
     script = tomllib.loads((project / "pyproject.toml").read_text())["project"]["scripts"]["truecaller-vbc"]
@@ -238,7 +229,7 @@ async def test_ctrl_c_while_it_is_imported(module: str, tmp_path: Path) -> None:
 
 
 async def test_without_the_extra(tmp_path: Path) -> None:
-    """One line that says how to get it, exit code 2."""
+    """Without the extra `cli`, a line says how to install it, with exit code 2."""
     (tmp_path / "typer.py").write_text("raise ModuleNotFoundError('no module', name='typer')")
     code, _, err = await _run("demo", PYTHONPATH=f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
 

@@ -1,4 +1,4 @@
-"""`numbers` and `labels` as people and machines run them."""
+"""Run `numbers` and `labels`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 
 from truecaller_vbc.sandbox import Sandbox
 
-from .cli_runner import invoke, sandbox_beside
+from .cli_runner import invoke, sandbox_in_a_thread
 from .record_files import LABEL
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    with sandbox_beside() as sandbox:
+    with sandbox_in_a_thread() as sandbox:
         yield sandbox
 
 
@@ -25,7 +25,7 @@ ONE, TWO = "+911234567801", "+911234567802"
 
 
 def test_publish_list_and_delist(sandbox: Sandbox, tmp_path: Path) -> None:
-    """From a file and from standard input, with a BOM, blank lines and doubles."""
+    """Numbers are read from a file or standard input, with a BOM, blank lines and repetitions."""
     path = tmp_path / "numbers.txt"
     path.write_text(f"\ufeff{ONE}\r\n\r\n {TWO} \n{ONE}\n")
     published = invoke(sandbox, "numbers", "publish", SET, path)
@@ -45,8 +45,8 @@ def test_publish_list_and_delist(sandbox: Sandbox, tmp_path: Path) -> None:
     assert [number["phone_number"] for number in json.loads(everything.out)] == [TWO]
 
 
-def test_numbers_that_are_not_taken(sandbox: Sandbox) -> None:
-    """Each is named with the reason; exit code 1."""
+def test_numbers_that_are_not_accepted(sandbox: Sandbox) -> None:
+    """Each number that was not accepted is printed with the reason, with exit code 1."""
     other = sandbox.add_feature_set("Other")
     assert (invoke(sandbox, "numbers", "publish", other, "-", stdin=ONE.encode())).code == 0
     some = invoke(sandbox, "numbers", "publish", SET, "-", stdin=f"{ONE}\n{TWO}".encode())
@@ -60,7 +60,7 @@ def test_numbers_that_are_not_taken(sandbox: Sandbox) -> None:
 
 
 def test_feature_sets_and_labels(sandbox: Sandbox) -> None:
-    """As tables and as documents; colours are for terminals only, whatever FORCE_COLOR says."""
+    """Lists are printed as tables or as JSON, without escape codes outside of a terminal."""
     label = sandbox.add_label("Shop [red]\x1b[2J")
     sets = invoke(sandbox, "numbers", "feature-sets")
     labels = invoke(sandbox, "labels", "list")
@@ -85,8 +85,8 @@ def test_feature_sets_and_labels(sandbox: Sandbox) -> None:
         ("\x1b[2J", ["line 1: '\\x1b[2J' is no phone number"]),
     ],
 )
-def test_numbers_that_are_none(text: str, words: list[str]) -> None:
-    """All are checked before anything is sent; the lines are named; no credentials are needed for that."""
+def test_invalid_numbers(text: str, words: list[str]) -> None:
+    """Invalid numbers are reported by line before anything is sent, without credentials."""
     result = invoke(None, "numbers", "publish", SET, "-", stdin=text.encode())
 
     assert (result.code, result.out) == (2, "")
@@ -96,8 +96,8 @@ def test_numbers_that_are_none(text: str, words: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_what_goes_wrong(sandbox: Sandbox) -> None:
-    """One line that says what to do, no traceback; 2 for a setting, 3 for what may work later."""
+def test_errors(sandbox: Sandbox) -> None:
+    """Each error is one line that says what to do: exit code 2 for settings, 3 for what may work later."""
     sandbox.set_outage("labels", status=403)
     sandbox.set_outage("numbers", drop="before")
     results = [

@@ -1,4 +1,4 @@
-"""What only people see: the bar, and the tables of a terminal."""
+"""Run commands on a terminal and with closed streams."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 
 async def _on_a_terminal(sandbox: Sandbox, *arguments: str | Path, **variables: str) -> tuple[int, str]:
-    """The exit code, and everything that a terminal got."""
-    ours, theirs = pty.openpty()
+    """Run a command on a terminal, and return exit code and output."""
+    own_end, other_end = pty.openpty()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "truecaller_vbc", *map(str, arguments)),
         env=environment(sandbox) | {"TERM": "xterm-256color", "COLUMNS": "120"} | variables,
         stdin=asyncio.subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=theirs,
+        stdout=other_end,
+        stderr=other_end,
     )
-    os.close(theirs)
-    read = asyncio.create_task(asyncio.to_thread(_read, ours))
+    os.close(other_end)
+    read = asyncio.create_task(asyncio.to_thread(_read, own_end))
     try:
         code = await asyncio.wait_for(process.wait(), PATIENCE)
     finally:
@@ -51,7 +51,7 @@ def _read(descriptor: int) -> bytes:
     try:
         while part := os.read(descriptor, 65536):
             found += part
-    except OSError:  # how a terminal says that nobody is at the other end
+    except OSError:  # Linux's way to report that the other side has closed
         pass
     finally:
         os.close(descriptor)
@@ -59,7 +59,7 @@ def _read(descriptor: int) -> bytes:
 
 
 async def test_bar(sandbox: Sandbox, tmp_path: Path) -> None:
-    """It is there while it is needed, and gives the cursor back."""
+    """The progress bar shows the cursor again at its end."""
     sandbox.set_outage("batch", delay=0.4)
     code, seen = await _on_a_terminal(sandbox, "calls", "push", write_csv(tmp_path / "in.csv", 600))
 
@@ -71,7 +71,7 @@ async def test_bar(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 async def test_table(sandbox: Sandbox) -> None:
-    """Drawn; without any escape code where NO_COLOR says so."""
+    """Tables have escape codes, unless NO_COLOR is set."""
     plain = await _on_a_terminal(sandbox, "labels", "list", NO_COLOR="1")
     drawn = await _on_a_terminal(sandbox, "labels", "list")
 
@@ -82,7 +82,7 @@ async def test_table(sandbox: Sandbox) -> None:
 
 
 async def _in_a_shell(sandbox: Sandbox, command: str) -> tuple[int, str]:
-    """The exit code of a command whose streams are redirected, and what is left on standard error."""
+    """Run a shell command with redirected streams, and return exit code and standard error."""
     process = await asyncio.create_subprocess_exec(
         *("/bin/sh", "-c", f"exec {sys.executable} -m truecaller_vbc {command}"),
         env=environment(sandbox),
@@ -94,19 +94,19 @@ async def _in_a_shell(sandbox: Sandbox, command: str) -> tuple[int, str]:
     return ended.code, ended.err
 
 
-async def test_what_nobody_can_read(sandbox: Sandbox, tmp_path: Path) -> None:
-    """The exit code of a push says what became of the records, whoever reads the rest."""
+async def test_output_that_cannot_be_written(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The exit code of a push is the same if its output cannot be written."""
     path = write_csv(tmp_path / "in.csv", 3)
-    ours, theirs = os.pipe()
-    os.close(ours)
-    process = await start(sandbox, "calls", "push", path, out=theirs)
-    os.close(theirs)
+    own_end, other_end = os.pipe()
+    os.close(own_end)
+    process = await start(sandbox, "calls", "push", path, out=other_end)
+    os.close(other_end)
     closed_pipe = await end(process)
     no_streams = await _in_a_shell(sandbox, f"calls push {path} >&- 2>&-")
 
     assert closed_pipe.code == 0
     assert no_streams == (0, "")
-    if not Path("/dev/full").exists():  # as where there is no Linux
+    if not Path("/dev/full").exists():  # not Linux
         return
     full_disk = await _in_a_shell(sandbox, f"calls push {path} > /dev/full")
     assert full_disk == (0, "error: how it ended cannot be printed (No space left on device)\n")
@@ -117,7 +117,7 @@ async def test_what_nobody_can_read(sandbox: Sandbox, tmp_path: Path) -> None:
     [("calls push - --journal {}/j", 2), ("numbers publish x -", 2), ("labels list >&-", 0)],
 )
 async def test_without_standard_streams(sandbox: Sandbox, tmp_path: Path, command: str, code: int) -> None:
-    """As a daemon may start it: no traceback."""
+    """Closed standard streams, as of a daemon, cause no traceback."""
     ended, err = await _in_a_shell(sandbox, f"{command.format(tmp_path)} <&-")
 
     assert ended == code

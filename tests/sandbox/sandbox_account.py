@@ -1,4 +1,4 @@
-"""A sandbox, and somebody with a token who uses every endpoint of it in a line."""
+"""A sandbox, and a client with a token that calls each endpoint in one line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOUR = 3_600_000
 
 
 def call_record(**changes: Any) -> dict[str, Any]:
-    """A record that real time and v2 batches take, for the next hour, with `changes`; None leaves a field out."""
+    """Return a record that real time and v2 batches accept, with `changes`; None leaves a field out."""
     now = int(time.time() * 1000)
     record = {
         "label_id": LABEL,
@@ -30,12 +30,12 @@ def call_record(**changes: Any) -> dict[str, Any]:
 
 
 def plus_record(**changes: Any) -> dict[str, Any]:
-    """A record that v3 batches take."""
+    """Return a record that v3 batches accept."""
     return call_record(**{"caller_number": "+911234567890", "receiver_number": "+919876543210"} | changes)
 
 
 class Client:
-    """Calls the endpoints with a live token."""
+    """Call the endpoints with a live token."""
 
     def __init__(self, wire: Wire, token: str) -> None:
         self.wire = wire
@@ -60,7 +60,7 @@ class Client:
         return await self.send("GET", "/dynamic_call_records", version=version, params={"batchId": batch_id})
 
     async def finished(self, *records: Any) -> list[dict[str, Any]]:
-        """The records of a batch, as its status shows them."""
+        """Push a batch, and return its records as the status shows them."""
         data: list[dict[str, Any]] = (await self.status((await self.batch(*records)).json["batch_id"])).json["data"]
         return data
 
@@ -72,12 +72,12 @@ class Client:
         return await self.send("GET", "/number_management/numbers", params=query)
 
     async def shown(self, **query: Any) -> list[str]:
-        """The numbers that are listed."""
+        """Return the numbers that are listed."""
         return [one["phone_number"] for one in (await self.numbers(**query)).json["numbers"]]
 
 
 @asynccontextmanager
 async def account(*, clock: Callable[[], float] | None = None, **rules: Any) -> AsyncIterator[Client]:
-    """A sandbox with these `ApiRules`, and a client."""
+    """Run a sandbox with these `ApiRules`, and a client."""
     async with wire(SandboxRules(api=ApiRules(**rules)), clock=clock) as w:
         yield Client(w, await w.token())

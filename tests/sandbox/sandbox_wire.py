@@ -1,4 +1,4 @@
-"""A sandbox with a bare HTTP session next to it: no code of the client takes part in these tests."""
+"""Call a sandbox over plain HTTP, without any code of the library's client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from truecaller_vbc.sandbox import Sandbox, SandboxRules
 PUBLIC = {"X-Public-Access": "allow"}
 
 
-class HandClock:
+class ManualClock:
     """A clock that moves only when a test moves it."""
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class HandClock:
 
 @attrs.frozen
 class Answer:
-    """A whole answer."""
+    """A response that was read."""
 
     status: int
     headers: CIMultiDictProxy[str]
@@ -37,7 +37,7 @@ class Answer:
 
 
 class Wire:
-    """Says to a sandbox what any client could say."""
+    """Send any request to a sandbox."""
 
     def __init__(self, sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
         self.sandbox = sandbox
@@ -58,7 +58,7 @@ class Wire:
             return Answer(response.status, response.headers, raw, await response.json() if is_json else None)
 
     async def mint(self, **kwargs: Any) -> Answer:
-        """A right token request, unless `kwargs` say otherwise."""
+        """Send a valid token request, changed by `kwargs`."""
         kwargs = {"headers": PUBLIC, "json": self.keys} | kwargs
         if "data" in kwargs:
             del kwargs["json"]
@@ -79,7 +79,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for the other side of a socket, which takes a moment, and longer on a busy machine."""
+    """Wait until `condition` is true, since the other side of a socket reacts later."""
     async with asyncio.timeout(5):
         while not condition():
             await asyncio.sleep(0.001)
@@ -87,7 +87,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 @asynccontextmanager
 async def wire(rules: SandboxRules | None = None, *, clock: Callable[[], float] | None = None) -> AsyncIterator[Wire]:
-    """A fresh sandbox and a session for it."""
+    """Run a new sandbox, and a session for it."""
     async with (
         Sandbox(rules, clock=clock) as sandbox,
         aiohttp.ClientSession(sandbox.base_url, timeout=aiohttp.ClientTimeout(total=5)) as http,

@@ -1,4 +1,4 @@
-"""The authenticated endpoints."""
+"""Call the endpoints that need a token."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pytest
 from truecaller_vbc.sandbox import SandboxRules
 from truecaller_vbc.sandbox.rules import DeadToken
 
-from .sandbox_wire import HandClock, bearer, wire
+from .sandbox_wire import ManualClock, bearer, wire
 
 LOGIN_AGAIN = {"slug": "authorization-error", "message": "please login again"}
 
 
 async def test_labels_are_a_bare_array() -> None:
-    """The labels come as a JSON array of documented objects."""
+    """Labels are a JSON array of documented objects."""
     async with wire() as w:
         answer = await w.api(await w.token())
 
@@ -29,7 +29,7 @@ async def test_labels_are_a_bare_array() -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Basic abc"}, {"Authorization": "Bearer"}])
 async def test_missing_token(headers: dict[str, str]) -> None:
-    """Without a bearer token every endpoint says to log in."""
+    """Without a bearer token every endpoint answers 401."""
     async with wire(SandboxRules(dead_token="500")) as w:
         answer = await w.send("GET", f"{w.account}/labels", headers=headers)
 
@@ -45,7 +45,7 @@ async def test_missing_token(headers: dict[str, str]) -> None:
     ],
 )
 async def test_dead_token(kind: DeadToken, status: int, body: dict[str, str]) -> None:
-    """A token that is unknown gets the answer of the rules."""
+    """An unknown token gets the answer that the rules set."""
     async with wire(SandboxRules(dead_token=kind)) as w:
         answer = await w.api("x" * 64)
 
@@ -53,8 +53,8 @@ async def test_dead_token(kind: DeadToken, status: int, body: dict[str, str]) ->
 
 
 async def test_token_ends_after_its_lifetime() -> None:
-    """A token works until its 60 minutes are over."""
-    clock = HandClock()
+    """A token works for 60 minutes."""
+    clock = ManualClock()
     async with wire(clock=clock) as w:
         token = await w.token()
         clock.now += 3599.0
@@ -75,7 +75,7 @@ async def test_revoke_all() -> None:
 
 
 async def test_other_account_is_forbidden() -> None:
-    """A live token does not open another account."""
+    """A live token does not work for another account."""
     async with wire() as w:
         answer = await w.send("GET", "/clients/other/labels", headers=bearer(await w.token()))
 
@@ -97,8 +97,8 @@ async def test_other_account_is_forbidden() -> None:
         ("GET", "{}/number_management/numbers"),
     ],
 )
-async def test_every_endpoint_wants_a_token(method: str, path: str) -> None:
-    """None of them is open, and none is open to a token of another account."""
+async def test_every_endpoint_needs_a_token(method: str, path: str) -> None:
+    """Every endpoint refuses requests without a token, and with a token of another account."""
     async with wire() as w:
         nobody = await w.send(method, path.format(w.account))
         stranger = await w.send(method, path.format("/clients/other"), headers=bearer(await w.token()))
@@ -109,7 +109,7 @@ async def test_every_endpoint_wants_a_token(method: str, path: str) -> None:
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("GET", "/clients/a/b/c"), ("DELETE", "/clients/a/token")])
 async def test_unknown_endpoint(method: str, path: str) -> None:
-    """A path or method that does not exist gets 404 in an E1 envelope."""
+    """An unknown path or method gets 404 in an E1 envelope."""
     async with wire() as w:
         answer = await w.send(method, path)
 
@@ -118,7 +118,7 @@ async def test_unknown_endpoint(method: str, path: str) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "GET", "DELETE"])
 async def test_echo_says_what_was_sent(method: str) -> None:
-    """The echo shows method, query, type, length and hash of what it got, but never the token."""
+    """The echo shows method, query, type, length and hash of the request, and no token."""
     body = b"some bytes" * 1000
     async with wire() as w:
         token = await w.token()
@@ -133,7 +133,7 @@ async def test_echo_says_what_was_sent(method: str) -> None:
 
 
 async def test_body_over_the_limit() -> None:
-    """A body of 16 MiB is taken; a byte more gets 413, not a broken server."""
+    """A body of 16 MiB is accepted, and one byte more gets 413."""
     async with wire() as w:
         assert (await w.api(await w.token(), "POST", "/echo", data=io.BytesIO(b"x" * (16 * 1024 * 1024)))).status == 200
         answer = await w.api(await w.token(), "POST", "/echo", data=io.BytesIO(b"x" * (16 * 1024 * 1024 + 1)))
@@ -141,8 +141,8 @@ async def test_body_over_the_limit() -> None:
         assert (answer.status, answer.json["slug"]) == (413, "invalid-input")
 
 
-async def test_header_that_is_no_text() -> None:
-    """Bytes that are no UTF-8 are a dead token, not an error of the server."""
+async def test_header_that_is_not_utf8() -> None:
+    """A header with bytes that are not UTF-8 is an unknown token, not a server error."""
     async with wire() as w:
         address = urlsplit(w.sandbox.base_url)
         reader, writer = await asyncio.open_connection(address.hostname, address.port)

@@ -1,4 +1,4 @@
-"""The defaults and limits of the rules behind the token."""
+"""Defaults and limits of `ApiRules`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from truecaller_vbc.sandbox import ApiRules, SandboxRules
 
 
 def test_defaults_are_the_documented_numbers() -> None:
-    """100 calls a second and 60 batches a minute."""
+    """The limits are 100 calls a second and 60 batches a minute."""
     rules = SandboxRules().api
 
     assert (rules.realtime_per_second, rules.batch_per_minute, rules.page_size) == (100, 60, 1000)
@@ -54,12 +54,12 @@ def test_wrong_value_is_refused_by_name(field: str, value: object) -> None:
 
 
 def test_every_rule_is_checked() -> None:
-    """No field is without a validator."""
+    """Every field has a validator."""
     assert [field.name for field in attrs.fields(ApiRules) if field.validator is None] == []
 
 
 def test_rules_of_the_api_are_rules() -> None:
-    """Anything else in their place is refused."""
+    """A value of another type in place of ApiRules is refused."""
     wrong: Any = {"realtime_per_second": 5}
 
     with pytest.raises(ValueError, match=r"^api must be ApiRules"):

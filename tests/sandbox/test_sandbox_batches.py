@@ -1,4 +1,4 @@
-"""Batches: what is taken, what their status says and when."""
+"""Push batches, and read their status."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 from truecaller_vbc.sandbox.calls import BatchStore
 
 from .sandbox_account import LABEL, account, call_record, plus_record
-from .sandbox_wire import HandClock
+from .sandbox_wire import ManualClock
 
 UNKNOWN = "0ca10281-11a0-4f86-bb27-7452da543cb6"
 
 
 async def test_batch_is_accepted_and_finished() -> None:
-    """An ID at once; then every record as it was sent, without plus, with its outcome."""
+    """A batch gets an ID at once; its status shows every record as sent, without plus, and its outcome."""
     async with account() as client:
         sent = [
             plus_record(dynamic_label_name="Example Bank KYC", dynamic_call_reason="Calling you for KYC"),
@@ -48,7 +48,7 @@ async def test_batch_is_accepted_and_finished() -> None:
         "ends_at": sent[0]["ends_at"],
         "status_info": {"status": "success"},
     }
-    assert second["dynamic_label_name"] == "Flower shop"  # documented: it defaults to the label's own
+    assert second["dynamic_label_name"] == "Flower shop"  # the documented default is the name of the label
     assert second["status_info"] == {"status": "error", "message": "Failed to push"}
 
 
@@ -56,7 +56,7 @@ async def test_batch_is_accepted_and_finished() -> None:
     ("version", "plus", "status"), [("/v2", True, 200), ("/v2", False, 200), ("/v3", True, 200), ("/v3", False, 400)]
 )
 async def test_number_format_of_each_version(version: str, plus: bool, status: int) -> None:
-    """Version 3 wants a plus, version 2 takes both."""
+    """Version 3 requires a plus, and version 2 accepts numbers with and without it."""
     async with account() as client:
         answer = await client.batch(plus_record() if plus else call_record(), version=version)
 
@@ -65,7 +65,7 @@ async def test_number_format_of_each_version(version: str, plus: bool, status: i
 
 @pytest.mark.parametrize("version", ["/v2", "/v3"])
 async def test_status_of_either_version(version: str) -> None:
-    """A batch is known under both paths."""
+    """The status of a batch is found under both paths."""
     async with account() as client:
         batch_id = (await client.batch(plus_record())).json["batch_id"]
 
@@ -84,8 +84,8 @@ async def test_status_of_either_version(version: str) -> None:
         ({"call_records": ["record"]}, ""),
     ],
 )
-async def test_body_that_is_no_batch(body: Any, field: str) -> None:
-    """1 to 500 objects under `call_records`, or nothing is taken."""
+async def test_body_that_is_not_a_batch(body: Any, field: str) -> None:
+    """A batch is 1 to 500 objects under `call_records`; any other body is refused."""
     async with account(envelope="E2") as client:
         answer = await client.send("POST", "/dynamic_call_records", version="/v3", json=body)
 
@@ -94,7 +94,7 @@ async def test_body_that_is_no_batch(body: Any, field: str) -> None:
 
 
 async def test_most_records() -> None:
-    """500 records are taken."""
+    """500 records are accepted."""
     async with account() as client:
         answer = await client.batch(*[plus_record()] * 500)
 
@@ -102,7 +102,7 @@ async def test_most_records() -> None:
 
 
 async def test_one_bad_record_rejects_all() -> None:
-    """By default the whole batch is refused, and names the first fault."""
+    """By default one invalid record refuses the whole batch, and the answer names the first fault."""
     async with account(envelope="E2") as client:
         answer = await client.batch(plus_record(), plus_record(label_id=None), plus_record(ends_at=None))
 
@@ -111,7 +111,7 @@ async def test_one_bad_record_rejects_all() -> None:
 
 
 async def test_one_bad_record_fails_alone() -> None:
-    """The other reading: the batch is taken, and that record fails."""
+    """With bad_record="record" the batch is accepted, and only that record fails."""
     async with account(bad_record="record") as client:
         data = await client.finished(plus_record(), plus_record(receiver_number="1"), "record", plus_record())
 
@@ -127,7 +127,7 @@ async def test_one_bad_record_fails_alone() -> None:
 
 @pytest.mark.parametrize("version", ["/v2", "/v3"])
 async def test_unknown_batch(version: str) -> None:
-    """An ID that was never given is not found, and none at all is invalid."""
+    """An unknown ID gets 404, and a missing ID gets 400."""
     async with account(envelope="E2") as client:
         unknown = await client.status(UNKNOWN, version)
         none = await client.send("GET", "/dynamic_call_records", version=version)
@@ -147,8 +147,8 @@ async def test_unknown_batch(version: str) -> None:
     ],
 )
 async def test_pending_batch(rules: dict[str, Any], status: int, infos: Any) -> None:
-    """Until its seconds have passed on the clock, a batch is as the rules say; then it is finished."""
-    clock = HandClock()
+    """A batch is pending, in the form that the rules set, until `batch_seconds` have passed on the clock."""
+    clock = ManualClock()
     async with account(clock=clock, batch_seconds=10.0, **rules) as client:
         batch_id = (await client.batch(plus_record())).json["batch_id"]
         clock.now += 9.5
@@ -165,7 +165,7 @@ async def test_pending_batch(rules: dict[str, Any], status: int, infos: Any) -> 
 
 
 async def test_spelling_of_the_status() -> None:
-    """The older one is camel case."""
+    """The name of the status can be the older one in camel case."""
     async with account(status_key="statusInfo") as client:
         (record,) = await client.finished(plus_record())
 
@@ -174,7 +174,7 @@ async def test_spelling_of_the_status() -> None:
 
 @pytest.mark.parametrize("order", ["same", "shuffled"])
 async def test_order_of_the_data(order: str) -> None:
-    """All records come back, in the order in which they were sent or in any other, which then stays."""
+    """The status has all records, in the order of sending or in a random order that stays the same."""
     receivers = [f"+9198765{number:05}" for number in range(100, 150)]
     async with account(data_order=order) as client:
         batch_id = (await client.batch(*[plus_record(receiver_number=one) for one in receivers])).json["batch_id"]
@@ -186,7 +186,7 @@ async def test_order_of_the_data(order: str) -> None:
 
 
 async def test_old_batches_are_forgotten() -> None:
-    """Only the newest are kept; their number of records is."""
+    """Old batches are dropped, except for their number of records."""
     async with account(keep_batches=2) as client:
         ids = [(await client.batch(plus_record())).json["batch_id"] for _ in range(3)]
 
@@ -195,7 +195,7 @@ async def test_old_batches_are_forgotten() -> None:
 
 
 def test_kept_batch_is_small() -> None:
-    """A thousand batches of a campaign take a few megabytes."""
+    """A thousand batches take a few megabytes."""
     records = [plus_record(receiver_number=f"+91{number * 7919:010}") for number in range(500)]
     body = {"call_records": records}
     batch = BatchStore(keep=1).add(json.dumps(body).encode(), 500, 0.0, {})
@@ -205,7 +205,7 @@ def test_kept_batch_is_small() -> None:
 
 
 async def test_outcome_is_judged_when_it_is_asked_for() -> None:
-    """An outcome that was chosen after the batch came holds, too."""
+    """An outcome that is set after the push applies to the batch too."""
     async with account() as client:
         batch_id = (await client.batch(plus_record())).json["batch_id"]
         client.sandbox.set_outcome("919876543210", "Failed to push")
@@ -215,7 +215,7 @@ async def test_outcome_is_judged_when_it_is_asked_for() -> None:
 
 
 async def test_sparse_status() -> None:
-    """Nothing that can be done without, and no empty array."""
+    """A sparse status leaves out optional fields and empty arrays."""
     async with account(sparse=True) as client:
         (record,) = await client.finished(plus_record())
 

@@ -1,4 +1,4 @@
-"""Real-time records: validation as it is answered, outcomes, the count."""
+"""Push real-time records: validation, outcomes and counts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from .sandbox_account import HOUR, LABEL, account, call_record
-from .sandbox_wire import HandClock
+from .sandbox_wire import ManualClock
 
 SUCCESS = {"status": "success", "message": "Record processed successfully"}
 TOO_LONG = "Request body is invalid: ends_at cannot be more than 24 hours after starts_at"
@@ -27,7 +27,7 @@ def too_long() -> dict[str, Any]:
 
 @pytest.mark.parametrize("key", ["status_info", "statusInfo"])
 async def test_success(key: str) -> None:
-    """A valid record succeeds at once, and is counted by its receiver."""
+    """A valid record succeeds at once, and is counted for its receiver."""
     async with account(status_key=key) as client:
         answers = [await client.call(call_record()) for _ in range(2)]
         await client.call(call_record(receiver_number="911111111111"))
@@ -47,7 +47,7 @@ async def test_success(key: str) -> None:
 )
 @pytest.mark.parametrize("status", [400, 422, 200])
 async def test_invalid_record(envelope: str, status: int, body: dict[str, Any]) -> None:
-    """The documented message in the chosen envelope with the chosen status, and nothing is counted."""
+    """An invalid record gets the documented message, and is not counted."""
     async with account(envelope=envelope, validation_status=status) as client:
         answer = await client.call(too_long())
 
@@ -56,8 +56,8 @@ async def test_invalid_record(envelope: str, status: int, body: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{", b"\xff", b"[" * 100_000])
-async def test_body_that_is_no_object(body: bytes) -> None:
-    """Anything but a JSON object is invalid."""
+async def test_body_that_is_not_an_object(body: bytes) -> None:
+    """A body that is not a JSON object is invalid."""
     async with account() as client:
         answer = await client.send("POST", "/dynamic_call_record", version="/v2", data=body)
 
@@ -65,7 +65,7 @@ async def test_body_that_is_no_object(body: bytes) -> None:
 
 
 async def test_number_with_plus() -> None:
-    """Real time wants numbers without a plus."""
+    """Real time refuses numbers with a plus."""
     async with account(envelope="E2") as client:
         answer = await client.call(call_record(receiver_number="+919876543210"))
 
@@ -73,8 +73,8 @@ async def test_number_with_plus() -> None:
 
 
 async def test_past_is_judged_by_the_clock_of_the_sandbox() -> None:
-    """A record is over once the sandbox's own clock says so, whatever the time is outside."""
-    clock = HandClock()
+    """A record has ended if the sandbox's clock says so."""
+    clock = ManualClock()
     async with account(clock=clock, envelope="E2") as client:
         record = call_record()
         before = await client.call(record)
@@ -88,7 +88,7 @@ async def test_past_is_judged_by_the_clock_of_the_sandbox() -> None:
 
 @pytest.mark.parametrize(("ending", "message"), ENDINGS.items())
 async def test_documented_numbers_decide(ending: str, message: str) -> None:
-    """A valid record for such a number is accepted, and not delivered."""
+    """Records for the documented test numbers are accepted, and not delivered."""
     async with account() as client:
         answer = await client.call(call_record(receiver_number=f"9198765{ending}"))
 
@@ -97,15 +97,15 @@ async def test_documented_numbers_decide(ending: str, message: str) -> None:
 
 
 async def test_outcome_in_an_envelope() -> None:
-    """The other reading: what cannot be delivered is a 400."""
+    """With the other reading of the documents, such a record gets 400."""
     async with account(outcome_status=400) as client:
         answer = await client.call(call_record(receiver_number="919876500004"))
 
         assert (answer.status, answer.json) == (400, {"slug": "invalid-input", "message": "Failed to push"})
 
 
-async def test_chosen_outcome() -> None:
-    """It goes before the last digits, and can be taken back."""
+async def test_outcome_set_for_a_number() -> None:
+    """An outcome set for a number takes precedence over its last digits, and can be removed."""
     async with account() as client:
         client.sandbox.set_outcome("+919876543210", "Out of office")
         client.sandbox.set_outcome("919876500001", None)
@@ -119,14 +119,14 @@ async def test_chosen_outcome() -> None:
 
 
 async def test_outcome_of_what_is_no_number() -> None:
-    """A misspelt number would never have that outcome, so it is an error at once."""
+    """An outcome for an invalid number raises an error at once."""
     async with account() as client:
         with pytest.raises(ValueError, match="number must be"):
             client.sandbox.set_outcome("91-98765", "Failed to push")
 
 
 async def test_added_label() -> None:
-    """A record may name a dynamic label that was added, and no label of another type."""
+    """A record may use a dynamic label that was added, and no label of another type."""
     async with account(envelope="E2") as client:
         added = client.sandbox.add_label("Bakery")
         static = client.sandbox.add_label("Bakery", label_type="static")
@@ -149,7 +149,7 @@ async def test_added_label() -> None:
     ],
 )
 async def test_deprecated_endpoints_are_not_offered(method: str, path: str) -> None:
-    """The first version is gone."""
+    """The deprecated first version is not served."""
     async with account() as client:
         answer = await client.send(method, path)
 
@@ -157,6 +157,6 @@ async def test_deprecated_endpoints_are_not_offered(method: str, path: str) -> N
 
 
 async def test_real_time_has_no_version_3() -> None:
-    """It is documented nowhere."""
+    """The path of version 3 does not exist for real time."""
     async with account() as client:
         assert (await client.send("POST", "/dynamic_call_record", version="/v3", json=call_record())).status == 404

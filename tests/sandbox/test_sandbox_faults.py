@@ -1,4 +1,4 @@
-"""Every way in which the sandbox can go wrong on request."""
+"""Inject each kind of fault."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HANG = float("inf")
 
 
 async def test_status_comes_in_place_of_the_token() -> None:
-    """A status fault answers with its E1 envelope, makes no token, and is used up."""
+    """A fault with a status answers with an E1 envelope without a mint, and is then used up."""
     async with wire() as w:
         w.sandbox.fail_next("token", status=503, times=2)
         statuses = [(await w.mint()).status for _ in range(3)]
@@ -36,7 +36,7 @@ async def test_status_comes_in_place_of_the_token() -> None:
     ],
 )
 async def test_error_status_has_an_envelope(status: int, slug: str) -> None:
-    """An error status without a body gets the slug that goes with it."""
+    """An error status without a body has an envelope with the matching slug."""
     async with wire() as w:
         w.sandbox.fail_next("token", status=status)
         answer = await w.mint()
@@ -55,7 +55,7 @@ async def test_error_status_has_an_envelope(status: int, slug: str) -> None:
     ],
 )
 async def test_garbage_body(body: Any, raw: bytes, content_type: str) -> None:
-    """A body is sent as it is with status 200, a dict or list as JSON, and nothing is made."""
+    """A body is sent unchanged with status 200, dict and list as JSON, and no token is made."""
     async with wire() as w:
         w.sandbox.fail_next("token", body=body)
         answer = await w.mint()
@@ -65,7 +65,7 @@ async def test_garbage_body(body: Any, raw: bytes, content_type: str) -> None:
 
 
 async def test_headers_and_content_type_win() -> None:
-    """A fault's headers are on its answer, its own Date and content type in place of ours."""
+    """Headers of a fault replace Date and Content-Type."""
     date = "Thu, 01 Jan 1970 00:00:00 GMT"
     async with wire() as w:
         w.sandbox.fail_next(
@@ -81,8 +81,8 @@ async def test_headers_and_content_type_win() -> None:
         assert headers["Content-Type"] == "text/html"
 
 
-async def test_headers_alone_leave_the_answer_whole() -> None:
-    """Headers without status or body are added to the endpoint's own answer."""
+async def test_headers_alone_are_added() -> None:
+    """Headers without status or body are added to the normal answer."""
     async with wire() as w:
         w.sandbox.fail_next("token", headers={"X-Extra": "1"})
         answer = await w.mint()
@@ -91,7 +91,7 @@ async def test_headers_alone_leave_the_answer_whole() -> None:
 
 
 async def test_redirect() -> None:
-    """A redirect is a status with a Location, and has no body."""
+    """A redirect is a status with a Location and no body."""
     async with wire() as w:
         w.sandbox.fail_next("token", status=307, headers={"Location": "http://elsewhere.invalid/"})
         answer = await w.mint()
@@ -105,7 +105,7 @@ async def test_redirect() -> None:
 
 @pytest.mark.parametrize(("mint", "mints"), [(True, 1), (False, 0), (None, 0)])
 async def test_error_after_the_work_was_done(mint: bool | None, mints: int) -> None:
-    """With `mint` the token is made and the error comes all the same."""
+    """With `mint` the token is made, although the answer is an error."""
     async with wire() as w:
         w.sandbox.fail_next("token", status=500, mint=mint)
 
@@ -114,7 +114,7 @@ async def test_error_after_the_work_was_done(mint: bool | None, mints: int) -> N
 
 @pytest.mark.parametrize(("fault", "mints"), [({"drop": "before"}, 0), ({"drop": "after"}, 1)])
 async def test_dropped_connection(fault: FaultOptions, mints: int) -> None:
-    """The client gets no answer; whether a token was made depends on when the connection broke."""
+    """drop="before" drops the connection without a mint, and drop="after" after a mint."""
     async with wire() as w:
         w.sandbox.fail_next("token", **fault)
         with pytest.raises(aiohttp.ClientConnectionError):
@@ -125,7 +125,7 @@ async def test_dropped_connection(fault: FaultOptions, mints: int) -> None:
 
 @pytest.mark.parametrize("slow", [0.0, 0.02])
 async def test_answer_breaks_off_in_the_middle(slow: float) -> None:
-    """The headers promise a whole body, exactly half of it comes, and the token was made."""
+    """With drop="mid" exactly half of the body arrives, and the token is made."""
     async with wire() as w:
         w.sandbox.fail_next("token", drop="mid", slow=slow)
         async with w.http.post(f"{w.account}/token", json=w.keys, headers=PUBLIC) as response:
@@ -138,7 +138,7 @@ async def test_answer_breaks_off_in_the_middle(slow: float) -> None:
 
 
 async def test_half_of_a_given_body_arrives() -> None:
-    """Also a fault's own body can break off, after exactly its first half."""
+    """With drop="mid" exactly half of a given body arrives."""
     async with wire() as w:
         w.sandbox.fail_next("token", body=b"12345678", drop="mid")
         async with w.http.post(f"{w.account}/token", json=w.keys) as response:
@@ -150,7 +150,7 @@ async def test_half_of_a_given_body_arrives() -> None:
 
 
 async def test_slow_body_comes_byte_by_byte() -> None:
-    """A slow answer is whole in the end, takes its time, and comes in many pieces."""
+    """A slow answer is complete, takes its time, and arrives in many pieces."""
     loop = asyncio.get_running_loop()
     async with wire() as w:
         w.sandbox.fail_next("token", body=b"0123456789", slow=0.1)
@@ -164,7 +164,7 @@ async def test_slow_body_comes_byte_by_byte() -> None:
 
 
 async def test_delay_comes_before_the_work() -> None:
-    """During a delay nothing is made yet; afterwards the answer is the usual_words one."""
+    """During a delay no token is made; afterwards the answer is the normal one."""
     async with wire() as w:
         w.sandbox.fail_next("token", delay=0.05)
         asked = asyncio.create_task(w.mint())
@@ -175,7 +175,7 @@ async def test_delay_comes_before_the_work() -> None:
 
 
 async def test_client_that_leaves_does_not_stop_the_work() -> None:
-    """A token that was asked for is made although the client gave up waiting."""
+    """The token is made although the client stopped waiting."""
     async with wire() as w:
         w.sandbox.fail_next("token", delay=0.15)
         with pytest.raises(TimeoutError):
@@ -186,7 +186,7 @@ async def test_client_that_leaves_does_not_stop_the_work() -> None:
 
 
 async def test_hang_ends_when_connections_are_dropped() -> None:
-    """An endless delay waits until the connections are dropped, and makes nothing."""
+    """An endless delay ends without a mint when the connections are dropped."""
     async with wire() as w:
         w.sandbox.fail_next("*", delay=HANG)
         asked = asyncio.create_task(w.mint())
@@ -201,13 +201,13 @@ async def test_hang_ends_when_connections_are_dropped() -> None:
 
 
 async def both(w: Wire) -> list[int]:
-    """The statuses of a call to the API and of a token request."""
+    """Return the statuses of an API call and of a token request."""
     return [(await w.api("x")).status, (await w.mint()).status]
 
 
 @pytest.mark.parametrize(("endpoint", "statuses"), [("token", [401, 503]), ("api", [503, 200]), ("*", [503, 503])])
 async def test_faults_keep_to_their_endpoint(endpoint: Endpoint, statuses: list[int]) -> None:
-    """A fault meets the requests of its endpoint and no others."""
+    """A fault affects only the requests of its endpoint."""
     async with wire() as w:
         w.sandbox.fail_next(endpoint, status=503, times=2)
 
@@ -215,7 +215,7 @@ async def test_faults_keep_to_their_endpoint(endpoint: Endpoint, statuses: list[
 
 
 async def each(client: Client) -> dict[str, int]:
-    """The status of every endpoint behind the token."""
+    """Return the status of every endpoint that needs a token."""
     batch = await client.batch(plus_record())
     return {
         "calls": (await client.call(call_record())).status,
@@ -233,7 +233,7 @@ async def each(client: Client) -> dict[str, int]:
     "endpoint", ["calls", "status", "labels", "feature_sets", "publish", "delist", "numbers", "batch"]
 )
 async def test_single_endpoint_fails(endpoint: Endpoint) -> None:
-    """A fault or an outage under an endpoint's name meets no other."""
+    """A fault or outage of one endpoint affects no other."""
     async with account() as client:
         client.sandbox.fail_next(endpoint, status=503)
         queued = await each(client)
@@ -241,15 +241,15 @@ async def test_single_endpoint_fails(endpoint: Endpoint) -> None:
         outage = await each(client)
         client.sandbox.end_outage(endpoint)
 
-        unmet = {"status": 404} if endpoint == "batch" else {}  # there is no batch then to ask for
-        usual_words = dict.fromkeys(queued, 200) | unmet
-        assert queued == usual_words | {endpoint: 503}
-        assert outage == usual_words | {endpoint: 500}
+        unmet = {"status": 404} if endpoint == "batch" else {}  # there is no batch then
+        others = dict.fromkeys(queued, 200) | unmet
+        assert queued == others | {endpoint: 503}
+        assert outage == others | {endpoint: 500}
         assert set((await each(client)).values()) == {200}
 
 
-async def test_own_name_goes_before_api_before_all() -> None:
-    """The nearer name first, for what is queued and for outages."""
+async def test_precedence_of_endpoint_names() -> None:
+    """The name of an endpoint takes precedence over "api", and that over "*", for queued faults and outages."""
     async with account() as client:
         endpoints: tuple[tuple[Endpoint, int], ...] = (("*", 504), ("api", 503), ("numbers", 502))
         for endpoint, status in endpoints:
@@ -267,7 +267,7 @@ async def test_own_name_goes_before_api_before_all() -> None:
 
 
 async def test_work_is_done_and_the_answer_lost() -> None:
-    """A batch that was taken although its answer never came is there all the same."""
+    """A batch whose answer was lost was accepted."""
     async with account() as client:
         client.sandbox.fail_next("batch", drop="after")
         with pytest.raises(aiohttp.ClientConnectionError):
@@ -277,7 +277,7 @@ async def test_work_is_done_and_the_answer_lost() -> None:
 
 
 async def test_faults_come_in_order() -> None:
-    """Faults of one endpoint are used first in, first out; its own go before those for all."""
+    """Faults are used in order, those of the endpoint before those of "*"."""
     async with wire() as w:
         w.sandbox.fail_next("*", status=504)
         w.sandbox.fail_next("token", status=500)
@@ -293,7 +293,7 @@ async def test_faults_come_in_order() -> None:
 
 
 async def test_faults_can_be_cleared() -> None:
-    """Clearing forgets what is queued, and leaves an outage."""
+    """Clearing removes queued faults, and keeps outages."""
     async with wire() as w:
         w.sandbox.fail_next("token", status=500, times=3)
         w.sandbox.set_outage("token", status=503)
@@ -303,7 +303,7 @@ async def test_faults_can_be_cleared() -> None:
 
 
 async def test_outage_lasts_until_it_is_ended() -> None:
-    """An outage meets every request, after the queued faults, until it is ended."""
+    """An outage affects every request after the queued faults, until it is ended."""
     async with wire() as w:
         w.sandbox.set_outage("token", status=503)
         w.sandbox.fail_next("token", status=500)
@@ -316,7 +316,7 @@ async def test_outage_lasts_until_it_is_ended() -> None:
 
 
 async def test_outage_of_everything() -> None:
-    """An outage of all endpoints gives way to one of a single endpoint."""
+    """An outage of one endpoint takes precedence over an outage of all."""
     async with wire() as w:
         w.sandbox.set_outage("*", status=503)
         w.sandbox.set_outage("token", status=500)
@@ -344,14 +344,14 @@ async def test_outage_of_everything() -> None:
         {"status": 500, "mint": 1},
     ],
 )
-def test_fault_without_sense_is_refused(fault: dict[str, Any]) -> None:
-    """A value out of range, or values that contradict each other, raise ValueError."""
+def test_invalid_fault(fault: dict[str, Any]) -> None:
+    """Values out of range, or that contradict each other, raise ValueError."""
     with pytest.raises(ValueError, match=r"must be|needs|sends nothing|contradicts"):
         Fault(**fault)
 
 
 async def test_wrong_endpoint_or_times_is_refused() -> None:
-    """A misspelt endpoint would never fail, so it is an error at once; so is a useless count."""
+    """An unknown endpoint or a count below 1 raises an error at once."""
     async with wire() as w:
         bad: Any = "tokens"
         for call in (w.sandbox.faults_left, w.sandbox.end_outage):
@@ -365,5 +365,5 @@ async def test_wrong_endpoint_or_times_is_refused() -> None:
 
 
 def test_fault_repr_shows_no_content() -> None:
-    """A body or header may be a secret of the test, so it is in no repr."""
+    """The repr of a fault shows neither body nor headers."""
     assert "hush" not in repr(Fault(body={"token": "hush"}, headers={"X": "hush"}))

@@ -1,4 +1,4 @@
-"""What is listed in pages: labels, feature sets, numbers."""
+"""Read labels, feature sets and numbers in pages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def page(client: Client, number: int) -> tuple[list[str], int]:
 
 @pytest.mark.parametrize("first", [1, 0])
 async def test_pages_of_labels(first: int) -> None:
-    """Pages begin where the rules say, have the size that is asked for, and end with an empty array."""
+    """Pages begin at the number that the rules set, have the requested size, and end with an empty array."""
     async with account(first_page=first) as client:
         added = client.sandbox.add_label("Bakery")
         everything = await ids(client)
@@ -40,7 +40,7 @@ async def test_pages_of_labels(first: int) -> None:
 
 
 async def test_added_label_is_shown() -> None:
-    """It has every documented field."""
+    """An added label has every documented field."""
     async with account() as client:
         label_id = client.sandbox.add_label("Bakery")
         *_, label = (await client.send("GET", "/labels")).json
@@ -62,8 +62,8 @@ async def test_added_label_is_shown() -> None:
         (1, {"limit": ""}, "limit must be an integer of 1 or more"),
     ],
 )
-async def test_page_that_is_none(path: str, first: int, query: dict[str, str], message: str) -> None:
-    """A page before the first, or no number, is invalid on each of them."""
+async def test_invalid_page(path: str, first: int, query: dict[str, str], message: str) -> None:
+    """A page before the first, or one that is not a number, is invalid in each list."""
     async with account(first_page=first) as client:
         answer = await client.send("GET", path, params=query)
 
@@ -71,7 +71,7 @@ async def test_page_that_is_none(path: str, first: int, query: dict[str, str], m
 
 
 async def test_default_page_size() -> None:
-    """It holds where no limit is given."""
+    """Without a limit a page has the default size."""
     async with account(page_size=1) as client:
         client.sandbox.add_feature_set("other")
         await client.manage("publish", *NUMBERS)
@@ -81,7 +81,7 @@ async def test_default_page_size() -> None:
 
 
 async def test_feature_sets() -> None:
-    """The documented fields, filters, and pages without a count."""
+    """Feature sets have the documented fields and filters, and pages without a count."""
     async with account() as client:
         other = client.sandbox.add_feature_set(name="other")
         body = (await client.send("GET", "/number_management/feature_sets")).json
@@ -103,7 +103,7 @@ async def test_feature_sets() -> None:
 
 
 async def test_filters_of_numbers() -> None:
-    """By feature set, and by what that belongs to."""
+    """Numbers can be filtered by feature set, department, operation and process."""
     async with account() as client:
         other = client.sandbox.add_feature_set("other")
         await client.manage("publish", NUMBERS[0])
@@ -121,8 +121,8 @@ async def test_filters_of_numbers() -> None:
 
 
 @pytest.mark.parametrize("first", [1, 0])
-async def test_honest_page_count(first: int) -> None:
-    """The number of pages, whichever is asked for; after the last there is nothing."""
+async def test_page_count(first: int) -> None:
+    """The number of pages is right on every page; later pages are empty."""
     async with account(first_page=first) as client:
         assert await page(client, first) == ([], 0)
         await client.manage("publish", *NUMBERS)
@@ -136,7 +136,7 @@ async def test_honest_page_count(first: int) -> None:
 
 
 async def test_missing_page_count() -> None:
-    """No information on pages at all."""
+    """The rules can leave out the information on pages."""
     async with account(total_page_count="missing") as client:
         await client.manage("publish", *NUMBERS)
 
@@ -145,7 +145,7 @@ async def test_missing_page_count() -> None:
 
 @pytest.mark.parametrize("first", [1, 0])
 async def test_endless_page_count(first: int) -> None:
-    """Always one page more, and the last one again and again."""
+    """The rules can report one page more than asked for, and repeat the last page."""
     async with account(first_page=first, total_page_count="endless") as client:
         assert await page(client, first) == ([], 2)
         await client.manage("publish", *NUMBERS)
@@ -159,7 +159,7 @@ async def test_endless_page_count(first: int) -> None:
 
 
 async def test_sparse_lists() -> None:
-    """What can be done without is null or missing, and an empty array in an object is null."""
+    """In sparse lists optional values are null or missing, and empty arrays are null."""
     async with account(sparse=True) as client:
         labels = (await client.send("GET", "/labels")).json
         (feature_set,) = (await client.send("GET", "/number_management/feature_sets")).json["feature_sets"]

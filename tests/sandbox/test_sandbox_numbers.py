@@ -1,4 +1,4 @@
-"""Listing and delisting: the buckets, and when a number is listed."""
+"""Publish and delist numbers: results, and when a number is listed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from truecaller_vbc.sandbox import ApiRules
 from truecaller_vbc.sandbox.numbers import NumberStore
 
 from .sandbox_account import FEATURE_SET, Client, account
-from .sandbox_wire import HandClock
+from .sandbox_wire import ManualClock
 
 ONE, TWO, THREE = "911234567891", "911234567892", "911234567893"
 SHARED = {
@@ -27,7 +27,7 @@ SHARED = {
 
 
 def filled(body: dict[str, Any]) -> dict[str, list[str]]:
-    """The buckets that hold anything."""
+    """Return the buckets that are not empty."""
     return {name: value for name, value in body.items() if name.endswith("_numbers") and value}
 
 
@@ -37,7 +37,7 @@ async def done(client: Client, action: str, *numbers: str, **where: str) -> tupl
 
 
 async def test_publish() -> None:
-    """The documented answer, and the number is listed."""
+    """Publishing has the documented answer, and the number is listed."""
     async with account() as client:
         answer = await client.manage("publish", ONE)
 
@@ -54,7 +54,7 @@ async def test_publish() -> None:
 
 
 async def test_delist() -> None:
-    """The documented answer with the opposite meaning, and the number is no longer listed."""
+    """Delisting has the documented answer, and the number is listed no longer."""
     async with account() as client:
         await client.manage("publish", ONE)
         answer = await client.manage("delist", ONE)
@@ -71,8 +71,8 @@ async def test_delist() -> None:
 
 
 async def test_listing_takes_its_time() -> None:
-    """The answer is the same at once; the number appears later."""
-    clock = HandClock()
+    """With a delay the answer is the same at once, and the number is listed later."""
+    clock = ManualClock()
     async with account(clock=clock, listing_seconds=30.0) as client:
         assert await done(client, "publish", ONE) == ("pending", {"new_numbers": [ONE]})
         clock.now += 29.0
@@ -87,8 +87,8 @@ async def test_listing_takes_its_time() -> None:
 
 
 async def test_publish_during_a_delist_is_ignored() -> None:
-    """The answer looks as always, and the number goes all the same; afterwards it can be listed again."""
-    clock = HandClock()
+    """Publishing during a delist is answered normally but ignored; afterwards it works again."""
+    clock = ManualClock()
     async with account(clock=clock, delisting_seconds=30.0) as client:
         other = client.sandbox.add_feature_set("other")
         await client.manage("publish", ONE)
@@ -106,7 +106,7 @@ async def test_publish_during_a_delist_is_ignored() -> None:
 
 
 async def test_buckets_of_a_mixed_publish() -> None:
-    """New, known, known elsewhere and malformed numbers, each in its place; repeated ones count once."""
+    """Publishing sorts new, listed, foreign and malformed numbers into their buckets, repeated ones once."""
     async with account() as client:
         other = client.sandbox.add_feature_set("other")
         await client.manage("publish", ONE)
@@ -125,7 +125,7 @@ async def test_buckets_of_a_mixed_publish() -> None:
 
 
 async def test_buckets_of_a_mixed_delist() -> None:
-    """What is known to the set goes, and nothing else does."""
+    """Delisting removes the numbers of the set, and no others."""
     async with account() as client:
         other = client.sandbox.add_feature_set("other")
         await client.manage("publish", ONE)
@@ -145,7 +145,7 @@ async def test_buckets_of_a_mixed_delist() -> None:
 
 @pytest.mark.parametrize("status", [200, 400])
 async def test_failed(status: int) -> None:
-    """Where nothing can be done the body says failed, with either status."""
+    """If no number can be processed, the body says failed, with the status that the rules set."""
     async with account(failed_status=status) as client:
         delist = await client.manage("delist", ONE)
         publish = await client.manage("publish", "12")
@@ -155,7 +155,7 @@ async def test_failed(status: int) -> None:
 
 
 async def test_status_that_is_in_no_document() -> None:
-    """It comes in place of pending only."""
+    """An undocumented status replaces only pending."""
     async with account(unknown_status="queued") as client:
         statuses = [
             (await client.manage(action, ONE)).json["status"] for action in ("publish", "delist", "delist", "publish")
@@ -177,7 +177,7 @@ async def test_status_that_is_in_no_document() -> None:
     ],
 )
 async def test_body_without_numbers(action: str, body: Any, message: str) -> None:
-    """1 to 10,000 strings, or nothing is done."""
+    """A body needs 1 to 10,000 strings; any other is refused."""
     async with account() as client:
         path = f"/number_management/feature_sets/{FEATURE_SET}/numbers/{action}"
         answer = await client.send("POST", path, json=body)
@@ -187,7 +187,7 @@ async def test_body_without_numbers(action: str, body: Any, message: str) -> Non
 
 
 async def test_most_numbers() -> None:
-    """10,000 in one call."""
+    """10,000 numbers are accepted."""
     async with account() as client:
         answer = await client.manage("publish", *[f"91{number:010}" for number in range(10_000)])
 
@@ -196,7 +196,7 @@ async def test_most_numbers() -> None:
 
 @pytest.mark.parametrize("action", ["publish", "delist"])
 async def test_unknown_feature_set(action: str) -> None:
-    """There is nothing to publish to."""
+    """An unknown feature set gets 404."""
     async with account() as client:
         answer = await client.manage(action, ONE, feature_set="unknown")
 
@@ -204,7 +204,7 @@ async def test_unknown_feature_set(action: str) -> None:
 
 
 async def test_sparse_buckets() -> None:
-    """Of the empty arrays some are null and some are missing; what was done is there."""
+    """In sparse answers some empty arrays are null and some are missing."""
     async with account(sparse=True) as client:
         body = (await client.manage("publish", ONE)).json
 
@@ -217,8 +217,8 @@ async def test_sparse_buckets() -> None:
 
 
 async def test_shown_number() -> None:
-    """Every documented field; the times are those of the listing."""
-    clock = HandClock()
+    """A listed number has every documented field, with the times of its listing."""
+    clock = ManualClock()
     async with account(clock=clock, listing_seconds=4.0) as client:
         await client.manage("publish", ONE)
         clock.now += 60.0
@@ -245,7 +245,7 @@ async def test_shown_number() -> None:
 
 
 def test_nothing_is_listed_before_the_start() -> None:
-    """A clock that does not run yet is an error with words."""
+    """Listing before the sandbox is started raises an error that says so."""
     from truecaller_vbc.sandbox import Sandbox  # noqa: PLC0415
 
     with pytest.raises(RuntimeError, match="lists numbers once it is entered"):
@@ -259,7 +259,7 @@ moves = st.lists(
 
 @given(moves=moves)
 def test_book_against_a_state_machine(moves: list[tuple[str, str, int]]) -> None:
-    """Whatever is asked for in whatever order, a number is where the documented steps lead."""
+    """After any sequence of calls the numbers are as in a state machine of the documented steps."""
     book = NumberStore(ApiRules(listing_seconds=2.0, delisting_seconds=2.0))
     states: dict[str, tuple[str, float]] = {}
     now = 0.0

@@ -1,4 +1,4 @@
-"""What a call record must be."""
+"""Check call records against the documented rules."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def without(*fields: str) -> dict[str, Any]:
     ],
 )
 def test_good_record(good: dict[str, Any]) -> None:
-    """The documented example, what is optional left out, and each limit itself."""
+    """The documented example, records without optional fields, and values at the limits are valid."""
     assert RULES.problem(good, NOW) is None
 
 
@@ -109,7 +109,7 @@ def test_bad_record(bad: Any, field: str, message: str) -> None:
 
 @pytest.mark.parametrize("character", FORBIDDEN)
 def test_forbidden_characters(character: str) -> None:
-    """None of them anywhere in the reason."""
+    """The reason must not contain any of the forbidden characters."""
     problem = RULES.problem(record(dynamic_call_reason=f"Flower {character} Delivery"), NOW)
 
     assert problem is not None
@@ -119,7 +119,7 @@ def test_forbidden_characters(character: str) -> None:
 @pytest.mark.parametrize("end", ["{}Flower Delivery", "Flower Delivery{}"])
 @pytest.mark.parametrize("character", ".,- ")
 def test_characters_that_must_not_be_at_the_ends(end: str, character: str) -> None:
-    """Full stop, comma, hyphen and space are neither first nor last."""
+    """The reason must not begin or end with a full stop, comma, hyphen or space."""
     problem = RULES.problem(record(dynamic_call_reason=end.format(character)), NOW)
 
     assert problem is not None
@@ -136,7 +136,7 @@ def test_characters_that_must_not_be_at_the_ends(end: str, character: str) -> No
 )
 @pytest.mark.parametrize("field", ["caller_number", "receiver_number"])
 def test_number_formats(numbers: re.Pattern[str], good: list[str], bad: list[str], field: str) -> None:
-    """With a plus, without, or either; never anything else."""
+    """Numbers have a plus, no plus, or either, as the endpoint requires."""
     rules = RecordRules(numbers, {LABEL})
     other = {"caller_number": good[0], "receiver_number": good[0]}
 
@@ -157,7 +157,7 @@ def test_number_formats(numbers: re.Pattern[str], good: list[str], bad: list[str
 
 
 def test_labels_may_be_added_later() -> None:
-    """The rules see the labels of the moment."""
+    """Labels that were added later are accepted."""
     labels = {LABEL}
     rules = RecordRules(NO_PLUS, labels)
     assert rules.problem(record(label_id="new"), NOW) is not None
@@ -191,7 +191,7 @@ ODD: st.SearchStrategy[Any] = st.sampled_from(
 
 @given(changes=st.dictionaries(st.sampled_from(sorted(record())), ODD))
 def test_nothing_breaks_the_check(changes: dict[str, Any]) -> None:
-    """Whatever JSON a field holds, the check names a field or finds nothing; it never raises."""
+    """Whatever JSON a field holds, the check returns a field or None, and never raises."""
     problem = RULES.problem(record(**changes), NOW)
 
     assert problem is None or problem.field in record()

@@ -1,4 +1,4 @@
-"""The rules' defaults and limits."""
+"""Defaults and limits of `SandboxRules`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from truecaller_vbc.sandbox import SandboxRules
 
 
 def test_defaults_are_the_documented_numbers() -> None:
-    """Without a switch, a token lives 60 minutes and 10 are granted per 30 minutes."""
+    """By default a token lives 60 minutes, and 10 are granted in 30 minutes."""
     rules = SandboxRules()
 
     assert (rules.token_lifetime, rules.max_mints, rules.mint_window) == (3600.0, 10, 1800.0)
@@ -53,11 +53,11 @@ def test_wrong_value_is_refused_by_name(field: str, value: object) -> None:
 
 
 def test_every_rule_is_checked() -> None:
-    """No field is without a validator."""
+    """Every field has a validator."""
     assert [field.name for field in attrs.fields(SandboxRules) if field.validator is None] == []
 
 
 def test_rules_cannot_change() -> None:
-    """Rules are fixed for the life of a sandbox."""
+    """Rules cannot be changed."""
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         SandboxRules().latency = 1.0  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Life and death of the server, its connections, and its record."""
+"""Start, stop and pause the server, drop its connections, and read its log."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from truecaller_vbc.sandbox import Sandbox
 from truecaller_vbc.sandbox.records import RequestLog
 from truecaller_vbc.sandbox.tokens import fingerprint
 
-from .sandbox_wire import HandClock, until, wire
+from .sandbox_wire import ManualClock, until, wire
 
 
 async def settled() -> None:
-    """The client's side of a broken connection needs a moment to notice."""
+    """Give the client time to notice a broken connection."""
     await asyncio.sleep(0.02)
 
 
-async def test_sandboxes_are_strangers() -> None:
-    """Two sandboxes have different ports and credentials, and start with nothing made."""
+async def test_sandboxes_share_nothing() -> None:
+    """Two sandboxes have different ports and credentials, and share no state."""
     async with Sandbox() as one, Sandbox() as two:
         assert one.base_url != two.base_url
         assert one.credentials != two.credentials
@@ -39,7 +39,7 @@ async def test_sandboxes_are_strangers() -> None:
 
 
 async def test_given_credentials_are_used() -> None:
-    """The account may be chosen."""
+    """A sandbox uses the credentials that it is given."""
     mine = Credentials("account", "key", "hush")
     async with Sandbox(credentials=mine) as sandbox, aiohttp.ClientSession() as http:
         url = f"{sandbox.base_url}/clients/account/token"
@@ -49,7 +49,7 @@ async def test_given_credentials_are_used() -> None:
 
 
 async def test_exit_leaves_nothing_behind() -> None:
-    """After the exit no task is pending and the port is closed, though requests hung."""
+    """After the exit no task is pending and the port is closed, even if requests hang."""
     sandbox = Sandbox()
     async with aiohttp.ClientSession() as http:
         async with sandbox:
@@ -73,7 +73,7 @@ async def test_exit_leaves_nothing_behind() -> None:
 
 
 async def test_sandbox_is_used_once() -> None:
-    """Entering a second time, during or after the first, is an error that says what to do."""
+    """Entering a sandbox twice raises an error that says what to do."""
     sandbox = Sandbox()
     async with sandbox:
         with pytest.raises(RuntimeError, match="open already; make a new one"):
@@ -82,8 +82,8 @@ async def test_sandbox_is_used_once() -> None:
         await sandbox.__aenter__()
 
 
-async def test_misuse_outside_of_its_life() -> None:
-    """Before the start there is no address, and only an open sandbox has connections to drop."""
+async def test_use_before_opening() -> None:
+    """The address and the connections of a sandbox can be used only while it is open."""
     sandbox = Sandbox()
     with pytest.raises(RuntimeError, match="has an address once it is entered"):
         _ = sandbox.base_url
@@ -93,7 +93,7 @@ async def test_misuse_outside_of_its_life() -> None:
 
 
 async def test_taken_port() -> None:
-    """A port that is taken is an OSError and leaves nothing open; once it is free, a second try succeeds."""
+    """A port in use raises OSError and leaves nothing open; once it is free, entering works."""
     async with Sandbox() as first:
         second = Sandbox(port=urlsplit(first.base_url).port or 0)
         with pytest.raises(OSError, match="address already in use"):
@@ -105,7 +105,7 @@ async def test_taken_port() -> None:
 
 
 async def test_dropped_connections_are_closed() -> None:
-    """Dropping breaks a request in its middle, and the next one works on a new connection."""
+    """Dropping connections breaks running requests; the next one uses a new connection."""
     async with wire() as w:
         w.sandbox.fail_next("token", delay=0.05)
         asked = asyncio.create_task(w.mint())
@@ -118,7 +118,7 @@ async def test_dropped_connections_are_closed() -> None:
 
 
 async def test_answer_that_is_on_its_way_is_cut_off() -> None:
-    """Dropping is no polite end: what the client has not taken yet does not arrive any more."""
+    """Dropping connections discards data that the client has not received."""
     async with wire() as w:
         size = 32 * 1024 * 1024
         w.sandbox.fail_next("token", status=200, body=b"x" * size)
@@ -138,7 +138,7 @@ async def test_answer_that_is_on_its_way_is_cut_off() -> None:
 
 
 async def test_paused_port_refuses_and_comes_back() -> None:
-    """While paused the port refuses connections and old ones are closed; then the same port answers again."""
+    """A paused port refuses connections and closes old ones; after resuming the same port answers."""
     async with wire() as w:
         token = await w.token()
         url = w.sandbox.base_url
@@ -156,7 +156,7 @@ async def test_paused_port_refuses_and_comes_back() -> None:
 
 
 async def test_exit_while_paused() -> None:
-    """A paused sandbox can end."""
+    """A paused sandbox can be closed."""
     async with Sandbox() as sandbox:
         await sandbox.pause_listening()
     assert "closed" in repr(sandbox)
@@ -167,7 +167,7 @@ async def test_exit_while_paused() -> None:
 async def test_a_connection_that_comes_as_the_port_closes_is_closed(
     rounds: int, leave: Callable[[Sandbox], Awaitable[None]]
 ) -> None:
-    """Accepted, and without a transport yet: asyncio alone would drop such a socket, and warn of it."""
+    """A connection that is accepted while the port closes is closed without a warning."""
     loop = asyncio.get_running_loop()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
@@ -184,9 +184,9 @@ async def test_a_connection_that_comes_as_the_port_closes_is_closed(
     assert [str(one.message) for one in warned] == []
 
 
-async def test_log_tells_what_happened() -> None:
-    """Each request has a record: when, what, the answer, and which token by its fingerprint."""
-    clock = HandClock()
+async def test_log_of_requests() -> None:
+    """The log has time, method, path, status and the token's fingerprint of each request."""
+    clock = ManualClock()
     async with wire(clock=clock) as w:
         token = await w.token()
         clock.now += 7.0
@@ -203,12 +203,12 @@ async def test_log_tells_what_happened() -> None:
 
 
 def test_log_is_bounded() -> None:
-    """A benchmark with millions of requests does not fill the memory."""
+    """The log has a maximum length."""
     assert RequestLog()._records.maxlen == 100_000
 
 
 async def test_nothing_secret_is_shown(caplog: pytest.LogCaptureFixture) -> None:
-    """The API key, tokens and queries are in no repr, record, log line or answer but the token's own."""
+    """Reprs, records, log lines and answers show no API key, token or query, except for the token's own answer."""
     caplog.set_level(logging.DEBUG)
     async with wire() as w:
         token = await w.token()
@@ -222,7 +222,7 @@ async def test_nothing_secret_is_shown(caplog: pytest.LogCaptureFixture) -> None
 
 
 async def test_cut_upload_is_no_error_of_the_server(caplog: pytest.LogCaptureFixture) -> None:
-    """A client that goes away in the middle of its body leaves a record without status, and no error log."""
+    """An upload that the client cuts off gets a record without status, and logs no error."""
     async with wire() as w:
         address = urlsplit(w.sandbox.base_url)
         _, writer = await asyncio.open_connection(address.hostname, address.port)
@@ -237,7 +237,7 @@ async def test_cut_upload_is_no_error_of_the_server(caplog: pytest.LogCaptureFix
 
 
 def test_sandbox_knows_nothing_of_the_client() -> None:
-    """It imports the credentials and no other module of the library, so that no mistake is shared."""
+    """The sandbox imports only the credentials from the library, so that both cannot share a mistake."""
     folder = Path(truecaller_vbc.sandbox.__file__).parent
     nodes = [node for file in folder.glob("*.py") for node in ast.walk(ast.parse(file.read_text()))]
     plain = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}

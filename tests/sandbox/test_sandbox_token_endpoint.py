@@ -1,4 +1,4 @@
-"""The token call: its checks, its quota, its switches."""
+"""Request tokens: checks, quota and the switches of the rules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from truecaller_vbc.sandbox import SandboxRules
 from truecaller_vbc.sandbox.clock import iso
 from truecaller_vbc.sandbox.rules import CreatedAt, OverQuota, RejectedStatus, Window
 
-from .sandbox_wire import PUBLIC, Answer, HandClock, Wire, bearer, wire
+from .sandbox_wire import PUBLIC, Answer, ManualClock, Wire, bearer, wire
 
 
 def date_of(answer: Answer) -> datetime:
@@ -21,7 +21,7 @@ def date_of(answer: Answer) -> datetime:
 
 
 async def test_token_answer_is_as_documented() -> None:
-    """A right request gets 200 with a token and an ISO time in UTC, and nothing else."""
+    """A valid request gets 200 with a token and an ISO time in UTC, and nothing else."""
     async with wire() as w:
         answer = await w.mint()
 
@@ -34,15 +34,15 @@ async def test_token_answer_is_as_documented() -> None:
     ("microsecond", "digits"), [(0, "00"), (720_000, "72"), (500_000, "50"), (123_400, "1234"), (7, "000007")]
 )
 def test_created_at_has_two_to_six_digits(microsecond: int, digits: str) -> None:
-    """The fraction is as long as it needs to be, but never shorter than two digits."""
+    """The fraction of `created_at` is as long as necessary, but has at least two digits."""
     wall = datetime(2025, 7, 10, 6, 59, 5, microsecond, tzinfo=UTC)
 
     assert iso(wall) == f"2025-07-10T06:59:05.{digits}Z"
 
 
 async def test_date_and_created_at_follow_the_clock() -> None:
-    """Both move with the injected clock, so that a test can jump an hour without a contradiction."""
-    clock = HandClock()
+    """Date and `created_at` follow the injected clock."""
+    clock = ManualClock()
     async with wire(clock=clock) as w:
         first = await w.mint()
         clock.now += 3600.0
@@ -57,7 +57,7 @@ async def test_date_and_created_at_follow_the_clock() -> None:
 @pytest.mark.parametrize("required", [True, False])
 @pytest.mark.parametrize("headers", [{}, {"X-Public-Access": "deny"}])
 async def test_public_access_header(headers: dict[str, str], *, required: bool) -> None:
-    """Without `X-Public-Access: allow` the request is refused, unless the rules let it pass."""
+    """Without `X-Public-Access: allow` the request is refused, unless the rules accept it."""
     async with wire(SandboxRules(require_public_access=required)) as w:
         answer = await w.mint(headers=headers)
 
@@ -66,7 +66,7 @@ async def test_public_access_header(headers: dict[str, str], *, required: bool) 
 
 
 async def test_authorization_header_is_refused() -> None:
-    """The token call has no Authorization header, so one is an error of the client."""
+    """An Authorization header on the token request is refused."""
     async with wire() as w:
         answer = await w.mint(headers=PUBLIC | bearer("x" * 64))
 
@@ -76,7 +76,7 @@ async def test_authorization_header_is_refused() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'"key"', b"\xff", b"[" * 100_000])
 async def test_body_must_be_a_json_object(data: bytes) -> None:
-    """Anything but a JSON object is invalid input."""
+    """A body that is not a JSON object is invalid."""
     async with wire() as w:
         answer = await w.mint(data=data)
 
@@ -86,7 +86,7 @@ async def test_body_must_be_a_json_object(data: bytes) -> None:
 @pytest.mark.parametrize("name", ["key_id", "api_key"])
 @pytest.mark.parametrize("value", [None, "", 7, ["x"]])
 async def test_key_must_be_a_string(name: str, value: object) -> None:
-    """A key that is missing, empty or no string gets the documented message."""
+    """A key that is missing, empty or not a string gets the documented message."""
     async with wire() as w:
         answer = await w.mint(json=w.keys | {name: value})
 
@@ -96,7 +96,7 @@ async def test_key_must_be_a_string(name: str, value: object) -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
 async def test_wrong_credentials(status: RejectedStatus) -> None:
-    """A wrong account, key ID or API key gets the status of the rules, and words that speak of no limit."""
+    """A wrong account, key ID or API key gets the status that the rules set, and a message that names no limit."""
     async with wire(SandboxRules(rejected_credentials=status)) as w:
         answers = [
             await w.mint(json=w.keys | {"key_id": "other"}),
@@ -111,7 +111,7 @@ async def test_wrong_credentials(status: RejectedStatus) -> None:
 
 @pytest.mark.parametrize("kind", ["429", "429-retry-after", "400", "403"])
 async def test_eleventh_token(kind: OverQuota) -> None:
-    """The eleventh mint is refused as the rules say, in an E1 envelope that speaks of the limit."""
+    """The eleventh mint is refused as the rules say, with a message that names the limit."""
     async with wire(SandboxRules(over_quota=kind)) as w:
         tens = [(await w.mint()).status for _ in range(10)]
         answer = await w.mint()
@@ -125,8 +125,8 @@ async def test_eleventh_token(kind: OverQuota) -> None:
 
 @pytest.mark.parametrize(("later", "seconds"), [(0.0, "30"), (20.25, "10"), (29.9, "1")])
 async def test_retry_after_is_rounded_up(later: float, seconds: str) -> None:
-    """Retry-After has whole seconds, never too few, and after them there is room."""
-    clock = HandClock()
+    """Retry-After is rounded up, so that a mint is possible after it."""
+    clock = ManualClock()
     rules = SandboxRules(max_mints=1, mint_window=30.0, over_quota="429-retry-after")
     async with wire(rules, clock=clock) as w:
         await w.mint()
@@ -140,8 +140,8 @@ async def test_retry_after_is_rounded_up(later: float, seconds: str) -> None:
 
 @pytest.mark.parametrize(("window", "status"), [("sliding", 429), ("fixed", 200)])
 async def test_window_kind(window: Window, status: int) -> None:
-    """A fixed window starts anew at its border; a sliding one remembers."""
-    clock = HandClock()
+    """A fixed window starts empty at its border, and a sliding one does not."""
+    clock = ManualClock()
     async with wire(SandboxRules(window=window, max_mints=1, mint_window=30.0), clock=clock) as w:
         clock.now += 29.0
         await w.mint()
@@ -152,7 +152,7 @@ async def test_window_kind(window: Window, status: int) -> None:
 
 @pytest.mark.parametrize(("count_failed", "status"), [(True, 429), (False, 200)])
 async def test_failed_requests_may_count(status: int, *, count_failed: bool) -> None:
-    """A refused key takes a place in the window only if the rules say so."""
+    """A refused key counts against the quota only if the rules say so."""
     async with wire(SandboxRules(max_mints=1, count_failed=count_failed)) as w:
         await w.mint(json=w.keys | {"api_key": "other"})
 
@@ -161,8 +161,8 @@ async def test_failed_requests_may_count(status: int, *, count_failed: bool) -> 
 
 @pytest.mark.parametrize(("count_failed", "status"), [(True, 429), (False, 200)])
 async def test_refused_mint_may_count(status: int, *, count_failed: bool) -> None:
-    """A mint beyond the quota pushes the end of the wait only if refusals count."""
-    clock = HandClock()
+    """A refused mint delays the next one only if refusals count."""
+    clock = ManualClock()
     rules = SandboxRules(max_mints=1, mint_window=30.0, count_failed=count_failed)
     async with wire(rules, clock=clock) as w:
         await w.mint()
@@ -183,8 +183,8 @@ async def test_new_token_may_revoke_the_old(*, revoke: bool) -> None:
 
 
 async def test_token_may_be_handed_out_again() -> None:
-    """The same token with its first time comes back, without a mint, while it has enough time left."""
-    clock = HandClock()
+    """With `reuse_token` the same token with its first time is returned, without a mint, while it lives long enough."""
+    clock = ManualClock()
     async with wire(SandboxRules(reuse_token=True, reuse_until=600.0), clock=clock) as w:
         first = await w.mint()
         clock.now += 2999.0
@@ -196,15 +196,15 @@ async def test_token_may_be_handed_out_again() -> None:
 
 
 async def test_every_request_makes_a_token_by_default() -> None:
-    """Without the switch, two requests are two mints."""
+    """By default each request makes a token."""
     async with wire() as w:
         assert await w.token() != await w.token()
         assert w.sandbox.mints == 2
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("garbage", "the day before yesterday"), ("missing", None)])
-async def test_created_at_may_be_useless(kind: CreatedAt, expected: str | None) -> None:
-    """The time may be nonsense or absent; the token is good all the same."""
+async def test_invalid_created_at(kind: CreatedAt, expected: str | None) -> None:
+    """`created_at` may be invalid or missing, and the token works."""
     async with wire(SandboxRules(created_at=kind)) as w:
         answer = await w.mint()
 
@@ -213,7 +213,7 @@ async def test_created_at_may_be_useless(kind: CreatedAt, expected: str | None) 
 
 
 async def test_date_header_may_be_absent() -> None:
-    """With the switch off, no answer has a Date, neither of a token nor of an error."""
+    """With the switch off, no answer has a Date."""
     async with wire(SandboxRules(date_header=False)) as w:
         answers = [await w.mint(), await w.send("GET", "/nowhere"), await w.api("dead")]
 
@@ -229,6 +229,6 @@ async def taken(w: Wire, path: str) -> float:
 
 @pytest.mark.slow
 async def test_latency() -> None:
-    """Every answer waits for `latency`, and that of the token endpoint for `token_latency` on top."""
+    """Every answer is delayed by `latency`, and that of the token endpoint by `token_latency` in addition."""
     async with wire(SandboxRules(latency=0.05, token_latency=0.25)) as w:
         assert 0.05 <= await taken(w, "/echo") < 0.3 <= await taken(w, "/token")

@@ -1,4 +1,4 @@
-"""Tests of the token issuer, without a network."""
+"""Issue tokens, without a network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from truecaller_vbc.sandbox.tokens import QuotaSpentError, TokenIssuer, fingerpr
 
 
 def test_token_is_64_alphanumerics() -> None:
-    """A token looks like the documented example, and no two are the same."""
+    """A token has 64 letters and digits, and no two are equal."""
     issuer = TokenIssuer(SandboxRules())
     values = {issuer.issue(0.0).value for _ in range(10)}
 
@@ -20,7 +20,7 @@ def test_token_is_64_alphanumerics() -> None:
 
 
 def test_token_ends_with_its_lifetime() -> None:
-    """A token is good until its lifetime is over, and not at that very moment."""
+    """A token is valid before the end of its lifetime, and invalid at that moment."""
     issuer = TokenIssuer(SandboxRules(token_lifetime=60.0))
     token = issuer.issue(5.0).value
 
@@ -28,7 +28,7 @@ def test_token_ends_with_its_lifetime() -> None:
 
 
 def test_spent_quota_says_when_it_is_free() -> None:
-    """The mint beyond the limit makes nothing and knows the seconds until there is room."""
+    """A mint beyond the limit fails, and reports the seconds until one is possible."""
     issuer = TokenIssuer(SandboxRules(max_mints=2, mint_window=30.0))
     issuer.issue(0.0)
     issuer.issue(10.0)
@@ -40,7 +40,7 @@ def test_spent_quota_says_when_it_is_free() -> None:
 
 
 def test_ended_tokens_are_forgotten() -> None:
-    """The issuer does not grow with the tokens that it made long ago."""
+    """Expired tokens are dropped."""
     issuer = TokenIssuer(SandboxRules(token_lifetime=1.0, max_mints=1000))
     for now in range(100):
         issuer.issue(float(now))
@@ -49,7 +49,7 @@ def test_ended_tokens_are_forgotten() -> None:
 
 
 def test_reprs_are_masked() -> None:
-    """Neither a token nor its issuer shows the value."""
+    """The reprs of a token and of its issuer hide the value."""
     issuer = TokenIssuer(SandboxRules())
     token = issuer.issue(0.0)
 
@@ -57,6 +57,6 @@ def test_reprs_are_masked() -> None:
 
 
 def test_fingerprint_is_8_hex_of_sha256() -> None:
-    """The fingerprint is that of any other tool, and bytes that are no UTF-8 have one too."""
+    """A fingerprint is the first 8 hex digits of SHA-256, also for bytes that are not UTF-8."""
     assert fingerprint("abc") == "ba7816bf"
     assert re.fullmatch(r"[0-9a-f]{8}", fingerprint("\udcff"))

@@ -1,4 +1,4 @@
-"""Rate limits: per token, sliding, on the sandbox's clock."""
+"""Rate limits: per token, with a sliding window on the sandbox's clock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from truecaller_vbc.sandbox.middlewares import RequestRate
 
 from .sandbox_account import Client, account, call_record, plus_record
-from .sandbox_wire import HandClock
+from .sandbox_wire import ManualClock
 
 
 async def calls(client: Client, count: int) -> list[int]:
@@ -24,8 +24,8 @@ async def batches(client: Client, count: int, version: str = "/v3") -> list[int]
 
 
 async def test_real_time_limit() -> None:
-    """100 in any second, for each token."""
-    clock = HandClock()
+    """100 real-time calls are allowed in any second, for each token."""
+    clock = ManualClock()
     async with account(clock=clock) as client:
         assert await calls(client, 60) == [200] * 60
         clock.now += 0.75
@@ -39,8 +39,8 @@ async def test_real_time_limit() -> None:
 
 
 async def test_batch_limit() -> None:
-    """60 in any minute, both versions together."""
-    clock = HandClock()
+    """60 batches are allowed in any minute, both versions together."""
+    clock = ManualClock()
     async with account(clock=clock) as client:
         assert await batches(client, 30) == [200] * 30
         clock.now += 45.0
@@ -51,15 +51,15 @@ async def test_batch_limit() -> None:
 
 
 async def test_no_limit() -> None:
-    """None lifts it."""
-    async with account(clock=HandClock(), realtime_per_second=None, batch_per_minute=None) as client:
+    """None removes a limit."""
+    async with account(clock=ManualClock(), realtime_per_second=None, batch_per_minute=None) as client:
         assert await calls(client, 101) == [200] * 101
         assert await batches(client, 61) == [200] * 61
 
 
 async def test_limits_are_separate() -> None:
-    """Calls take no place of batches, nor does a batch's status or a list."""
-    async with account(clock=HandClock(), realtime_per_second=1, batch_per_minute=1) as client:
+    """Real-time calls, batches, statuses and lists do not count against each other's limits."""
+    async with account(clock=ManualClock(), realtime_per_second=1, batch_per_minute=1) as client:
         assert [*await calls(client, 2), *await batches(client, 2)] == [200, 429, 200, 429]
         for _ in range(3):
             assert (await client.status(next(iter(client.sandbox.batches)))).status == 200
@@ -67,8 +67,8 @@ async def test_limits_are_separate() -> None:
 
 
 async def test_invalid_request_takes_a_place() -> None:
-    """It is a request like any other; only the refused ones take none."""
-    async with account(clock=HandClock(), realtime_per_second=1) as client:
+    """An invalid request counts, and a refused one does not."""
+    async with account(clock=ManualClock(), realtime_per_second=1) as client:
         assert [(await client.call({})).status, *await calls(client, 1)] == [400, 429]
 
 
@@ -78,9 +78,9 @@ async def test_invalid_request_takes_a_place() -> None:
     [("E1", {"slug": "too-many-requests", "message": "too many requests"}), ("E5", {"message": "too many requests"})],
 )
 async def test_refusal(retry_after: bool, header: str | None, envelope: str, body: dict[str, Any]) -> None:
-    """A 429 in the chosen envelope, which says when if the rules say so."""
+    """A refusal is a 429 in the envelope that the rules set, with Retry-After if they say so."""
     rules = {"retry_after": retry_after, "envelope": envelope}
-    async with account(clock=HandClock(), batch_per_minute=1, **rules) as client:
+    async with account(clock=ManualClock(), batch_per_minute=1, **rules) as client:
         await client.batch(plus_record())
         answer = await client.batch(plus_record())
 
@@ -88,8 +88,8 @@ async def test_refusal(retry_after: bool, header: str | None, envelope: str, bod
 
 
 async def test_retry_after_of_real_time_is_a_whole_second() -> None:
-    """Never 0, which would say to come back at once."""
-    clock = HandClock()
+    """Retry-After is never 0."""
+    clock = ManualClock()
     async with account(clock=clock, realtime_per_second=1, retry_after=True) as client:
         await client.call(call_record())
         clock.now += 0.75
@@ -101,8 +101,8 @@ async def test_retry_after_of_real_time_is_a_whole_second() -> None:
     asks=st.lists(st.tuples(st.integers(0, 40).map(lambda n: n / 8), st.sampled_from("ab")), max_size=60),
     limit=st.integers(1, 4),
 )
-def test_pace_is_a_sliding_window_for_each_token(asks: list[tuple[float, str]], limit: int) -> None:
-    """A place is given exactly when that token took fewer than the limit in the seconds before."""
+def test_limit_is_a_sliding_window_for_each_token(asks: list[tuple[float, str]], limit: int) -> None:
+    """A request is allowed exactly if its token made fewer than the limit within the window before it."""
     rate, now = RequestRate(limit, 3.0), 0.0
     taken: defaultdict[str, list[float]] = defaultdict(list)
     for gap, token in asks:
@@ -115,7 +115,7 @@ def test_pace_is_a_sliding_window_for_each_token(asks: list[tuple[float, str]], 
 
 
 def test_idle_tokens_are_forgotten() -> None:
-    """A fleet's tokens of yesterday take no memory."""
+    """Tokens that are idle take no memory."""
     rate = RequestRate(5, 1.0)
     for number in range(1000):
         rate.wait(str(number), float(number))
