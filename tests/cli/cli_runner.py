@@ -1,4 +1,4 @@
-"""Run the command line in this process, with a sandbox in another thread: this saves a second for each command."""
+"""Run the command line in this process, with a sandbox in another thread, which saves a second for each command."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ SETTLE_TIME: Final = 60.0
 
 
 def knows_of(simulation: Simulation, actor: int, group: int, other: Attempt) -> bool:
-    """Return whether a session must know of another attempt: its own, or one shared through a store that worked.
+    """Return whether a session must know of an attempt, because it is its own or its store worked.
 
     Entries of other sessions are dated by the wall clock, so a step of that clock makes older entries worthless.
     """
@@ -122,7 +122,7 @@ class _Failures:
         return attempt.error is TokenEndpointError or self._had_ended(attempt)
 
     def _had_ended(self, attempt: Attempt) -> bool:
-        """Return whether the token was too old on arrival: the server repeated it, or the machine slept meanwhile."""
+        """Return whether the token was too old on arrival, because it was repeated or the machine slept."""
         made = None if attempt.value is None else self._recorder.minted_at(attempt.value)
         return made is not None and attempt.ended - min(made, attempt.sent) > USABLE - 20.0
 
@@ -144,7 +144,7 @@ def _retry_after(attempt: Attempt, otherwise: float) -> float:
 
 
 def _counted_at(attempt: Attempt) -> float:
-    """Return when an attempt counts: another session that saw it running uses the end of its lease."""
+    """Return when an attempt counts, which is the end of its lease for a session that saw it running."""
     return attempt.sent + LEASE if attempt.ended == NEVER else max(attempt.ended, attempt.sent + LEASE)
 
 

@@ -1,4 +1,4 @@
-"""Mutations: each breaks the library in one place, and the gauntlet must detect it."""
+"""Break the library in one place at a time, so that the gauntlet must detect it."""
 
 from __future__ import annotations
 

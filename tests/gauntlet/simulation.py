@@ -186,7 +186,7 @@ class Simulation:
         return attrs.evolve(self.sandbox.credentials)
 
     def change_key(self) -> None:
-        """Replace the API key: tokens end, and only the vault has the new key."""
+        """Replace the API key, which ends all tokens; only the vault has the new key."""
         new = f"{self.rng.getrandbits(32):08x}-0000-4000-8000-{self.rng.getrandbits(48):012x}"
         object.__setattr__(self.sandbox.credentials, "api_key", Secret(new))
         self.scanner.known.add(new)

@@ -48,6 +48,7 @@ async def test_given_credentials_are_used() -> None:
             assert (sandbox.credentials, response.status) == (mine, 200)
 
 
+@pytest.mark.slow
 async def test_exit_leaves_nothing_behind() -> None:
     """After the exit no task is pending and the port is closed, even if requests hang."""
     sandbox = Sandbox()
@@ -117,7 +118,8 @@ async def test_dropped_connections_are_closed() -> None:
         assert (await w.mint()).status == 200
 
 
-async def test_answer_that_is_on_its_way_is_cut_off() -> None:
+@pytest.mark.slow
+async def test_dropping_discards_sent_data() -> None:
     """Dropping connections discards data that the client has not received."""
     async with wire() as w:
         size = 32 * 1024 * 1024
@@ -162,9 +164,10 @@ async def test_exit_while_paused() -> None:
     assert "closed" in repr(sandbox)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", range(6))
 @pytest.mark.parametrize("leave", [Sandbox.pause_listening, lambda sandbox: sandbox.__aexit__(None, None, None)])
-async def test_a_connection_that_comes_as_the_port_closes_is_closed(
+async def test_connection_accepted_while_the_port_closes(
     rounds: int, leave: Callable[[Sandbox], Awaitable[None]]
 ) -> None:
     """A connection that is accepted while the port closes is closed without a warning."""

@@ -253,6 +253,7 @@ async def test_api_that_quotes_the_token(sandbox: Sandbox, output: Output, name:
         output.check(vbc)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["down", "corrupt", "open to others", "a directory", "gone", "read-only"])
 async def test_failing_store(sandbox: Sandbox, output: Output, tmp_path: Path, how: str) -> None:
     """No outage of a store shows a secret while tokens are minted, revoked and read by the next session."""
