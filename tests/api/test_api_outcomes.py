@@ -121,6 +121,7 @@ async def test_refused_connection_is_retried(name: Any) -> None:
         await call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ONCE)
 async def test_unreachable_server(name: Any) -> None:
     """If nothing was sent, the error is aiohttp's own and not an unknown outcome."""
@@ -132,6 +133,7 @@ async def test_unreachable_server(name: Any) -> None:
             await CALLS[name](vbc)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*REPEATABLE, *ONCE])
 def test_an_answer_that_never_comes(name: Any) -> None:
     """Each attempt has a timeout; then the call is repeated, or its outcome is unknown."""

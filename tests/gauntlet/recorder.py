@@ -80,10 +80,10 @@ class Recorder:
 
     def attach(self, sandbox: Sandbox, now: Any) -> None:
         """Record the mints and rejections of a sandbox."""
-        book = sandbox._tokens
-        mint = book._mint
+        issuer = sandbox._tokens
+        mint = issuer._mint
 
-        def watched(elapsed: float) -> IssuedToken:
+        def recorded_mint(elapsed: float) -> IssuedToken:
             try:
                 token = mint(elapsed)
             except QuotaSpentError:
@@ -92,15 +92,15 @@ class Recorder:
             self.mints.append(Mint(now(), token.value))
             return token
 
-        is_live = book.is_live
+        is_live = issuer.is_live
 
-        def asked(value: str, elapsed: float) -> bool:
+        def recorded_is_live(value: str, elapsed: float) -> bool:
             if not (live := is_live(value, elapsed)):
                 self.dead.add(fingerprint(value))
             return live
 
-        book._mint = watched  # type: ignore[method-assign, assignment]
-        book.is_live = asked  # type: ignore[method-assign, assignment]
+        issuer._mint = recorded_mint  # type: ignore[method-assign, assignment]
+        issuer.is_live = recorded_is_live  # type: ignore[method-assign, assignment]
 
     def read_log(self, sandbox: Sandbox) -> None:
         """Add the tokens that were rejected by an injected fault, from the sandbox's log."""

@@ -107,17 +107,17 @@ async def session_replaced(simulation: Simulation) -> str:
     return f"{old.number} by {new.number}"
 
 
-async def all_well(simulation: Simulation) -> None:
+async def all_healed(simulation: Simulation) -> None:
     """End all faults, so that the next one meets a healthy system."""
     await heal(simulation)
 
 
 _STEPS: Final[dict[str, tuple[int, Step]]] = {
     "one call": (40, one_call),
-    "call left behind": (14, call_in_background),
+    "call in the background": (14, call_in_background),
     "crowd": (14, crowd),
     "every session": (8, every_session),
-    "looked at": (6, status_read),
+    "status read": (6, status_read),
     "moment": (16, moment),
     "minutes": (22, minutes),
     "hours": (4, hours),
@@ -125,7 +125,7 @@ _STEPS: Final[dict[str, tuple[int, Step]]] = {
     "storm": (2, storm),
     "session opened": (4, session_opened),
     "session replaced": (4, session_replaced),
-    "all well": (3, all_well),
+    "all healed": (3, all_healed),
     **{name: (weight, partial(inflict, fault=fault)) for name, (weight, fault) in FAULTS.items()},
 }
 _NAMES: Final = list(_STEPS)
