@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from .cli_runner import invoke, sandbox_beside
+from .cli_runner import invoke, sandbox_in_a_thread
 
 
 def test_commands_share_a_token_by_default() -> None:
     """Thirty commands in a row cost one mint: the token is in the user's cache directory, private to its owner."""
-    with sandbox_beside() as sandbox:
+    with sandbox_in_a_thread() as sandbox:
         for command in (("token",), ("labels", "list"), ("numbers", "feature-sets")) * 10:
             result = invoke(sandbox, *command)
             assert result.code == 0, result
@@ -31,7 +31,7 @@ def test_home_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Without a writable cache directory the commands work, and share nothing."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with sandbox_beside() as sandbox:
+    with sandbox_in_a_thread() as sandbox:
         assert invoke(sandbox, "labels", "list").code == 0
 
 

@@ -90,7 +90,7 @@ def _has_failed(case: Case) -> bool:
 
 def _is_overdue(case: Case, longest: float) -> bool:
     """Tell whether callers have stopped waiting for an attempt that still goes on, or did so shortly before."""
-    overdue = [a.sent + TIMEOUT for a in case.world.witness.group(case.group) if a.ended > a.sent + TIMEOUT]
+    overdue = [a.sent + TIMEOUT for a in case.simulation.recorder.group(case.group) if a.ended > a.sent + TIMEOUT]
     return any(case.began <= at <= case.now or at <= case.now <= at + longest for at in overdue)
 
 
