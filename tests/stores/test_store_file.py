@@ -33,7 +33,7 @@ async def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
         os.umask(mask)
 
     assert set(modes.values()) == {0o600}
-    assert {name for name in modes if not name.endswith((".lock", ".lease"))} == {"token.json"}
+    assert {name for name in modes if not name.endswith((".lock", ".lease", ".gate"))} == {"token.json"}
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
 
 
@@ -196,14 +196,15 @@ async def test_write_is_flushed_before_it_takes_the_place_of_the_old_one(
     assert (directory[0], directory[2]) == (True, True)
 
 
-async def test_directory_that_cannot_be_written_is_survived() -> None:
-    """A directory that cannot be made or written counts as a store that is down."""
+async def test_directory_that_cannot_be_made_is_refused() -> None:
+    """A place that no waiting mends is an error with a remedy, before any token request."""
     async with (
         Sandbox() as sandbox,
         VBCSession(sandbox.credentials, base_url=sandbox.base_url, store="file:///proc/nowhere/token.json") as vbc,
     ):
-        await vbc.token()
-        assert sandbox.mints == 1
+        with pytest.raises(StoreRefusedError, match="use another path"):
+            await vbc.token()
+        assert sandbox.token_requests == 0
 
 
 @pytest.mark.parametrize("path", ["", " ", "dir/", None, 7])

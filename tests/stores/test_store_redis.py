@@ -153,14 +153,14 @@ async def test_replaced_master_is_left() -> None:
     with redis_server() as server:
         store = RedisStore(server.url)
         await store.write(KEY, DOCUMENT)
-        before = await store._client.client_id()
+        before = await (await store._client()).client_id()
         async with Redis.from_url(server.url) as admin:
             await admin.replicaof("127.0.0.1", 1)
             with pytest.raises(StoreError, match="ReadOnly"):
                 await store.write(KEY, json.dumps({"revision": 2}))
             await admin.replicaof("NO", "ONE")
         assert await store.write(KEY, json.dumps({"revision": 2}))
-        assert await store._client.client_id() != before
+        assert await (await store._client()).client_id() != before
         await store.close()
 
 

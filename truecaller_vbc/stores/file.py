@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import errno
 import json
 import logging
 import os
 import stat
+import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from ..errors import ConfigurationError, StoreError, StoreRefusedError
 from ..files import replace_atomically
 from ..secret import hidden
-from .protocol import revision_of
+from .locks import HeldLock, lock, try_lock
+from .protocol import StoreUnusableError, revision_of
+from .threads import run_in_thread
 
 _log = logging.getLogger("truecaller_vbc")
 _T = TypeVar("_T")
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
-_WRITE_LOCK_PATIENCE: Final = 2.0
+# A writer that is stopped for longer loses the lock; the others wait a little longer than that.
+_WRITE_SECONDS: Final = 2.0
+_WRITE_PATIENCE: Final = 3.0
+_IS_POSIX: Final = os.name == "posix"
+_FORGET_AFTER: Final = 2 * 3600.0
+_STAMPS: Final = frozenset({"at", "starts_at", "retry_at", "full_until", "written_at"})
+# What no waiting mends, and what to do about it.
+_REMEDIES: Final = {
+    errno.EBUSY: "a file that is mounted by itself cannot be replaced, so mount its directory",
+    errno.EROFS: "the file system is read-only, so use a path on another one",
+    errno.EACCES: "this user may not write there, so use a directory of its own",
+    errno.EPERM: "this user may not write there, so use a directory of its own",
+    errno.ENOTDIR: "a part of the path is a file, so use another path",
+    errno.EISDIR: "it is a directory, so name a file in it",
+    errno.ENAMETOOLONG: "the name is too long, so use a shorter one",
+    errno.ELOOP: "the path goes through a symbolic link, so name the file itself",
+    errno.ENOENT: "its directory cannot be made, so use another path",
+    errno.ENOSPC: "the disk is full, so free space or use another path",
+    getattr(errno, "EDQUOT", errno.ENOSPC): "the disk quota is used up, so free space or use another path",
+}
 
 
 class _DamagedError(Exception):
@@ -32,9 +54,9 @@ class _DamagedError(Exception):
 class FileStore:
     """Keep one document per account in a file that only its owner can read.
 
-    The lease is a lock that the kernel releases when its owner dies. Every write goes to a new file, which is flushed
-    and then replaces the old one, so that readers never see a partial file. Beside the file are its locks (``….lock``,
-    ``….lease``) and, if it was damaged, its old content (``….corrupt``).
+    The lease is a lock that ends when its owner dies, or after its seconds where the owner is stopped. Every write goes
+    to a new file, which is flushed and then replaces the old one, so that readers never see a partial file. Beside the
+    file are its locks (``….lock``, ``….lease``) and, if it was damaged, its old content (``….corrupt``).
 
     Args:
         path: path of the file. Its directory is created if missing (mode 0700), and must not be one in which other
@@ -63,7 +85,7 @@ class FileStore:
             StoreRefusedError: the file, or its directory, is open to others.
             StoreError: it cannot be read.
         """
-        documents = await self._off_the_loop(self._load_whole)
+        documents = await self._in_thread(self._load_whole)
         return documents.get(key)
 
     async def write(self, key: str, document: str) -> bool:
@@ -74,43 +96,51 @@ class FileStore:
             StoreError: it cannot be written: the disk is full, or the directory read-only.
         """
         document = hidden(document)  # tracebacks can show the locals of their frames
-        return await self._off_the_loop(lambda: self._replace(key, document))
+        return await self._in_thread(lambda: self._replace(key, document))
 
     @asynccontextmanager
-    async def lease(self, key: str, seconds: float) -> AsyncGenerator[bool]:  # noqa: ARG002
-        """Yield True if the lock was acquired. It ends with its owner, even after ``kill -9``."""
-        from filelock import FileLock, Timeout  # noqa: PLC0415 - saves 75 ms for programs without a file store
+    async def lease(self, key: str, seconds: float) -> AsyncGenerator[bool]:
+        """Yield True if the lock was acquired. It ends with its owner, even after ``kill -9``, or after `seconds`.
 
-        await self._off_the_loop(self._check_directory)
-        lock = FileLock(f"{self._path}.{key[:8]}.lease", mode=0o600, thread_local=False)
+        Raises:
+            StoreRefusedError: the place cannot be locked.
+            StoreError: it cannot be locked now.
+        """
+        path = Path(f"{self._path}.{key[:8]}.lease")
+
+        def take() -> HeldLock | None:
+            self._check_directory()
+            return try_lock(path, seconds)
+
+        # A lock that arrives after its task was cancelled is released again.
+        held = await self._in_thread(take, _release)
         try:
-            # Acquired on the loop: it does not block, and a thread that acquires for a cancelled task would keep it.
-            lock.acquire(timeout=0)
-            granted = True
-        except Timeout:
-            granted = False
-        except OSError as error:
-            raise self._failed("locked", error) from None
-        try:
-            yield granted
+            yield held is not None
         finally:
-            lock.release()
+            if held is not None:
+                held.release()
 
-    async def _off_the_loop(self, work: Callable[[], _T]) -> _T:
+    async def _in_thread(self, work: Callable[[], _T], undo: Callable[[_T], object] | None = None) -> _T:
         try:
-            return await asyncio.to_thread(work)
+            return await run_in_thread(work, undo)
         except OSError as error:
-            raise self._failed("used", error) from None
+            raise self._failed(error) from None
 
-    def _failed(self, done: str, error: OSError) -> StoreError:
-        return StoreError(f"{self._path} could not be {done} ({error.strerror or type(error).__name__})")
+    def _failed(self, error: OSError) -> StoreError:
+        """Return an outage, or what has to be changed if no waiting helps."""
+        reason = error.strerror or type(error).__name__
+        if (remedy := _REMEDIES.get(error.errno or 0)) is not None:
+            return StoreUnusableError(f"{self._path} cannot be used ({reason}): {remedy}")
+        return StoreError(f"{self._path} could not be used ({reason})")
 
     # Run in a thread
 
     def _load(self) -> dict[str, str]:
         self._check_directory()
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0))
+            # Not blocking, or a pipe at the path would wait for its writer.
+            flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+            descriptor = os.open(self._path, flags | getattr(os, "O_BINARY", 0))
         except FileNotFoundError:
             return {}
         except OSError:
@@ -144,42 +174,42 @@ class FileStore:
 
     def _replace(self, key: str, document: str) -> bool:
         self._check_directory()
-        with self._write_lock():
+        with self._write_lock() as held:
             documents = self._load_or_begin_anew()
             if revision_of(documents.get(key)) >= revision_of(document):
                 return False
-            text = hidden(json.dumps({"documents": {**documents, key: document}}))
+            alive = {name: other for name, other in documents.items() if not _has_ended(other)}
+            text = hidden(json.dumps({"documents": {**alive, key: document}}))
             with replace_atomically(self._path) as file:
                 file.write(text.encode())
+                if not held.is_mine():
+                    raise StoreError(f"{self._path} was locked for too long: another process writes it now")
             return True
 
     @contextlib.contextmanager
-    def _write_lock(self) -> Generator[None]:
-        from filelock import FileLock, Timeout  # noqa: PLC0415
-
-        try:
-            with FileLock(f"{self._path}.lock", timeout=_WRITE_LOCK_PATIENCE, mode=0o600, thread_local=False):
-                yield
-        except Timeout:
-            raise StoreError(f"{self._path} is being written by another process for too long") from None
+    def _write_lock(self) -> Generator[HeldLock]:
+        with lock(Path(f"{self._path}.lock"), _WRITE_SECONDS, _WRITE_PATIENCE) as held:
+            if held is None:
+                raise StoreError(f"{self._path} is being written by another process for too long")
+            yield held
 
     # Check the owner and mode
 
     def _check_directory(self) -> None:
         directory = self._path.parent
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.name != "posix":
+        _make_private(directory)
+        if not _IS_POSIX:
             return
         status = directory.stat()
         if status.st_uid not in (os.geteuid(), 0):
             raise self._refused("is in a directory of another user: use one of your own")
         if status.st_mode & _OTHERS_WRITE and not status.st_mode & stat.S_ISVTX:
-            raise self._refused("is in a directory that others can write: chmod go-w it, or use another")
+            raise self._refused("is in a directory that others can write: chmod go-w it, or use a sub-directory of it")
 
     def _check_file(self, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode):
             raise self._refused("is not a regular file")
-        if os.name != "posix":
+        if not _IS_POSIX:
             return
         if status.st_uid != os.geteuid():
             raise self._refused("belongs to another user: each user needs a file of its own")
@@ -206,3 +236,37 @@ def _parsed(text: str) -> dict[str, str]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         # Without a cause, which may quote the file's content.
         raise _DamagedError from None
+
+
+def _release(held: HeldLock | None) -> None:
+    if held is not None:
+        held.release()
+
+
+def _make_private(directory: Path) -> None:
+    """Create a directory and its missing parents, each readable by its owner only."""
+    if not directory.is_dir():
+        if directory.parent != directory:
+            _make_private(directory.parent)
+        with contextlib.suppress(FileExistsError):
+            directory.mkdir(mode=0o700)
+
+
+def _has_ended(document: str) -> bool:
+    """Tell whether all time stamps of a document are so old that it can be forgotten, as Redis does."""
+    try:
+        stamps = list(_stamps(json.loads(document)))
+    except (ValueError, RecursionError):
+        return False
+    return bool(stamps) and max(stamps) < time.time() - _FORGET_AFTER
+
+
+def _stamps(value: Any) -> Generator[float]:
+    if isinstance(value, dict):
+        fields = cast(dict[str, Any], value)
+        yield from (stamp for name, stamp in fields.items() if name in _STAMPS and isinstance(stamp, int | float))
+        for inner in fields.values():
+            yield from _stamps(inner)
+    elif isinstance(value, list):
+        for inner in cast(list[Any], value):  # type: ignore[redundant-cast]
+            yield from _stamps(inner)

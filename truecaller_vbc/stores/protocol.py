@@ -6,6 +6,8 @@ import json
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol, runtime_checkable
 
+from ..errors import StoreRefusedError
+
 REVISIONS: Final = range(2**52)
 """The range of every counter in a document: whole numbers that every store's arithmetic keeps exact."""
 
@@ -40,6 +42,14 @@ class TokenStore(Protocol):
         The lease ends with the block, with its holder's death, or after `seconds`.
         """
         ...
+
+
+class StoreUnusableError(StoreRefusedError):
+    """No waiting helps: the place cannot be used as it is.
+
+    A session that has nothing raises it before its first token request. Once a store has worked in a process, the
+    session treats it as an outage instead.
+    """
 
 
 def revision_of(document: str | None) -> int:

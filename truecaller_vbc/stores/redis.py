@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
+import time
+import weakref
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Never, SupportsIndex
 
-from ..errors import ConfigurationError, StoreError
+from ..errors import ConfigurationError, StoreError, StoreRefusedError
 from ..secret import hidden
-from .protocol import revision_of
+from .protocol import StoreUnusableError, revision_of
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 _TIMEOUT: Final = 2.0
+# The document and the time of the server in one round trip: machines whose clocks differ share that one.
+_READ: Final = """
+local time = redis.call('TIME')
+return {redis.call('GET', KEYS[1]), time[1], time[2]}
+"""
 # Compare and set in one step, so that a holder whose lease has ended cannot overwrite a newer document.
 _WRITE: Final = """
 local old = redis.call('GET', KEYS[1])
@@ -41,8 +49,8 @@ class RedisStore:
 
     Args:
         client: a URL (``redis://``, ``rediss://`` with TLS, with ``user:password@`` if need be), or a
-            ``redis.asyncio.Redis`` of yours, which is never closed here. A store that you made yourself from a URL is
-            yours to `close`, on each event loop that used it: its connections belong to that loop.
+            ``redis.asyncio.Redis`` of yours, which is never closed here and works on one event loop. With a URL the
+            store has connections for each event loop that uses it, and closes them with the loop.
         prefix: of the keys.
         ttl: how long a document is kept after its last write. 2 h: longer than a token lives.
 
@@ -50,7 +58,7 @@ class RedisStore:
         ConfigurationError: redis-py is not installed, or the URL is invalid.
     """
 
-    __slots__ = ("_client", "_ours", "_prefix", "_ttl")
+    __slots__ = ("_clients", "_given", "_loop", "_prefix", "_process", "_server_time", "_ttl", "_url")
 
     def __init__(
         self,
@@ -59,9 +67,18 @@ class RedisStore:
         prefix: str = "truecaller_vbc",
         ttl: timedelta = timedelta(hours=2),
     ) -> None:
-        self._ours = isinstance(client, str)
-        client = hidden(client) if isinstance(client, str) else client
-        self._client: Any = _connect(client) if isinstance(client, str) else client
+        client = hidden(client) if isinstance(client, str) else client  # tracebacks can show the locals of their frames
+        self._url = client if isinstance(client, str) else None
+        self._given: Any = None if isinstance(client, str) else client
+        if self._url is not None:
+            _connect(self._url)  # an invalid URL is reported now
+        # Connections belong to the process and the event loop that made them.
+        self._process = os.getpid()
+        self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Any, AsyncGenerator[None]]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._server_time: tuple[float, float] | None = None
         self._prefix = prefix
         self._ttl = int(ttl.total_seconds() * 1000)
 
@@ -72,8 +89,22 @@ class RedisStore:
             StoreError: Redis did not answer.
         """
         with _convert_errors():
-            text = await self._client.get(self._name(key, "document"))
+            client = await self._client()
+            text, seconds, microseconds = await client.eval(_READ, 1, self._name(key, "document"))
+        self._server_time = (int(seconds) + int(microseconds) / 1e6, time.monotonic())
         return text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+
+    async def now(self) -> float:
+        """Return the time of the server in seconds since 1970, as it was told by the last `read`.
+
+        Raises:
+            StoreError: Redis did not answer.
+        """
+        if self._server_time is None:
+            await self.read("")
+            assert self._server_time is not None  # noqa: S101 - set by read
+        then, measured = self._server_time
+        return then + time.monotonic() - measured
 
     async def write(self, key: str, document: str) -> bool:
         """Store `document` at `key` unless the stored one is newer; then return False.
@@ -84,7 +115,8 @@ class RedisStore:
         document = hidden(document)  # tracebacks can show the locals of their frames
         name = self._name(key, "document")
         with _convert_errors():
-            return bool(await self._client.eval(_WRITE, 1, name, document, revision_of(document), self._ttl))
+            client = await self._client()
+            return bool(await client.eval(_WRITE, 1, name, document, revision_of(document), self._ttl))
 
     @asynccontextmanager
     async def lease(self, key: str, seconds: float) -> AsyncGenerator[bool]:
@@ -93,7 +125,9 @@ class RedisStore:
         Raises:
             StoreError: Redis did not answer.
         """
-        lock = self._client.lock(self._name(key, "lease"), timeout=seconds, blocking=False, thread_local=False)
+        with _convert_errors():
+            client = await self._client()
+        lock = client.lock(self._name(key, "lease"), timeout=seconds, blocking=False, thread_local=False)
         token = secrets.token_hex(16)
         try:
             with _convert_errors():
@@ -110,9 +144,39 @@ class RedisStore:
                 await _release(lock)
 
     async def close(self) -> None:
-        """Close the connections, if this store created the client."""
-        if self._ours:
-            await self._client.aclose()
+        """Close the connections of the running event loop, if this store made them."""
+        if (entry := self._clients.pop(asyncio.get_running_loop(), None)) is not None:
+            with contextlib.suppress(RuntimeError):  # the loop ends, and is closing it already
+                await entry[1].aclose()
+
+    async def _client(self) -> Any:
+        """Return the client of the running event loop."""
+        loop = asyncio.get_running_loop()
+        if self._given is not None:
+            if self._process != os.getpid() or self._loop not in (None, loop):
+                raise StoreUnusableError(
+                    "this RedisStore was given a client that belongs to another event loop or process: give it a URL, "
+                    "or make a store with a client of its own for each"
+                )
+            self._loop = loop
+            return self._given
+        if self._process != os.getpid():
+            # The parent's connections are its own; the copies here are never used or closed.
+            _inherited.append(self._clients)
+            self._process, self._clients = os.getpid(), weakref.WeakKeyDictionary()
+        if (entry := self._clients.get(loop)) is None:
+            assert self._url is not None  # noqa: S101 - one of the two was given
+            client = _connect(self._url)
+            # asyncio closes its generators when the loop ends, and this one closes the connections.
+            guard = _close_at_the_end(client)
+            await anext(guard)
+            self._clients[loop] = entry = (client, guard)
+        return entry[0]
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Never:
+        raise StoreRefusedError(
+            "a RedisStore cannot be copied or sent to another process: make one there, with the same URL"
+        )
 
     def _name(self, key: str, kind: str) -> str:
         return f"{{{self._prefix}:{key}}}:{kind}"
@@ -150,13 +214,43 @@ def _client_from_url(kind: Any, url: str, **options: Any) -> Any:
     return client
 
 
+_inherited: Final[list[object]] = []
+
+
+async def _close_at_the_end(client: Any) -> AsyncGenerator[None]:
+    try:
+        yield
+    finally:
+        with contextlib.suppress(Exception):
+            await client.aclose()
+
+
 @contextlib.contextmanager
 def _convert_errors() -> Generator[None]:
     """Convert redis-py's errors to `StoreError`, without quoting anything."""
     try:
         yield
+    except StoreError:
+        raise
     except Exception as error:
+        if (remedy := _remedy(error)) is not None:
+            raise StoreUnusableError(f"Redis refuses this store ({type(error).__name__}): {remedy}") from None
         raise StoreError(f"Redis did not answer ({type(error).__name__})") from None
+
+
+def _remedy(error: Exception) -> str | None:
+    """Return what to do about an error that no waiting mends; None for an outage."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if kinds & {"AuthenticationError", "AuthenticationWrongNumberOfArgsError", "AuthorizationError"}:
+        return "check user and password in the store's URL"
+    if "NoPermissionError" in kinds:
+        return "allow its user GET, SET, EVAL, EVALSHA, TIME and PEXPIRE on the keys of this store"
+    text = str(error)[:200]
+    if "OutOfMemoryError" in kinds or text.startswith("OOM"):
+        return "it is full and evicts nothing, so free memory, raise maxmemory, or set an eviction policy"
+    if text.startswith("WRONGTYPE"):
+        return "another program uses its keys, so use another prefix or database"
+    return None
 
 
 async def _release(lock: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
@@ -13,7 +14,8 @@ import attrs
 
 from ..credentials import Credentials
 from ..errors import StoreError, StoreRefusedError, TokenError
-from ..stores.protocol import TokenStore, revision_of
+from ..secret import hidden
+from ..stores.protocol import StoreUnusableError, TokenStore, revision_of
 from .document import Document, dump, load
 from .events import StoreRecovered, StoreUnavailable, TokenEvent
 from .tasks import raise_if_cancelled, reraise_if_cancelled
@@ -21,6 +23,7 @@ from .tasks import raise_if_cancelled, reraise_if_cancelled
 _log = logging.getLogger("truecaller_vbc")
 _T = TypeVar("_T")
 _NONE: Final[frozenset[str]] = frozenset()
+_BUGS: Final = (AttributeError, TypeError, NameError, ImportError, NotImplementedError, LookupError, AssertionError)
 
 
 async def ask_for_credentials(source: Callable[[], Awaitable[Credentials]], deadline: float) -> Credentials:
@@ -63,6 +66,10 @@ class GuardedStore:
     _announce: Callable[[TokenEvent], None]
     _failing: frozenset[str] = attrs.field(init=False, default=_NONE)
 
+    # Whether a write has succeeded in this process: then a place that cannot be used is an outage.
+    has_worked: bool = attrs.field(init=False, default=False)
+    _bug_was_logged: bool = attrs.field(init=False, default=False)
+
     @property
     def down(self) -> bool:
         """Whether the last read or the last request for a lease failed."""
@@ -71,6 +78,7 @@ class GuardedStore:
     async def read(self, key: str) -> Document:
         """Return the document at `key`; an empty one if it is missing or unreadable."""
         text = await self._call("read", self._store.read(key))
+        text = text if text is None else hidden(text)  # tracebacks can show the locals of their frames
         try:
             return load(text)
         except ValueError as error:
@@ -79,7 +87,9 @@ class GuardedStore:
 
     async def write(self, key: str, document: Document) -> bool:
         """Write the document. Return False if the store has a newer one."""
-        return await self._call("write", self._store.write(key, dump(document))) is not False
+        kept = await self._call("write", self._store.write(key, dump(document))) is not False
+        self.has_worked = True
+        return kept
 
     @asynccontextmanager
     async def lease(self, key: str, seconds: float) -> AsyncGenerator[bool]:
@@ -98,16 +108,24 @@ class GuardedStore:
         try:
             async with asyncio.timeout(self._deadline):
                 result = await call
-        except StoreRefusedError:
-            raise
         except (Exception, asyncio.CancelledError) as error:
             reraise_if_cancelled(error)
+            if isinstance(error, StoreRefusedError) and not (isinstance(error, StoreUnusableError) and self.has_worked):
+                raise
+            self._log_bug(error)
             # Without a cause: the error of a store's driver may quote the document.
             reason = str(error) if isinstance(error, StoreError) else type(error).__name__
             self._failed(kind, reason)
             raise StoreDown(reason) from None
         self._worked(kind)
         return result
+
+    def _log_bug(self, error: BaseException) -> None:
+        """Log a programming error of a store once, with the places it came from but without its text."""
+        if isinstance(error, _BUGS) and not self._bug_was_logged:
+            self._bug_was_logged = True
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            _log.error("the token store has a bug (%s), so it is not used:\n%s", type(error).__name__, frames)
 
     def _failed(self, kind: str, reason: str) -> None:
         if not self._failing:

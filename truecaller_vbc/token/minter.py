@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+import logging
 import os
 import random
 import secrets
@@ -29,6 +30,7 @@ from .policy import TokenPolicy
 from .state import AccountState, CurrentToken, RefreshMode, Wait
 from .tasks import cancelled_from_outside, shielded
 
+_log = logging.getLogger("truecaller_vbc")
 _POLL: Final = (0.1, 0.25)
 _MAX_WRITES: Final = 3
 _NO_LOCK: Final = contextlib.nullcontext()
@@ -135,7 +137,8 @@ class Minter:
         if (store := self._store) is None:
             return self._adopt(mode) or await self._mint(http, mode, self._clock.now() + self._lease)
         try:
-            for _ in range(_max_polls(self._lease)):
+            patience_end = self._clock.now() + self._timeout + self._lease
+            while self._clock.now() < patience_end:
                 await self._read(store)
                 if (token := self._adopt(mode)) is not None:
                     return token
@@ -173,7 +176,18 @@ class Minter:
         now = clock.now()
         attempt = Attempt(secrets.token_hex(8), now + self._lease, minted_by=_minted_by(os.getpid()))
         state.enter(attempt, now)
-        if not await self._save() and mode is RefreshMode.ADVISORY:
+        try:
+            is_first = self._store is not None and not self._store.has_worked
+            is_entered = await self._save(raising=is_first and mode is RefreshMode.MANDATORY)
+        except StoreRefusedError:
+            state.enter(attrs.evolve(attempt, at=clock.now(), outcome=Outcome.UNSENT), clock.now())
+            raise
+        if not is_entered and is_first and mode is RefreshMode.MANDATORY:
+            _log.error(
+                "the token store is down as this process starts, so its token request is not counted by others: if "
+                "programs start often, the account's quota is at risk"
+            )
+        if not is_entered and mode is RefreshMode.ADVISORY:
             # Entered as unsent, not removed: the failed write may have reached the store, which is told so later.
             now = clock.now()
             state.enter(attrs.evolve(attempt, at=now, outcome=Outcome.UNSENT), now)
@@ -211,8 +225,12 @@ class Minter:
 
     # The store
 
-    async def _save(self) -> bool:
-        """Save the document. Return False if the store is down; `save_back` tries again later."""
+    async def _save(self, *, raising: bool = False) -> bool:
+        """Save the document. Return False if the store is down; `save_back` tries again later.
+
+        Raises:
+            StoreRefusedError: `raising` is set, and the store must be repaired first.
+        """
         if self._store is None:
             return True
         self.unsaved = True
@@ -220,7 +238,11 @@ class Minter:
             return False
         try:
             await self._write(self._store)
-        except (StoreDown, StoreRefusedError):
+        except StoreDown:
+            return False
+        except StoreRefusedError:
+            if raising:
+                raise
             return False
         return True
 
@@ -260,11 +282,6 @@ class Minter:
     @property
     def _key(self) -> str:
         return short_hash(str(self._endpoint.base_url), self._credentials.client_account_id)
-
-
-def _max_polls(lease: float) -> int:
-    """Return how many polls, at the shortest pause, outlast two leases."""
-    return int(2 * lease / _POLL[0])
 
 
 @functools.lru_cache(maxsize=1)
