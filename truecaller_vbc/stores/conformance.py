@@ -13,6 +13,7 @@ keys. It raises AssertionError with the broken rule.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 from collections.abc import Awaitable, Callable
@@ -22,6 +23,8 @@ from .protocol import TokenStore
 
 NewStore: TypeAlias = Callable[[], TokenStore]
 _MINUTE: Final = 60.0
+_SHORT: Final = 0.3
+_LONG: Final = 5.0
 
 
 async def unknown_key_is_none(new_store: NewStore) -> None:
@@ -101,6 +104,21 @@ async def lease_ends_with_its_block(new_store: NewStore) -> None:
         _rule(granted, "the cancellation of its block must end the lease()")
 
 
+async def lease_ends_after_its_seconds(new_store: NewStore) -> None:
+    """Check that the lease ends after its seconds although its holder, which may be stopped, has not left the block."""
+    key = _key()
+    async with new_store().lease(key, _SHORT) as first:
+        _rule(first, "the first lease() must be granted")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LONG):
+                while True:
+                    async with new_store().lease(key, _MINUTE) as second:
+                        if second:
+                            return
+                    await asyncio.sleep(_SHORT / 10)
+        _rule(holds=False, rule="lease() must be granted again after its seconds, though its holder goes on")
+
+
 async def lease_survives_a_crowd(new_store: NewStore) -> None:
     """Check with twenty contenders, some cancelled, that the lease is never held twice and never stays taken."""
     key = _key()
@@ -139,6 +157,7 @@ CHECKS: Final[tuple[Callable[[NewStore], Awaitable[None]], ...]] = (
     keys_are_separate,
     lease_is_for_one,
     lease_ends_with_its_block,
+    lease_ends_after_its_seconds,
     lease_survives_a_crowd,
 )
 """All checks, for ``pytest.mark.parametrize``. `older_document_is_refused` is only for stores whose lease can end while
