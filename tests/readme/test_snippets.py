@@ -161,9 +161,9 @@ async def test_own_store(sandbox: Sandbox, tmp_path: Path, capsys: pytest.Captur
 
 
 @pytest.mark.slow
-async def test_fastapi(sandbox: Sandbox) -> None:
+async def test_fastapi(sandbox: Sandbox, tmp_path: Path) -> None:
     """The FastAPI application starts, answers, and shuts down."""
-    app = run(FASTAPI)["app"]
+    app = run(_in(tmp_path, FASTAPI))["app"]
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
@@ -181,9 +181,9 @@ async def test_fastapi(sandbox: Sandbox) -> None:
     assert "FlowerEra" == json.loads(b"".join(message.get("body", b"") for message in sent[1:]))[0]["name"]
 
 
-async def test_aiohttp_web(sandbox: Sandbox) -> None:
+async def test_aiohttp_web(sandbox: Sandbox, tmp_path: Path) -> None:
     """The aiohttp.web application starts, answers, and shuts down."""
-    app: web.Application = run(AIOHTTP_WEB)["make_app"]()
+    app: web.Application = run(_in(tmp_path, AIOHTTP_WEB))["make_app"]()
     async with TestClient(TestServer(app)) as client:
         assert 1 == sandbox.mints
         async with client.get("/labels") as response:
@@ -200,9 +200,9 @@ async def test_notebook(sandbox: Sandbox, tmp_path: Path, capsys: pytest.Capture
     assert f"{LABEL} Flower shop\n" in capsys.readouterr().out
 
 
-async def test_own_session(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_own_session(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A `ClientSession` of the user carries the token, as middleware and as `http=`."""
-    await run(MIDDLEWARE)["list_labels"]()
+    await run(_in(tmp_path, MIDDLEWARE))["list_labels"]()
     await run(OWN_HTTP)["list_labels"]()
 
     assert "200\n2\n" == capsys.readouterr().out
