@@ -6,6 +6,7 @@ import asyncio
 import functools
 import ipaddress
 import sys
+import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, cast
@@ -24,6 +25,8 @@ PARSE_FAILURE: Final = "Failed to parse token"
 """The server's message for a dead token (API reference, "Error envelopes seen")."""
 
 _MAX_ERROR_BODY: Final = 64 * 1024
+_STEP: Final = 4096
+_MAX_LOOK: Final = 2.0
 _FIRST_ERROR_STATUS: Final = 400
 _KEEPS_METHOD_AND_BODY: Final = frozenset({307, 308})
 
@@ -265,12 +268,33 @@ def _with_token(headers: CIMultiDict[str] | None, token: AccessToken) -> Mapping
 
 
 async def _has_dead_token_message(response: aiohttp.ClientResponse) -> bool:
-    """Recognize the documented 500 of a dead token (API reference, "Error envelopes seen"). aiohttp keeps the body."""
+    """Recognize the documented 500 of a dead token (API reference, "Error envelopes seen")."""
     length = response.content_length
     small = length is not None and length <= _MAX_ERROR_BODY
     if not small and "json" not in response.content_type:
         return False
-    return PARSE_FAILURE in (await response.read()).decode("utf-8", "replace")
+    return await _begins_with(response.content, PARSE_FAILURE.encode())
+
+
+async def _begins_with(content: aiohttp.StreamReader, words: bytes) -> bool:
+    """Return whether `words` are in the first 64 KiB of a body, and leave the body for the caller to read.
+
+    A body that breaks off, or that takes longer than two seconds, does not contain them.
+    """
+    head = bytearray()
+    try:
+        async with asyncio.timeout(_MAX_LOOK):
+            while words not in head and len(head) < _MAX_ERROR_BODY and (chunk := await content.read(_STEP)):
+                head += chunk
+                await asyncio.sleep(0)  # let the loop go on: a body of many tiny chunks takes long
+    except (aiohttp.ClientError, TimeoutError):
+        return False
+    finally:
+        with warnings.catch_warnings():
+            # aiohttp has no other way to look at a body without taking it from the caller.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            content.unread_data(bytes(head))
+    return words in head
 
 
 async def _raise_for_status(response: aiohttp.ClientResponse, check: Any) -> None:

@@ -121,4 +121,5 @@ class Given:
     draws: Draws = attrs.field(factory=Draws)
     server: Server = attrs.field(factory=Server)
     store: Contents | None = None
+    store_clock: float | None = None
     processes: list[Process] = attrs.field(factory=_one_process)

@@ -103,6 +103,7 @@ class World:
         self.server = ScriptedServer(scenario.given.server, self.clock)
         self.box = Box(self.clock.now)
         self.box.fill(scenario.given.store)
+        self.box.clock_offset = scenario.given.store_clock
         self.processes: dict[str, Running] = {}
         self.callers: list[Callers] = []
         self.problems: list[Problem] = []

@@ -19,7 +19,9 @@ from .policy import APIPolicy
 from .rate_limit import RateLimiter
 from .responses import JSON, is_retryable, mask_token, may_be_done, read_response, undocumented_response
 
-_MAX_BYTES: Final = 64 * 1024 * 1024
+_MAX_BYTES: Final = 8 * 1024 * 1024
+_MAX_VALUES: Final = 100_000
+_TOO_LONG: Final = "the answer is too long"
 _CONNECT_SHARE: Final = 0.5
 _RETRY_SPREAD: Final = (0.5, 1.0)
 _POLL_SPREAD: Final = (0.8, 1.2)
@@ -221,16 +223,20 @@ def _unknown(records: Sequence[Any], status: int | None) -> UnknownOutcomeError:
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:
+    """Return the body of an answer, if it is so short that neither reading nor parsing it blocks the loop for long."""
     if (response.content_length or 0) > _MAX_BYTES:
-        raise undocumented_response(response.status, "the answer is too long")
+        raise undocumented_response(response.status, _TOO_LONG)
     content = response.content
     body = await content.readany()
-    if content.at_eof():
-        return body
-    chunks, size = [body], len(body)
-    while chunk := await content.readany():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > _MAX_BYTES:
-            raise undocumented_response(response.status, "the answer is too long")
-    return b"".join(chunks)
+    if not content.at_eof():
+        chunks = bytearray(body)
+        while chunk := await content.readany():
+            chunks += chunk
+            if len(chunks) > _MAX_BYTES:
+                raise undocumented_response(response.status, _TOO_LONG)
+            await asyncio.sleep(0)  # let the loop go on: a body of many tiny chunks takes long
+        body = bytes(chunks)
+    # The time that JSON takes depends on its values, and each but the first in a list or an object follows a comma.
+    if len(body) > _MAX_VALUES and body.count(b",") + body.count(b"[") + body.count(b"{") > _MAX_VALUES:
+        raise undocumented_response(response.status, _TOO_LONG)
+    return body

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from ..errors import StoreRefusedError
 
-REVISIONS: Final = range(2**52)
+REVISIONS: Final = range(2**51)
 """The range of every counter in a document: whole numbers that every store's arithmetic keeps exact."""
 
 
@@ -18,8 +18,11 @@ class TokenStore(Protocol):
 
     A document is JSON text, to be kept unchanged; it contains the token, so protect it like a password. Raise
     `StoreError` for a failure that may pass, and `StoreRefusedError` for one that must be mended; other exceptions are
-    treated as `StoreError`. A store may have ``async def close()``: a session calls it for a store that it opened from
-    a URL.
+    treated as `StoreError`.
+
+    A store may have ``async def close()``: a session calls it for a store that it opened from a URL. It may have
+    ``async def now() -> float``, the seconds since 1970 on a clock that all processes share, which then takes the place
+    of their wall clocks.
     """
 
     async def read(self, key: str) -> str | None:
@@ -53,7 +56,7 @@ class StoreUnusableError(StoreRefusedError):
 
 
 def revision_of(document: str | None) -> int:
-    """Return the ``revision`` at the top of a document; -1 if it is missing or invalid."""
+    """Return the ``revision`` at the top of a document; -1, which any write replaces, if it is missing or invalid."""
     try:
         revision: Any = json.loads(document or "")["revision"]
     except (ValueError, KeyError, TypeError, RecursionError):

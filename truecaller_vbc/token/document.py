@@ -1,7 +1,7 @@
 """Define the document that a store keeps, and read and write it as JSON.
 
-It contains the account's ledger and, by key ID, the token and the last failure. All times are wall-clock seconds since
-1970, because processes on several machines read it.
+It contains the account's ledger and, by key ID, the token and the last failure. All times are seconds since 1970 on the
+clock of the document (`clock.DocumentClock`), because processes on several machines read it.
 
 A store is not trusted: it may contain anything. A document is rejected if a value could break a header, is not a valid
 time, or if the whole is too long to be read quickly.
@@ -23,7 +23,7 @@ from .model import HEADER_SAFE
 _VERSION: Final = 1
 _MAX_CHARACTERS: Final = 256 * 1024
 _MAX_SHOWN: Final = 500
-_TIMES: Final = 2.0**35
+MAX_TIME: Final = 2.0**35
 """Limit of all times, in seconds before and after 1970 (the years 882 to 3058), so that each is a valid datetime."""
 
 
@@ -33,7 +33,7 @@ def _one_line(text: str) -> str:
 
 
 def _time(_: object, field: attrs.Attribute[float], value: float | None) -> None:
-    if value is not None and not -_TIMES < value < _TIMES:  # also False for NaN
+    if value is not None and not -MAX_TIME < value < MAX_TIME:  # also False for NaN
         raise ValueError(f"{field.name} is not a valid time")
 
 
@@ -64,11 +64,19 @@ class StoredAttempt:
 
 @attrs.frozen(weakref_slot=False)
 class StoredToken:
-    """A token with the server's time stamp (ISO 8601) and the time at which its life began."""
+    """A token.
+
+    Args:
+        value: for the callers.
+        created_at: the server's time stamp (ISO 8601).
+        starts_at: when its life began.
+        aged: whether the server said that it was old when it was minted; see `state.KeyTokens`.
+    """
 
     value: str = attrs.field(converter=hidden, validator=_sendable)
     created_at: str
     starts_at: float = attrs.field(validator=_time)
+    aged: bool = False
 
 
 @attrs.frozen
@@ -100,14 +108,41 @@ class KeyState:
 
 
 @attrs.frozen
+class StoredClock:
+    """What the clock of one machine showed when it last wrote.
+
+    Args:
+        machine: names a clock that cannot be set, see `clock.machine_id`.
+        uptime: the time on that clock.
+        at: the time of the document at the same moment.
+    """
+
+    machine: str
+    uptime: float = attrs.field(validator=_time)
+    at: float = attrs.field(validator=_time)
+
+
+@attrs.frozen
 class Document:
-    """One account's document. `revision` grows with every write."""
+    """One account's document.
+
+    Args:
+        revision: grows with every write.
+        attempts: of the last window.
+        full_until: the server said that no mint is free before.
+        keys: token and failure by the hash of the key ID.
+        version: of this form.
+        written_at: when it was written; None in documents of older versions.
+        clocks: for each machine, its clock when it last wrote.
+    """
 
     revision: int = 0
     attempts: list[StoredAttempt] = attrs.field(factory=list[StoredAttempt])
     full_until: float | None = attrs.field(default=None, validator=_time)
     keys: dict[str, KeyState] = attrs.field(factory=dict[str, KeyState])
     version: int = _VERSION
+    written_at: float | None = attrs.field(default=None, validator=_time)
+    clocks: list[StoredClock] = attrs.field(factory=list[StoredClock])
 
 
 def dump(document: Document) -> str:
@@ -132,9 +167,10 @@ def load(text: str | None) -> Document:
         raise ValueError(f"not a token document ({type(error).__name__})") from None
     if document.version != _VERSION:
         raise ValueError(f"a token document of version {document.version}, not {_VERSION}")
-    if document.revision not in REVISIONS:
+    if document.revision < 0:
         raise ValueError("not a token document (revision)")
-    return document
+    # Every store lets a write replace a revision beyond the range, so count again from 0.
+    return document if document.revision in REVISIONS else attrs.evolve(document, revision=0)
 
 
 @functools.cache

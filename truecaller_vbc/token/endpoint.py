@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from http.cookies import SimpleCookie
 from typing import Any, Final, NoReturn, cast
 
 import aiohttp
@@ -26,6 +27,7 @@ from .policy import TokenPolicy
 from .tasks import reraise_if_cancelled
 
 _MAX_BYTES: Final = 64 * 1024
+_STEP: Final = 4096
 _MENTIONS_A_LIMIT: Final = re.compile(r"(?<!de)limit|quota|maximum|exceed|throttl|too[ _-]?many", re.IGNORECASE)
 _CREDENTIALS_REJECTED: Final = frozenset({400, 401, 403, 404})
 _CONNECT_SHARE: Final = 2 / 3
@@ -164,7 +166,9 @@ def _own_session() -> aiohttp.ClientSession:
     A new connection also avoids one that has been idle and that the server closes just now, which would lose the
     answer of a counted request. Mints are so rare that keeping the connection would gain nothing.
     """
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=_MAX_BYTES
+    )
 
 
 async def pool_is_full(http: aiohttp.ClientSession, url: URL) -> aiohttp.BaseConnector | None:
@@ -211,17 +215,20 @@ def _no_free_connection(pool: aiohttp.BaseConnector) -> str:
 
 
 def _middlewares(http: aiohttp.ClientSession) -> tuple[aiohttp.ClientMiddlewareType, ...]:
-    """Replace the session's own middlewares; if the session could add an Authorization header, remove that."""
-    if hdrs.AUTHORIZATION in http.headers or http.trust_env:
-        return (_without_authorization,)
+    """Replace the session's own middlewares; if the session could add or keep anything, prevent that."""
+    adds = hdrs.AUTHORIZATION in http.headers or hdrs.COOKIE in http.headers or http.trust_env
+    if adds or not isinstance(http.cookie_jar, aiohttp.DummyCookieJar):
+        return (_alone,)
     return ()
 
 
-async def _without_authorization(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    request.headers.popall(hdrs.AUTHORIZATION, None)
-    return await handler(request)
+async def _alone(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Remove what the session adds to a request (cookies, Authorization), and keep no cookie of the answer."""
+    for name in (hdrs.AUTHORIZATION, hdrs.COOKIE):
+        request.headers.popall(name, None)
+    response = await handler(request)
+    response.cookies = SimpleCookie()
+    return response
 
 
 def _body(credentials: Credentials) -> aiohttp.BytesPayload:
@@ -234,8 +241,9 @@ async def _read(response: aiohttp.ClientResponse) -> bytes | None:
     """Return the body, or None if it is too long, or if it is incomplete and the status is an error."""
     chunks = bytearray()
     try:
-        async for chunk in response.content.iter_any():
+        while chunk := await response.content.read(_STEP):
             chunks += chunk
+            await asyncio.sleep(0)  # let the loop go on: a body of many tiny chunks takes long
             if len(chunks) > _MAX_BYTES:
                 response.close()
                 return None

@@ -1,7 +1,7 @@
 """Convert the state of an account to the shared document, and merge what other processes wrote there.
 
-Pure. Times in a document are by the wall clock of the process that wrote them; times in the state are on `Clock.now`.
-What a foreign time stamp means is decided here and remembered in `AccountState.times`.
+Pure. Times in a document are on its own clock (`clock.DocumentClock`); times in the state are on `Clock.now`. What a
+foreign time stamp means is decided here and remembered in `AccountState.times`. A stamp that cannot be true is dropped.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Final
 import attrs
 
 from ..errors import CredentialsRejectedError, TokenEndpointError
-from .clock import as_datetime
-from .document import Document, KeyState, StoredAttempt, StoredFailure, StoredToken, short_hash
+from .clock import DocumentClock, as_datetime, machine_by_wall
+from .document import Document, KeyState, StoredAttempt, StoredClock, StoredFailure, StoredToken, short_hash
 from .ledger import Attempt, Outcome
 from .model import AccessToken, fingerprint
 from .policy import TokenPolicy
@@ -22,6 +22,11 @@ from .state import AccountState, Failure, KeyTokens, key_hash
 _NO_DOCUMENT: Final = Document()
 _NOTHING_STORED: Final = KeyState()
 _SHARED_ERRORS: Final = {kind.__name__: kind for kind in (CredentialsRejectedError, TokenEndpointError)}
+_TOLERANCE: Final = 60.0
+_TOLERANCE_SHARE: Final = 1 / 30
+_MAX_GENERATION: Final = 2**50
+_MAX_COUNT: Final = 64
+_MAX_CLOCKS: Final = 16
 
 
 @attrs.define(eq=False, repr=False, weakref_slot=False)
@@ -31,68 +36,128 @@ class Exchange:
     Args:
         state: of the account; its `credentials` say which key's token and failure are meant.
         policy: limits how far ahead a foreign time stamp is believed.
+        machine: names this machine's clock if that is known, see `clock.machine_id`.
+
+    Attributes:
+        doubtful: whether the document that was read last has values that cannot be true, and must be written again.
     """
 
     _state: AccountState
     _policy: TokenPolicy
+    _machine: str | None = None
+    doubtful: bool = attrs.field(init=False, default=False)
     _document: Document = attrs.field(init=False, default=_NO_DOCUMENT)
+    _clock: DocumentClock = attrs.field(init=False)
 
-    def merge_document(self, document: Document, now: float, shift: float) -> None:
-        """Add to the state what other processes wrote. Of two tokens the newer one is kept."""
+    def __attrs_post_init__(self) -> None:
+        self._clock = DocumentClock(min(_TOLERANCE, self._window * _TOLERANCE_SHARE))
+
+    @property
+    def _window(self) -> float:
+        return self._policy.mint_window.total_seconds()
+
+    def merge_document(self, document: Document, now: float, shift: float, store_time: float | None = None) -> None:
+        """Add to the state what other processes wrote. Of two tokens the newer one is kept.
+
+        Args:
+            document: as it was read.
+            now: on `Clock.now`.
+            shift: the wall clock minus `now`.
+            store_time: the time on the store's own clock; None if it has none.
+        """
         self._document = document
-        self._merge_ledger(document, now, shift)
+        machine = self._named(shift)
+        reading = next((clock for clock in document.clocks if clock.machine == machine), None)
+        self._clock.read(now, now + shift, written_at=document.written_at, reading=reading, store=store_time)
+        self.doubtful = self._clock.unsure or self._clock.wrong
+        self._merge_ledger(document, now)
         stored = document.keys.get(self._key, _NOTHING_STORED)
         self._state.merge_tokens(self._known_tokens(stored, now, shift))
         if stored.failure is not None and stored.failure.kind in _SHARED_ERRORS:
             self._merge_failure(stored.failure, now, shift)
 
-    def _merge_ledger(self, document: Document, now: float, shift: float) -> None:
-        state, times = self._state, self._state.times
-        # An attempt lasts no longer than a lease, so a stamp further ahead comes from a wrong clock.
-        latest = now + self._policy.lease.total_seconds()
+    def _merge_ledger(self, document: Document, now: float) -> None:
+        state, times, shift = self._state, self._state.times, self._shift
+        # An attempt lasts no longer than a lease.
+        latest = now + self._policy.lease.total_seconds() + self._clock.tolerance
         for attempt in state.ledger.attempts:
             times.fix(attempt.id, attempt.at)
         attempts = tuple(
-            Attempt(a.id, times.local(a.id, min(a.at - shift, latest)), _outcome(a.outcome), a.by)
+            Attempt(a.id, times.local(a.id, a.at - shift), _outcome(a.outcome), a.by)
             for a in document.attempts
+            if times.get(a.id, a.at - shift) <= latest
         )
         full_until = now
         if document.full_until is not None:
-            until = min(document.full_until - shift, now + state.ledger.window)
-            full_until = times.local(document.full_until, until)
+            until = times.get(document.full_until, document.full_until - shift)
+            if self._may_last_until(until, now):
+                full_until = times.local(document.full_until, until)
+            else:
+                self.doubtful = True
+        self.doubtful |= len(attempts) < len(document.attempts)
         state.merge_ledger(attempts, full_until, now)
 
+    def _may_last_until(self, until: float, now: float) -> bool:
+        """Return whether a wait until this time is believed.
+
+        None is longer than a window. While the time of the document is not sure, none is believed that has not ended:
+        that costs at most one refused request.
+        """
+        return until <= (now if self._clock.unsure else now + self._window + self._clock.tolerance)
+
     def _known_tokens(self, stored: KeyState, now: float, shift: float) -> KeyTokens:
+        generation = _bounded(stored.generation)
         if (token := stored.token) is None:
-            return KeyTokens(stored.generation)
-        # A stamp in the future counts from when it is first read: the clock of its writer was wrong, or ours is.
-        starts_at = self._state.times.get(fingerprint(token.value), min(now, token.starts_at - shift))
+            return KeyTokens(generation)
+        starts_at = self._state.times.get(fingerprint(token.value), token.starts_at - self._shift)
+        if starts_at > now + self._window:
+            self.doubtful = True
+            return KeyTokens(generation)
+        if starts_at > now:
+            # A stamp in the future counts from when it is first read.
+            self.doubtful, starts_at = True, now
         created_at = _parse_timestamp(token.created_at) or as_datetime(token.starts_at)
         ends_at = as_datetime(starts_at + shift + self._policy.lifetime.total_seconds())
-        return KeyTokens(stored.generation, AccessToken(token.value, created_at, ends_at), starts_at, token.starts_at)
+        access = AccessToken(token.value, created_at, ends_at)
+        return KeyTokens(generation, access, starts_at, token.starts_at, aged=token.aged)
 
     def _merge_failure(self, stored: StoredFailure, now: float, shift: float) -> None:
-        until = min(stored.retry_at - shift, now + self._state.ledger.window)
+        until = self._state.times.get(stored, stored.retry_at - self._shift)
+        if not self._may_last_until(until, now):
+            self.doubtful = True
+            return
         until = self._state.times.local(stored, until)
         error = _SHARED_ERRORS[stored.kind](stored.message, retry_at=as_datetime(until + shift))
-        self._state.merge_failure(Failure(error, until, stored.count, stored.api_key))
+        self._state.merge_failure(Failure(error, until, min(stored.count, _MAX_COUNT), stored.api_key))
 
     def to_document(self, now: float, shift: float) -> Document:
-        """Return the document that was read last, updated with what is known now."""
+        """Return the document that was read last, updated with what is known now.
+
+        Args:
+            now: on `Clock.now`.
+            shift: the wall clock minus `now`.
+        """
+        if self._clock.shift is None:
+            self._clock.read(now, now + shift, written_at=None, reading=None, store=None)
         ledger = self._state.ledger.pruned(now)
-        ours = self._stored_key()
+        at = now + self._shift
+        ours = self._stored_key(at)
         # A document with every key that ever was would grow beyond what can be read.
-        since = now + shift - self._policy.lifetime.total_seconds()
-        others = {name: stored for name, stored in self._document.keys.items() if _is_needed(stored, since)}
-        full_until = ledger.full_until + shift if ledger.full_until > now else None
+        keys = self._document.keys.items()
+        others = {name: stored for name, stored in keys if self._is_needed(stored, at)}
+        full_until = ledger.full_until + self._shift if ledger.full_until > now else None
         if full_until is not None:
             self._state.times.local(full_until, ledger.full_until)
+        clock = StoredClock(self._named(shift), now, at)
+        clocks = [known for known in self._document.clocks if known.machine != clock.machine]
         return attrs.evolve(
             self._document,
             revision=self._document.revision + 1,
-            attempts=[StoredAttempt(a.id, a.at + shift, a.outcome.value, a.minted_by) for a in ledger.attempts],
+            attempts=[StoredAttempt(a.id, a.at + self._shift, a.outcome.value, a.minted_by) for a in ledger.attempts],
             full_until=full_until,
             keys={**others, self._key: ours},
+            written_at=at,
+            clocks=[*clocks, clock][-_MAX_CLOCKS:],
         )
 
     def document_saved(self, document: Document) -> None:
@@ -103,24 +168,45 @@ class Exchange:
         """Free the document, which is read again before the next use."""
         self._document = _NO_DOCUMENT
 
-    def _stored_key(self) -> KeyState:
+    def _stored_key(self, at: float) -> KeyState:
         known, token = self._state.key_tokens, None
         if known.token is not None:
-            # The stamp as it was written first: converted by this machine's clock, a wrong clock would spread.
-            token = StoredToken(known.token.value, known.token.created_at.isoformat(), known.stamp)
-        return KeyState(known.generation, token, self._stored_failure())
+            # The stamp as it was written first: converted by another clock, an error of that clock would spread.
+            starts_at = min(known.stamp, known.starts_at + self._shift)
+            token = StoredToken(known.token.value, known.token.created_at.isoformat(), starts_at, known.aged)
+        return KeyState(known.generation, token, self._stored_failure(at))
 
-    def _stored_failure(self) -> StoredFailure | None:
+    def _stored_failure(self, at: float) -> StoredFailure | None:
         theirs = self._document.keys.get(self._key, _NOTHING_STORED).failure
         if theirs is not None and theirs.api_key not in (None, key_hash(self._state.credentials)):
-            return theirs  # it concerns another API key, which must still rest
+            # It concerns another API key, which must still rest.
+            return theirs if self._is_possible(theirs.retry_at, at) else None
         ours = self._state.failure
         if ours is None or not ours.shared or ours.error.retry_at is None:
             return None
-        retry_at = ours.error.retry_at.timestamp()
-        stored = StoredFailure(type(ours.error).__name__, str(ours.error), retry_at, ours.count, ours.api_key)
+        retry_at, count = ours.until + self._shift, min(ours.count, _MAX_COUNT)
+        stored = StoredFailure(type(ours.error).__name__, str(ours.error), retry_at, count, ours.api_key)
         self._state.times.local(stored, ours.until)
         return stored
+
+    def _is_needed(self, stored: KeyState, at: float) -> bool:
+        """Return whether another key has a token or a failure that has not ended, and that can be true."""
+        token, failure = stored.token, stored.failure
+        since = at - self._policy.lifetime.total_seconds()
+        lives = token is not None and token.starts_at > since and self._is_possible(token.starts_at, at)
+        rests = failure is not None and failure.retry_at > since and self._is_possible(failure.retry_at, at)
+        return lives or rests
+
+    def _is_possible(self, stamp: float, at: float) -> bool:
+        return stamp <= at + self._window + self._clock.tolerance
+
+    @property
+    def _shift(self) -> float:
+        assert self._clock.shift is not None  # noqa: S101 - read first
+        return self._clock.shift
+
+    def _named(self, shift: float) -> str:
+        return self._machine or machine_by_wall(shift)
 
     @property
     def _key(self) -> str:
@@ -128,10 +214,9 @@ class Exchange:
         return short_hash(self._state.credentials.key_id)
 
 
-def _is_needed(stored: KeyState, since: float) -> bool:
-    """Return whether a key has a token that began, or a failure that ended, after `since`."""
-    token, failure = stored.token, stored.failure
-    return (token is not None and token.starts_at > since) or (failure is not None and failure.retry_at > since)
+def _bounded(generation: int) -> int:
+    """Return a generation that can still grow; one that no sequence of mints reaches counts as 0."""
+    return generation if generation < _MAX_GENERATION else 0
 
 
 def _outcome(name: str) -> Outcome:

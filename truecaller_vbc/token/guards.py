@@ -13,10 +13,11 @@ from typing import Final, TypeVar
 import attrs
 
 from ..credentials import Credentials
+from ..durations import is_finite
 from ..errors import StoreError, StoreRefusedError, TokenError
 from ..secret import hidden
 from ..stores.protocol import StoreUnusableError, TokenStore, revision_of
-from .document import Document, dump, load
+from .document import MAX_TIME, Document, dump, load
 from .events import StoreRecovered, StoreUnavailable, TokenEvent
 from .tasks import raise_if_cancelled, reraise_if_cancelled
 
@@ -84,6 +85,19 @@ class GuardedStore:
         except ValueError as error:
             _log.warning("the token store has %s; the next mint replaces it", error)
             return Document(revision=max(0, revision_of(text)))
+
+    async def now(self) -> float | None:
+        """Return the time on the store's own clock, in seconds since 1970; None if it has none or it did not answer."""
+        clock = getattr(self._store, "now", None)
+        if clock is None:
+            return None
+        try:
+            async with asyncio.timeout(self._deadline):
+                time: object = await clock()
+        except (Exception, asyncio.CancelledError) as error:
+            reraise_if_cancelled(error)
+            return None
+        return float(time) if is_finite(time) and abs(time) < MAX_TIME else None
 
     async def write(self, key: str, document: Document) -> bool:
         """Write the document. Return False if the store has a newer one."""

@@ -20,7 +20,7 @@ import attrs
 
 from ..credentials import Credentials, CredentialsSource
 from ..errors import CredentialsRejectedError, StoreRefusedError, TokenEndpointError, TokenError
-from .clock import Clock
+from .clock import Clock, machine_id
 from .document import short_hash
 from .endpoint import TokenEndpoint
 from .exchange import Exchange
@@ -71,7 +71,8 @@ class Minter:
     on_overdue: Callable[[TokenError], object] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._exchange = Exchange(self._state, self._policy)
+        machine = None if self._store is None else machine_id(self._clock)
+        self._exchange = Exchange(self._state, self._policy, machine)
         self._state.credentials = self._source if isinstance(self._source, Credentials) else None
         self._ask_again = self._state.credentials is None
         # Minting and `save_back` both read and write the document, so they take turns.
@@ -140,6 +141,8 @@ class Minter:
             patience_end = self._clock.now() + self._timeout + self._lease
             while self._clock.now() < patience_end:
                 await self._read(store)
+                if self._exchange.doubtful:
+                    await self._read_and_write(store)
                 if (token := self._adopt(mode)) is not None:
                     return token
                 lease_end = self._clock.now() + self._lease
@@ -252,16 +255,21 @@ class Minter:
         if not self.unsaved or store is None or self._state.credentials is None:
             return
         async with self._store_lock:
-            with contextlib.suppress(StoreDown, StoreRefusedError):
-                async with store.lease(self._key, self._lease) as granted:
-                    if granted:
-                        await self._read(store)
-                        await self._write(store)
+            await self._read_and_write(store)
             self._exchange.forget_document()
+
+    async def _read_and_write(self, store: GuardedStore) -> None:
+        """Write the document again, with what is known here and without what cannot be true, if the store allows it."""
+        with contextlib.suppress(StoreDown, StoreRefusedError):
+            async with store.lease(self._key, self._lease) as granted:
+                if granted:
+                    await self._read(store)
+                    await self._write(store)
 
     async def _read(self, store: GuardedStore) -> None:
         document = await store.read(self._key)
-        self._exchange.merge_document(document, *self._time())
+        store_time = await store.now()
+        self._exchange.merge_document(document, *self._time(), store_time)
 
     async def _write(self, store: GuardedStore) -> None:
         """Write the document; if another process has written a newer one, merge that and try again."""

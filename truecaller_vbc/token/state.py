@@ -7,6 +7,7 @@ datetimes for callers and logs, and decides nothing.
 from __future__ import annotations
 
 import copy
+import logging
 import random
 from collections.abc import Callable
 from datetime import datetime
@@ -27,6 +28,7 @@ from .ledger import Attempt, Ledger, Outcome
 from .model import AccessToken, fingerprint
 from .policy import TokenPolicy
 
+_log = logging.getLogger("truecaller_vbc")
 NEVER: Final = float("inf")
 _SPREAD: Final = (0.8, 1.2)
 _EXACT: Final = (1.0, 1.0)
@@ -91,13 +93,15 @@ class KeyTokens:
         generation: of the key's newest token; it grows with each.
         token: the token; None if none is known.
         starts_at: when its life began, on `Clock.now`.
-        stamp: the same by the wall clock of the process that minted it, as it is in the shared document.
+        stamp: the same as it is in the shared document; infinity if it is not there yet.
+        aged: whether the server said, when it was minted, that it was old enough to be stale.
     """
 
     generation: int = 0
     token: AccessToken | None = None
     starts_at: float = 0.0
-    stamp: float = 0.0
+    stamp: float = NEVER
+    aged: bool = False
 
 
 @attrs.frozen
@@ -180,6 +184,7 @@ class AccountState:
     _futile: int = attrs.field(init=False, default=0)
     _futile_at: float = attrs.field(init=False, default=0.0)
     _accepted_at: float | None = attrs.field(init=False, default=None)
+    _age_ignored: bool = attrs.field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
         self.ledger = Ledger(self._policy.mint_window.total_seconds(), self._policy.max_mints)
@@ -285,7 +290,8 @@ class AccountState:
 
     def _minted(self, result: MintResult, sent: float, now: float, shift: float) -> CurrentToken | None:
         """Enter a minted token; None if it has already ended by the server's own time stamps."""
-        starts_at = sent - result.age
+        age, aged = self._believed_age(result)
+        starts_at = sent - age
         # The same value again is the same token: returning it again does not make it younger.
         starts_at = min(starts_at, self.times.get(fingerprint(result.value), starts_at))
         if now >= starts_at + self._policy.usable_for.total_seconds():
@@ -295,9 +301,30 @@ class AccountState:
         repeated = token.value == self._newest_value
         if not repeated:
             self.generation += 1
-        known = KeyTokens(self.generation, token, starts_at, starts_at + shift)
+        known = KeyTokens(self.generation, token, starts_at, aged=aged)
         self._put_key_tokens(known)
         return self._obtained(known, token, repeated=repeated)
+
+    def _believed_age(self, result: MintResult) -> tuple[float, bool]:
+        """Return the age of a minted token, and whether the server says that it is old enough to be stale.
+
+        A server does not return tokens that have ended, or old ones time after time: then its clock or that of a proxy
+        is wrong. So an age beyond the life of a token is ignored, and so is a great age if the token before had one.
+        """
+        policy, last = self._policy, self.key_tokens
+        fresh_for = (policy.lifetime - policy.refresh_ahead - policy.refresh_jitter).total_seconds()
+        if result.age < fresh_for:
+            return result.age, False
+        again = last.aged and last.token is not None and last.token.value != result.value
+        if not again and result.age < policy.usable_for.total_seconds():
+            return result.age, True
+        if not self._age_ignored:
+            self._age_ignored = True
+            _log.warning(
+                "the token endpoint says that a new token is %.0f s old (Date minus created_at): the age is ignored",
+                result.age,
+            )
+        return 0.0, True
 
     def fail(
         self, error: TokenError, now: float, shift: float, *, retry_after: float | None = None, shared: bool = True
@@ -484,9 +511,12 @@ class AccountState:
         one again, so that a token of a lower generation that began later is newer, too.
         """
         ours = self.key_tokens
+        generation = max(theirs.generation, ours.generation)
         later = theirs.token is not None and ours.token is not None and theirs.starts_at > ours.starts_at
-        if theirs.generation >= ours.generation or later:
-            self._put_key_tokens(attrs.evolve(theirs, generation=max(theirs.generation, ours.generation)))
+        if theirs.token is None and ours.token is not None:
+            self._put_key_tokens(attrs.evolve(ours, generation=generation))
+        elif theirs.generation >= ours.generation or later:
+            self._put_key_tokens(attrs.evolve(theirs, generation=generation))
         self.generation = max(self.generation, theirs.generation)
 
     def merge_failure(self, failure: Failure) -> None:
