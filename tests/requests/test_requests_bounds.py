@@ -65,8 +65,7 @@ class Answers:
 
 async def nothing() -> AsyncGenerator[bytes]:
     """Send an empty body."""
-    for part in ():
-        yield part
+    yield b""
 
 
 async def endless() -> AsyncGenerator[bytes]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import attrs
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from truecaller_vbc import Credentials, MemoryStore, TokenPolicy
@@ -115,7 +115,7 @@ def _document(*, with_token: bool) -> dict[str, Any]:
     """Return a document with a value in each field."""
     shared = Shared()
     Process(shared).asks()
-    document = json.loads(shared.text or "")
+    document: dict[str, Any] = json.loads(shared.text or "")
     document["full_until"] = WALL + 1000.0
     document["attempts"] *= 10
     document["attempts"] = [{**entry, "id": f"i{n}"} for n, entry in enumerate(document["attempts"])]
@@ -129,7 +129,7 @@ def _document(*, with_token: bool) -> dict[str, Any]:
 
 PATHS: Final = list(_numbers(_document(with_token=True)))
 KINDS: Final = sorted({str(path[-1]) for path in PATHS})
-VALUES: Final = [
+VALUES: Final[list[Any]] = [
     *(0, -1, 1, 2**31, 2**50, 2**51, 2**52 - 1, 2**52, 2**63, 10**18, 10**400, -(10**400), 1e300, -1e300),
     *(float("nan"), float("inf"), "soon", "", "17", None, [], {}, True),
     *(WALL + 1000.0 + after for after in (0, 10, WINDOW, HOUR, 5 * HOUR, DAY - 1, DAY, DAY + 100, YEAR, 100 * YEAR)),
@@ -150,7 +150,7 @@ def test_no_number_in_a_document_starves_a_process(kind: str, *, with_token: boo
         _is_overcome(document, long_lived=long_lived)
 
 
-@settings(max_examples=60, deadline=None, phases=[Phase.generate])
+@settings(max_examples=200, deadline=None)
 @given(
     st.dictionaries(st.sampled_from(PATHS), st.sampled_from(VALUES) | st.floats() | st.integers(), max_size=4),
     st.booleans(),
@@ -168,7 +168,7 @@ def test_no_numbers_together_starve_a_process(
     if not with_token:
         for key in document["keys"].values():
             key["token"] = None
-    if document["revision"] == max(REVISIONS):
+    if document["revision"] == REVISIONS[-1]:
         return  # no revision is higher
     _is_overcome(document, long_lived=long_lived)
 
@@ -209,7 +209,7 @@ def test_short_processes_see_the_time_pass() -> None:
         served.append(Process(shared).asks())
     assert served.index(True) <= 8
     assert all(served[8:])
-    assert len(shared.mints) == POLICY.max_mints + 1 + (len(served) > 17)
+    assert len(shared.mints) == POLICY.max_mints + 1
 
 
 def test_two_machines_that_take_turns_see_the_time_pass() -> None:
@@ -227,7 +227,7 @@ def test_two_machines_that_take_turns_see_the_time_pass() -> None:
         shared.now += WINDOW / 8
         served.append(Process(shared, off=-700.0 * (turn % 2)).asks())
     assert True in served[:12]
-    assert len(shared.mints) == POLICY.max_mints + 1 + (len(served) > 17)
+    assert len(shared.mints) == POLICY.max_mints + 1
 
 
 # The clock of a document
