@@ -150,7 +150,7 @@ def test_no_number_in_a_document_starves_a_process(kind: str, *, with_token: boo
         _is_overcome(document, long_lived=long_lived)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.dictionaries(st.sampled_from(PATHS), st.sampled_from(VALUES) | st.floats() | st.integers(), max_size=4),
     st.booleans(),

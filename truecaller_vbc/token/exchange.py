@@ -68,8 +68,11 @@ class Exchange:
         self._document = document
         machine = self._named(shift)
         reading = next((clock for clock in document.clocks if clock.machine == machine), None)
+        # The last writer wrote both times at once.
+        torn = reading is not None and reading is document.clocks[-1] and reading.at != document.written_at
+        reading = None if torn else reading
         self._clock.read(now, now + shift, written_at=document.written_at, reading=reading, store=store_time)
-        self.doubtful = self._clock.unsure or self._clock.wrong
+        self.doubtful = torn or self._clock.unsure or self._clock.wrong
         self._merge_ledger(document, now)
         stored = document.keys.get(self._key, _NOTHING_STORED)
         self._state.merge_tokens(self._known_tokens(stored, now, shift))
