@@ -33,7 +33,7 @@ if old then
   local ok, document = pcall(cjson.decode, old)
   local revision = ok and type(document) == 'table' and document.revision
   -- One that is no revision, or is out of range, is what anything may replace: see revision_of.
-  if type(revision) == 'number' and revision % 1 == 0 and revision < 2^52 and revision >= tonumber(ARGV[2]) then
+  if type(revision) == 'number' and revision % 1 == 0 and revision < 2^51 and revision >= tonumber(ARGV[2]) then
     return 0
   end
 end
