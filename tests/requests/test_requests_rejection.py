@@ -30,6 +30,16 @@ async def test_dead_token_is_replaced_and_the_request_replayed(vbc: VBCSession, 
     assert api.bodies == [b'{"a": 1}'] * 2
 
 
+async def test_replay_with_another_error_is_the_callers(vbc: VBCSession, api: Origin) -> None:
+    """An error of the replay that says nothing about tokens is given to the caller."""
+    await vbc.token()
+    api.kill_current()
+    api.status = 404
+    async with vbc.get("/x") as response:
+        assert response.status == 404
+    assert api.mints == 2
+
+
 async def test_replay_happens_once(vbc: VBCSession, api: Origin) -> None:
     """If the replay is rejected, too, the caller gets that answer."""
     api.dead = {"token1", "token2"}

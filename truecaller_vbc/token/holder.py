@@ -335,9 +335,6 @@ class TokenHolder:
         """
         if (previous := self.state.previous_for(rejected, self.now())) is not None:
             return previous
-        while (current := self.state.current) is not None and current.token.value == rejected.value:
-            if (token := _unwrap(await self._attempted())) is not None:
-                return token
         return await self.token()
 
     # Reporting
