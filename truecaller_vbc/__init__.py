@@ -17,7 +17,7 @@ _NAMES: Final = {
     "api.records": "CallRecord",
     "credentials": "Credentials",
     "errors": (
-        "APIError BadRequestError ConfigurationError CredentialsRejectedError ForbiddenError "
+        "APIConnectionError APIError BadRequestError ConfigurationError CredentialsRejectedError ForbiddenError "
         "InvalidRecordError MintQuotaExhaustedError NotDeliveredError NotFoundError NumbersRefusedError "
         "PartlyDoneError Problem RateLimitedError ServerError SessionClosedError StillPendingError StoreError "
         "StoreRefusedError TokenEndpointError TokenError UnauthorizedError UnknownOutcomeError VBCError"

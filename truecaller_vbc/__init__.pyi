@@ -18,6 +18,7 @@ from .api.push import ChunkResult as ChunkResult
 from .api.push import Progress as Progress
 from .api.records import CallRecord as CallRecord
 from .credentials import Credentials as Credentials
+from .errors import APIConnectionError as APIConnectionError
 from .errors import APIError as APIError
 from .errors import BadRequestError as BadRequestError
 from .errors import ConfigurationError as ConfigurationError
@@ -60,6 +61,7 @@ from .token.model import AccessToken as AccessToken
 from .token.policy import TokenPolicy as TokenPolicy
 
 __all__ = [
+    "APIConnectionError",
     "APIError",
     "APIPolicy",
     "AccessToken",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from functools import partial
 from typing import Any, TypeGuard, TypeVar, cast
 
 import attrs
@@ -16,7 +15,11 @@ T = TypeVar("T", bound=attrs.AttrsInstance)
 
 def duration(owner: str, **span: float) -> Any:
     """Return an attrs field of the class `owner` that holds a timedelta, by default of this length."""
-    return attrs.field(default=timedelta(**span), converter=partial(as_duration, owner=owner))
+
+    def convert(value: object, field: attrs.Attribute[Any]) -> timedelta:
+        return as_duration(value, owner=f"{owner}({field.name}=...)")
+
+    return attrs.field(default=timedelta(**span), converter=attrs.Converter(convert, takes_field=True))
 
 
 def as_duration(value: object, *, owner: str) -> timedelta:
@@ -24,7 +27,7 @@ def as_duration(value: object, *, owner: str) -> timedelta:
 
     Args:
         value: from the user.
-        owner: the class to name in the error.
+        owner: the setting to name in the error.
 
     Raises:
         ConfigurationError: the value is neither, or too long.
@@ -32,11 +35,11 @@ def as_duration(value: object, *, owner: str) -> timedelta:
     if isinstance(value, timedelta):
         return value
     if not is_finite(value):
-        raise ConfigurationError(f"{owner} durations are timedeltas or seconds, not {value!r}")
+        raise ConfigurationError(f"{owner} must be a timedelta or a finite number of seconds, not {value!r}")
     try:
         return timedelta(seconds=value)
     except OverflowError:
-        raise ConfigurationError(f"{owner} durations must be ones that a timedelta can hold") from None
+        raise ConfigurationError(f"{owner} must be a duration that a timedelta can hold") from None
 
 
 def is_finite(value: object) -> TypeGuard[float]:

@@ -12,7 +12,8 @@
     │   ├── MintQuotaExhaustedError
     │   └── TokenEndpointError
     ├── InvalidRecordError (also ValueError)    .problems
-    ├── UnknownOutcomeError             .records .status
+    ├── UnknownOutcomeError             .records .status .slug .message .field
+    ├── APIConnectionError (also TimeoutError where it is one)      .retryable .sent
     ├── PartlyDoneError                 .done .failed .unsent
     ├── StillPendingError (also TimeoutError)   .done .pending
     └── APIError                        .status .slug .message .field .retry_after
@@ -135,12 +136,38 @@ class UnknownOutcomeError(VBCError):
     Attributes:
         records: all records of the request.
         status: of the answer, or None without an answer.
+        slug: the server's error slug, or None.
+        message: the server's message, or the start of an answer that is not documented, or None.
+        field: the request field that the server names, or None.
     """
+
+    slug: str | None = None
+    message: str | None = None
+    field: str | None = None
 
     def __init__(self, message: str, *, records: Sequence[Any] = (), status: int | None = None) -> None:
         super().__init__(message)
         self.records = tuple(records)
         self.status = status
+
+
+class APIConnectionError(VBCError):
+    """A typed call got no answer. ``__cause__`` is aiohttp's error; a timeout is a `TimeoutError` as well.
+
+    Attributes:
+        retryable: whether the same call may succeed later. False if, for example, the certificate is not trusted.
+        sent: whether a part of the request may have left. (Records and numbers that must not be sent twice get an
+            `UnknownOutcomeError` then.)
+    """
+
+    def __init__(self, message: str, *, retryable: bool = True, sent: bool = False) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.sent = sent
+
+
+class APITimeoutError(APIConnectionError, TimeoutError):
+    """An `APIConnectionError` that is a `TimeoutError` as well."""
 
 
 class PartlyDoneError(VBCError):
@@ -181,7 +208,7 @@ class APIError(VBCError):
     Attributes:
         status: the HTTP status of the answer.
         slug: the server's error slug, such as ``forbidden-error``, or None.
-        message: the server's message, or None.
+        message: the server's message, or the start of an answer that is not documented, or None.
         field: the invalid request field that the server names, or None.
         retry_after: seconds to wait as the server says, or None.
     """

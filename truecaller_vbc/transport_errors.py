@@ -1,4 +1,4 @@
-"""List the aiohttp errors that are raised before any byte of the request is sent."""
+"""List the aiohttp errors that are raised before any byte of the request is sent, and those that a retry cannot fix."""
 
 from __future__ import annotations
 
@@ -14,3 +14,11 @@ NOT_SENT: Final = (
     aiohttp.InvalidURL,
 )
 """Errors that are raised before a request is written. (A rejected certificate is a `ClientConnectorError`, too.)"""
+
+NOT_RETRYABLE: Final = (
+    aiohttp.ClientConnectorCertificateError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ServerFingerprintMismatch,
+    aiohttp.InvalidURL,
+)
+"""Errors that the same request would get again."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
-from truecaller_vbc import BadRequestError, BusinessNumber, Label, NotFoundError
-from truecaller_vbc.api.lists import ListPage, pages
+from truecaller_vbc import APIError, BadRequestError, BusinessNumber, Label, NotFoundError
+from truecaller_vbc.api.lists import Fetch, ListPage, Numbering, pages
 from truecaller_vbc.api.numbers import name_of
 
 MOST_REQUESTS = 20
@@ -62,11 +63,20 @@ class Server:
 @pytest.mark.parametrize("items", ["", "a", "ab", "abc", "abcd", "abcdefg"])
 @pytest.mark.parametrize("total", [lambda _: None, lambda count: count, lambda _: 0, lambda _: 999], ids="-=0+")
 async def test_every_item_once(first: int, beyond: str, items: str, total: Callable[[int], int | None]) -> None:
-    """Each item comes once, whatever the first page's number, the answer beyond the last page and the stated total."""
-    server = Server(items, first=first, beyond=beyond, total=total)
+    """Each item comes once, whatever the first page's number, the answer beyond the last page and the stated total.
 
-    assert await server.read() == items
-    assert len(server.asked) <= -(-len(items) // 2) + 3
+    Only a page that exists by the stated total, and that is refused, raises.
+    """
+    server = Server(items, first=first, beyond=beyond, total=total)
+    found: list[str] = []
+    try:
+        async for page in pages(server.fetch, lambda label: label.id):
+            found += [label.id for label in page]
+    except (NotFoundError, BadRequestError):
+        assert beyond in ("404", "400")
+        assert total(0) == 999
+    assert "".join(found) == items
+    assert len(server.asked) <= -(-len(items) // 2) + (4 if total(0) == 999 else 3)
 
 
 async def test_correct_total_saves_a_request() -> None:
@@ -135,6 +145,84 @@ async def test_items_without_an_id() -> None:
     found = [page async for page in pages(fetch_from(first, second), lambda label: label.id)]
 
     assert found == [tuple(first), tuple(second)]
+
+
+def numbered(*given: Any, total: int | None = None) -> tuple[Fetch, list[int | None]]:
+    """Return a fetch function for pages counted from 1, of letters or errors, and the list of its requests."""
+    asked: list[int | None] = []
+
+    async def fetch(number: int | None) -> ListPage:
+        asked.append(number)
+        index = (number or 1) - 1
+        page = given[index] if index < len(given) else ""
+        if isinstance(page, Exception):
+            raise page
+        return ListPage(tuple(Label(id=item) for item in page), total)
+
+    return fetch, asked
+
+
+async def read(fetch: Any, numbering: Numbering | None = None) -> str:
+    """Return the whole list, one letter for each item."""
+    return "".join([label.id async for page in pages(fetch, lambda label: label.id, numbering) for label in page])
+
+
+@pytest.mark.parametrize("refusal", [BadRequestError, NotFoundError])
+@pytest.mark.parametrize("total", [4, None])
+async def test_refused_page_in_the_middle(refusal: type[APIError], total: int | None) -> None:
+    """A page that is refused although the list goes on raises its error after the pages before it."""
+    fetch, _ = numbered("ab", "cd", refusal("limit too high", status=400), "ef", total=total)
+    found = pages(fetch, lambda label: label.id)
+    assert [label.id for label in (*await anext(found), *await anext(found))] == ["a", "b", "c", "d"]
+    with pytest.raises(refusal):
+        await anext(found)
+
+
+async def test_empty_page_in_the_middle() -> None:
+    """An empty page does not end a list whose first page states more pages."""
+    fetch, asked = numbered("ab", "", "cd", total=3)
+    assert await read(fetch) == "abcd"
+    assert asked == [None, 1, 2, 3]
+
+
+async def test_three_pages_without_news_end_the_list() -> None:
+    """A wrong total cannot cause an endless loop."""
+    fetch, asked = numbered("ab", "", "", "", "cd", total=99)
+    assert await read(fetch) == "ab"
+    assert asked == [None, 1, 2, 3, 4]
+
+
+async def test_item_that_comes_back_pages_later() -> None:
+    """An item is yielded once, however far apart its pages are."""
+    fetch, _ = numbered("ab", "cd", "ef", "ga", total=4)
+    assert await read(fetch) == "abcdefg"
+
+
+async def test_number_of_the_first_page_is_learnt_once() -> None:
+    """The second list of a session does not ask for page 1."""
+    numbering = Numbering()
+    fetch, asked = numbered("ab")
+    assert await read(fetch, numbering) == "ab"
+    assert asked == [None, 1, 2]
+    assert numbering.first == 1
+    assert await read(fetch, numbering) == "ab"
+    assert asked == [None, 1, 2, None, 2]
+
+
+async def test_last_page_counted_from_0() -> None:
+    """If the first page is 0, the last one is the total minus 1."""
+    server = Server("abcdef", first=0, total=lambda count: count)
+    assert await server.read() == "abcdef"
+    assert server.asked == [None, 1, 2]
+
+
+@pytest.mark.parametrize("item", ["a", "b"])
+async def test_single_item_does_not_tell_the_first_number(item: str) -> None:
+    """A page of one item may have moved, so nothing is learnt from it."""
+    numbering = Numbering()
+    fetch, _ = numbered(item, "c")
+    await read(fetch, numbering)
+    assert numbering.first is None
 
 
 def test_identity_of_a_number() -> None:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, cast
 
 import aiohttp
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from truecaller_vbc import (
+    APIConnectionError,
     APIError,
     APIPolicy,
     BadRequestError,
     Credentials,
+    ForbiddenError,
+    InvalidRecordError,
     RateLimitedError,
     ServerError,
     SessionClosedError,
@@ -28,10 +33,11 @@ from truecaller_vbc import (
     VBCError,
     VBCSession,
 )
-from truecaller_vbc.api.client import ApiClient, ApiRequest, _failure
+from truecaller_vbc.api.client import ApiClient, ApiRequest
 from truecaller_vbc.sandbox import Sandbox
 
 from ..token.virtual_time import run_virtual
+from .raw_server import raw_server
 from .sandbox_session import FAST, FEATURE_SET, count_requests, record, sandbox_session
 
 NUMBERS = ["+911234567890", "+911234567891"]
@@ -45,6 +51,8 @@ CALLS: dict[str, Callable[[VBCSession], Awaitable[Any]]] = {
     "publish": lambda vbc: vbc.numbers.publish(FEATURE_SET, NUMBERS),
     "delist": lambda vbc: vbc.numbers.delist(FEATURE_SET, NUMBERS),
 }
+HOST = ConnectionKey("host", 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
+REQUEST = aiohttp.RequestInfo(URL("https://host"), "CONNECT", CIMultiDictProxy(CIMultiDict({"Authorization": "x"})))
 ONCE = ("batch", "publish", "delist")
 REPEATABLE = tuple(name for name in CALLS if name not in (*ONCE, "status"))
 
@@ -76,12 +84,25 @@ async def test_retries_end(name: Any) -> None:
         assert caught.value.status == 503
         assert len(sandbox.log) == 4 + sandbox.token_requests
         sandbox.set_outage(name, drop="before")
-        with pytest.raises(aiohttp.ServerDisconnectedError):
+        with pytest.raises(APIConnectionError) as lost:
             await CALLS[name](vbc)
+        assert isinstance(lost.value.__cause__, aiohttp.ServerDisconnectedError)
+        assert lost.value.retryable
+        assert lost.value.sent
 
 
 @pytest.mark.parametrize("name", ONCE)
-@pytest.mark.parametrize("fault", [*LOST, {"status": 500}, {"status": 503}, {"status": 200, "body": "<html>"}], ids=str)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *LOST,
+        {"status": 500},
+        {"status": 503},
+        {"status": 503, "headers": {"Retry-After": "0.01"}},
+        {"status": 200, "body": "<html>"},
+    ],
+    ids=str,
+)
 async def test_unknown_outcome_is_not_retried(name: Any, fault: Any) -> None:
     """A call that may have been done is not repeated, and its error has all records."""
     async with sandbox_session() as (sandbox, vbc):
@@ -96,13 +117,13 @@ async def test_unknown_outcome_is_not_retried(name: Any, fault: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ONCE)
-@pytest.mark.parametrize("fault", [{"status": 429}, {"status": 503, "headers": {"Retry-After": "0.01"}}], ids=str)
-async def test_refusal_to_process_is_retried(name: Any, fault: Any) -> None:
-    """A 429, or a 503 with Retry-After, is repeated also for calls that are sent once."""
+@pytest.mark.parametrize("headers", [None, {"Retry-After": "0.01"}], ids=str)
+async def test_a_429_is_retried(name: Any, headers: Any) -> None:
+    """Only a 429 is repeated for calls that are sent once."""
     async with sandbox_session() as (sandbox, vbc):
         if name == "delist":
             await CALLS["publish"](vbc)
-        sandbox.fail_next(name, **fault, times=2)
+        sandbox.fail_next(name, status=429, headers=headers, times=2)
         await CALLS[name](vbc)
         assert sandbox.faults_left(name) == 0
 
@@ -124,13 +145,15 @@ async def test_refused_connection_is_retried(name: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ONCE)
 async def test_unreachable_server(name: Any) -> None:
-    """If nothing was sent, the error is aiohttp's own and not an unknown outcome."""
+    """If nothing was sent, the error is not an unknown outcome, and has aiohttp's own as its cause."""
     async with sandbox_session() as (sandbox, vbc):
         await vbc.warm_up()
         await sandbox.pause_listening()
         await asyncio.sleep(0.05)  # until the pool has noticed that its connection is closed
-        with pytest.raises(aiohttp.ClientConnectorError):
+        with pytest.raises(APIConnectionError) as caught:
             await CALLS[name](vbc)
+        assert isinstance(caught.value.__cause__, aiohttp.ClientConnectorError)
+        assert not caught.value.sent
 
 
 @pytest.mark.slow
@@ -181,36 +204,13 @@ async def test_patience_ends() -> None:
         assert 2 <= count_requests(sandbox, "labels") <= 3
 
 
-@asynccontextmanager
-async def raw_server(answer: bytes) -> AsyncIterator[str]:
-    """Run a server that answers every API call with these bytes."""
-    token = json.dumps({"token": "t" * 64, "created_at": "2026-01-01T00:00:00Z"}).encode()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            if b"/token " in head.splitlines()[0]:
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(token) + token)
-            else:
-                writer.write(answer)
-            await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-
 async def _nothing_undocumented(name: str, answer: bytes) -> None:
     policy = APIPolicy(attempts=2).scaled(1 / 500)
     credentials = Credentials("account", "key", "secret-api-key")
     async with raw_server(answer) as base_url, VBCSession(credentials, base_url=base_url, api_policy=policy) as vbc:
         try:
             await CALLS[name](vbc)
-        except (VBCError, aiohttp.ClientError, TimeoutError) as error:
+        except VBCError as error:
             shown = "".join(traceback.format_exception(error)) + repr(error) + str(vars(error))
             assert "t" * 64 not in shown
             assert "secret-api-key" not in shown
@@ -281,16 +281,16 @@ def test_wait_after_many_attempts() -> None:
     client: Any = ApiClient(cast(Any, None), APIPolicy())
     busy = RateLimitedError("busy", status=429)
 
-    assert 4 <= client._wait(ApiRequest("GET", "/"), busy, 5000) <= 8
+    assert 4 <= client._wait(ApiRequest("GET", "/", list), busy, 5000) <= 8
 
 
 @pytest.mark.parametrize("records", [None, ["a record"]])
 @pytest.mark.parametrize(
     "error",
     [
-        aiohttp.ClientConnectorCertificateError(cast(Any, None), ValueError()),
+        aiohttp.ClientConnectorCertificateError(HOST, ValueError()),
         aiohttp.ServerFingerprintMismatch(b"", b"", "host", 443),
-        aiohttp.ClientHttpProxyError(cast(Any, None), ()),
+        aiohttp.ClientHttpProxyError(REQUEST, (), status=407),
         aiohttp.InvalidUrlClientError("x"),
     ],
     ids=lambda error: type(error).__name__,
@@ -299,7 +299,12 @@ def test_permanent_connection_errors_are_not_retried(error: Exception, records: 
     """A wrong certificate, a refusing proxy or an invalid URL is not retried."""
     client: Any = ApiClient(cast(Any, None), APIPolicy())
 
-    assert client._wait(ApiRequest("GET", "/", records=records), error, 1) is None
+    request: Any = ApiRequest("GET", "/", list, records=records)
+    failure = client._failure(request, error, None)
+
+    assert isinstance(failure, APIConnectionError)
+    assert not failure.retryable
+    assert client._wait(request, failure, 1) is None
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 3, 9])
@@ -309,7 +314,7 @@ def test_wait_doubles_with_jitter(attempt: int) -> None:
     most = min(0.5 * 2 ** (attempt - 1), 8)
 
     for _ in range(20):
-        assert most / 2 <= client._wait(ApiRequest("GET", "/"), TimeoutError(), attempt) <= most
+        assert most / 2 <= client._wait(ApiRequest("GET", "/", list), APIConnectionError("lost"), attempt) <= most
 
 
 def test_pauses_of_a_poll_grow() -> None:
@@ -329,19 +334,23 @@ def test_wait_after_a_429_is_part_of_the_window() -> None:
     client: Any = ApiClient(cast(Any, None), APIPolicy())
 
     for _ in range(20):
-        wait = client._wait(ApiRequest("POST", "/", limiter=client.batch), RateLimitedError("busy", status=429), 1)
+        wait = client._wait(
+            ApiRequest("POST", "/", list, limiter=client.batch), RateLimitedError("busy", status=429), 1
+        )
         assert 61 / 16 <= wait <= 61.2 / 8
 
 
 def test_failed_connection_was_not_sent() -> None:
     """Connecting has a shorter timeout than the request, so a failed connection is known to have sent nothing."""
     client: Any = ApiClient(cast(Any, None), APIPolicy())
-    request = ApiRequest("POST", "/", records=["a record"])
+    request: Any = ApiRequest("POST", "/", list, records=["a record"])
 
     assert client._timeout_of_once.connect < client._timeout_of_once.total == client._timeout.total
-    for error in (aiohttp.ConnectionTimeoutError(), aiohttp.ClientConnectorError(cast(Any, None), OSError())):
-        assert _failure(request, error, None) is error
-        assert client._wait(request, error, 1) is not None
+    for error in (aiohttp.ConnectionTimeoutError(), aiohttp.ClientConnectorError(HOST, OSError())):
+        failure = client._failure(request, error, None)
+        assert isinstance(failure, APIConnectionError)
+        assert isinstance(failure, TimeoutError) == isinstance(error, TimeoutError)
+        assert client._wait(request, failure, 1) is not None
 
 
 @pytest.mark.parametrize("status", [400, 408, 500, 501, 505])
@@ -422,3 +431,107 @@ async def test_error_of_invalid_http_has_no_cause(name: str) -> None:
             await CALLS[name](vbc)
         assert caught.value.__cause__ is None
         assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("name", ["labels", "batch", "wait"])
+async def test_close_fails_waiting_calls_at_once(name: str) -> None:
+    """A call that waits for a 429 to pass, or for its next look, ends with the session."""
+    calls = CALLS | {"wait": lambda vbc: vbc.calls.wait_for_batch("x", timeout=600)}
+    async with sandbox_session(APIPolicy()) as (sandbox, vbc):
+        sandbox.set_outage("api", status=404 if name == "wait" else 429, headers={"Retry-After": "30"})
+        waiting = asyncio.ensure_future(calls[name](vbc))
+        while not len(sandbox.log) > sandbox.token_requests:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(1):
+            await vbc.close()
+            with pytest.raises(SessionClosedError):
+                await waiting
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"status": 503}, {"status": 429}, {"drop": "before"}], ids=str)
+async def test_a_wait_outlasts_passing_failures(fault: Any) -> None:
+    """`wait_for_batch` and `wait_until_listed` go on after failures that may pass."""
+    async with sandbox_session(APIPolicy(attempts=1).scaled(1 / 100)) as (sandbox, vbc):
+        batch = await vbc.calls.push_batch([record()])
+        await vbc.numbers.publish(FEATURE_SET, NUMBERS)
+        sandbox.fail_next("status", **fault, times=4)
+        sandbox.fail_next("numbers", **fault, times=4)
+        assert (await vbc.calls.wait_for_batch(batch, timeout=20)).final
+        assert await vbc.numbers.wait_until_listed(NUMBERS, timeout=20)
+        assert sandbox.faults_left("status") == sandbox.faults_left("numbers") == 0
+
+
+async def test_a_wait_ends_with_a_permanent_failure() -> None:
+    """A refusal ends a wait at once."""
+    async with sandbox_session() as (sandbox, vbc):
+        sandbox.set_outage("status", status=403)
+        with pytest.raises(ForbiddenError):
+            await vbc.calls.wait_for_batch("x", timeout=20)
+
+
+async def test_attempts_are_counted_on_the_wire() -> None:
+    """A lost request on a reused connection is sent as often as the policy says."""
+    async with sandbox_session(APIPolicy(attempts=3, retry_first=timedelta(seconds=0.01))) as (sandbox, vbc):
+        await vbc.labels.list()
+        before = count_requests(sandbox, "labels")
+        sandbox.set_outage("labels", drop="before")
+        with pytest.raises(APIConnectionError) as caught:
+            await vbc.labels.list()
+        assert isinstance(caught.value.__cause__, aiohttp.ServerDisconnectedError)
+        assert count_requests(sandbox, "labels") - before == 3
+
+
+@pytest.mark.slow
+async def test_sent_once_on_a_fresh_connection() -> None:
+    """A call that is sent once takes no connection that has rested for a second."""
+    ports: list[Any] = []
+
+    async def middleware(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        response = await handler(request)
+        transport = response.connection and response.connection.transport
+        ports.append(transport and transport.get_extra_info("sockname")[1])
+        return response
+
+    async with (
+        Sandbox() as sandbox,
+        aiohttp.ClientSession(middlewares=(middleware,)) as http,
+        VBCSession(sandbox.credentials, base_url=sandbox.base_url, http=http) as vbc,
+    ):
+        for pause in (0, 0, 1.1):
+            await asyncio.sleep(pause)
+            sandbox.fail_next("batch", status=403, body=b"x" * 100_000)
+            with pytest.raises(ForbiddenError):
+                await vbc.calls.push_batch([record()])
+    first, second, third = ports[-3:]
+    assert first == second != third
+
+
+@pytest.mark.parametrize("name", ["calls", "batch"])
+async def test_window_that_closes_while_a_call_waits(name: Any) -> None:
+    """A record whose window closes during a 429 is not sent."""
+    clock = [time.time()]
+    async with sandbox_session() as (sandbox, vbc):
+        vbc.calls._now = lambda: clock[0]
+        sandbox.fail_next(name, status=429, headers={"Retry-After": "0.05"})
+        call = asyncio.ensure_future(CALLS[name](vbc))
+        while not len(sandbox.log) > sandbox.token_requests:
+            await asyncio.sleep(0.001)
+        clock[0] += 7200
+        with pytest.raises(InvalidRecordError, match="window has closed"):
+            await call
+        assert not sandbox.accepted
+
+
+async def test_window_that_closes_after_a_lost_push() -> None:
+    """The lost connection is raised, since the record may have been taken."""
+    clock = [time.time()]
+    async with sandbox_session() as (sandbox, vbc):
+        vbc.calls._now = lambda: clock[0]
+        sandbox.fail_next("calls", drop="after")
+        call = asyncio.ensure_future(CALLS["calls"](vbc))
+        while not sandbox.accepted:
+            await asyncio.sleep(0)
+        clock[0] += 7200
+        with pytest.raises(APIConnectionError):
+            await call

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from truecaller_vbc import (
+    APIError,
     APIPolicy,
     BadRequestError,
     CallRecord,
@@ -601,3 +603,61 @@ async def test_source_that_is_not_iterable() -> None:
     async with sandbox_session() as (_, vbc):
         with pytest.raises(TypeError):
             await anext(vbc.calls.push_all(wrong))
+
+
+async def test_window_that_closes_while_a_live_source_is_read() -> None:
+    """A record that is stale when it is yielded, or when its chunk leaves, is not sent, and is named."""
+    clock = [time.time()]
+    announced: list[Chunk] = []
+    late = {"starts_at": int(clock[0] * 1000) - HOUR, "ends_at": int(clock[0] * 1000) + 1000}
+
+    async def source() -> AsyncIterator[CallRecord]:
+        yield record(0)
+        clock[0] += 2
+        yield record(1, **late)
+
+    async with sandbox_session() as (sandbox, vbc):
+        vbc.calls._now = lambda: clock[0]
+        (result,) = [one async for one in vbc.calls.push_all(source(), on_send=announced.append)]
+        assert (result.outcome, result.chunk.positions) == ("acknowledged", (0,))
+        assert [problem.position for problem in result.chunk.invalid] == [1]
+        assert announced == [result.chunk]
+
+        clock[0] -= 2
+        sandbox.fail_next("batch", status=429, headers={"Retry-After": "0.05"})
+        call = asyncio.create_task(anext(vbc.calls.push_all([record(2), record(3, **late)], on_send=announced.append)))
+        while len(announced) < 2:
+            await asyncio.sleep(0.001)
+        clock[0] += 2
+        result = await call
+        assert (result.outcome, result.chunk.positions, result.chunk.size) == ("acknowledged", (0,), 2)
+        assert [problem.position for problem in result.chunk.invalid] == [1]
+        assert len(announced) == 2  # the chunk was announced with both
+        assert set(sandbox.accepted) == {digits(record(0)), digits(record(2))}
+
+
+async def test_redirect_stops_it() -> None:
+    """A redirect would be the answer to every batch."""
+    async with sandbox_session() as (sandbox, vbc):
+        sandbox.set_outage("batch", status=302, headers={"Location": "/login"})
+        results: list[ChunkResult] = []
+        with pytest.raises(APIError):
+            await collect(vbc.calls.push_all(rows(500 * 50)), results)
+        assert {result.outcome for result in results} == {"refused"}
+        assert len(results) < 10
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
+async def test_source_that_raises_a_base_exception(error: type[BaseException]) -> None:
+    """What was read before is sent, and has its results."""
+
+    async def source() -> AsyncIterator[CallRecord]:
+        for one in rows(700):
+            yield one
+        raise error
+
+    async with sandbox_session() as (sandbox, vbc):
+        results: list[ChunkResult] = []
+        with contextlib.suppress(error):
+            await collect(vbc.calls.push_all(source()), results)
+        assert sum(result.chunk.size for result in results) == sum(sandbox.accepted.values()) == 700

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import example, given
@@ -260,3 +261,21 @@ def test_close_after_a_waiter_was_cancelled() -> None:
         limiter.close()
 
     run_virtual(main())
+
+
+async def test_blocked_loop_counts_a_start_when_it_happens() -> None:
+    """A start that is granted before the loop is blocked is counted when its task runs."""
+    loop = asyncio.get_running_loop()
+    limiter = RateLimiter(1, 0.1)
+    await limiter.acquire()
+    starts = [loop.time()]
+
+    async def start() -> None:
+        await limiter.acquire()
+        starts.append(loop.time())
+
+    waiting = [asyncio.create_task(start()) for _ in range(2)]
+    await asyncio.sleep(0.05)
+    loop.call_later(0.05, lambda: loop.call_soon(time.sleep, 0.15))  # runs beside the grant
+    await asyncio.gather(*waiting)
+    assert min(later - earlier for earlier, later in pairwise(starts)) >= 0.1

@@ -73,6 +73,14 @@ def test_first_refused_values(kind: Any, values: dict[str, Any]) -> None:
         kind(**values)
 
 
+@pytest.mark.parametrize(("kind", "name"), DURATIONS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), "1", None, True, [1]])
+def test_impossible_duration_is_named(kind: Any, name: str, value: Any) -> None:
+    """The error names the setting."""
+    with pytest.raises(ConfigurationError, match=rf"{kind.__name__}\({name}="):
+        kind(**{name: value})
+
+
 def test_lease_and_usable_life_follow_from_the_policy() -> None:
     """A lease lasts twice `mint_timeout`; a token is returned until `expiry_margin` before its end."""
     assert TokenPolicy(mint_timeout=timedelta(seconds=4)).lease == timedelta(seconds=8)
@@ -89,7 +97,7 @@ def test_duration_in_seconds_or_as_a_timedelta(seconds: Any) -> None:
 @pytest.mark.parametrize("kind", [TokenPolicy, APIPolicy])
 def test_invalid_duration(kind: Any, value: object) -> None:
     """An invalid duration raises an error that names the setting."""
-    with pytest.raises(ConfigurationError, match=f"{kind.__name__} durations"):
+    with pytest.raises(ConfigurationError, match=rf"{kind.__name__}\(retry_first=\.\.\.\) must be"):
         kind(retry_first=value)
 
 

@@ -16,14 +16,13 @@ from ..errors import (
     NotFoundError,
     Problem,
     StillPendingError,
-    UnknownOutcomeError,
 )
 from .client import ApiClient, ApiRequest
 from .models import Batch, BatchStatus, PushResult, Status
 from .push import Chunk, ChunkResult, Progress, PushConfig, RecordSource, read_chunks, send_chunks
 from .records import CallRecord, plain, without_plus
-from .responses import JSON, undocumented_response
-from .wire import read
+from .responses import JSON
+from .wire import is_list_of_objects, read, spelled
 
 Version: TypeAlias = Literal["v3", "v2"]
 
@@ -63,24 +62,24 @@ class Calls:
             NotDeliveredError: it cannot reach this receiver; ``reason`` says why.
             APIError: the API refused it.
             TokenError: no token could be had.
-            aiohttp.ClientError: the API could not be reached; also TimeoutError.
+            APIConnectionError: the API could not be reached, or did not answer.
         """
         if (late := _checked(record).late(self._now())) is not None:
             raise InvalidRecordError([late])
+
+        def check() -> None:
+            if (late := record.late(self._now())) is not None:
+                raise InvalidRecordError([late])
+
         body = record.encoded(without_plus, without_plus).encode()
-        answer = await self._client.send(ApiRequest("POST", _REALTIME, body, limiter=self._client.realtime))
-        fields = cast(dict[str, JSON], answer) if isinstance(answer, dict) else {}
-        info = fields.get("status_info") or fields.get("statusInfo") or fields
-        if isinstance(info, dict):  # Fast path for the usual answer.
-            fields = cast(dict[str, JSON], info)
-            if fields.get("status") == "success" and type(message := fields.get("message")) is str:
-                return PushResult(Status.SUCCESS, message)
-        return read(info, PushResult)
+        return await self._client.send(
+            ApiRequest("POST", _REALTIME, _read_push, body, limiter=self._client.realtime, check=check)
+        )
 
     async def push_batch(self, records: Sequence[CallRecord], *, version: Version = "v3") -> Batch:
         """Send 1 to 500 records, which the server processes later; see `batch_status` for their results.
 
-        At most 60 batches in a minute. A batch whose answer was lost is not repeated.
+        At most 60 batches in a minute. Repeated after a 429 only: a batch whose answer was lost is not.
 
         Args:
             records: 1 to 500.
@@ -91,13 +90,14 @@ class Calls:
             UnknownOutcomeError: the batch may have been accepted; ``records`` has its records.
             APIError: the whole batch was refused.
             TokenError: no token could be had.
-            aiohttp.ClientError: the API could not be reached; also TimeoutError.
+            APIConnectionError: the API could not be reached, or did not answer.
         """
         records = tuple(records)
         if not 1 <= len(records) <= MAX_RECORDS:
             raise InvalidRecordError([Problem("call_records", f"must be 1 to 500 records, not {len(records)}")])
-        self._check(records)
-        return await self._send_batch(records, version)
+        for position, record in enumerate(records):
+            _checked(record, position)
+        return await self._send_batch(records, version, range(len(records)))
 
     async def batch_status(self, batch: Batch | str, *, version: Version = "v3") -> BatchStatus:
         """Return the progress of a batch. Before the server has started on it, it may have no records or not be found.
@@ -110,17 +110,12 @@ class Calls:
             NotFoundError: the server does not know it, or not yet.
             APIError: the API refused it.
             TokenError: no token could be had.
-            aiohttp.ClientError: the API could not be reached; also TimeoutError.
+            APIConnectionError: the API could not be reached, or did not answer.
         """
         batch_id, version, _ = _batch_key(batch, version)
-        answer = await self._client.send(
-            ApiRequest("GET", f"/{_version(version)}/{_BATCH}", params={"batchId": batch_id})
+        status = await self._client.send(
+            ApiRequest("GET", f"/{_version(version)}/{_BATCH}", _read_batch_status, params={"batchId": batch_id})
         )
-        if isinstance(answer, list):  # the deprecated v1 endpoint answers with a list
-            answer = dict[str, JSON](data=answer)
-        if not isinstance(answer, dict):
-            raise undocumented_response(200, "the answer is no status of a batch")
-        status = read(answer, BatchStatus)
         return status if status.batch_id else attrs.evolve(status, batch_id=batch_id)
 
     async def wait_for_batch(
@@ -139,7 +134,7 @@ class Calls:
             StillPendingError: the timeout passed; ``done`` is the last `BatchStatus`, or None.
             APIError: the API refused it.
             TokenError: no token could be had.
-            aiohttp.ClientError: the API could not be reached; also TimeoutError.
+            APIConnectionError: the API could not be reached, or did not answer.
         """
         batch_id, version, size = _batch_key(batch, version)
         last: BatchStatus | None = None
@@ -171,8 +166,9 @@ class Calls:
     ) -> AsyncGenerator[ChunkResult]:
         """Send any number of records in batches of 500, at most 60 in a minute, and yield the result of each batch.
 
-        Records are read as they are needed, so memory does not grow with their number. Invalid records are left out and
-        named in the result. A batch that is refused, or whose answer is lost, does not stop the others.
+        Records are read as they are needed, so memory does not grow with their number; a generator is closed at the
+        end. Invalid records, and those whose window closes before they are sent, are left out and named in the result.
+        A batch that is refused, or whose answer is lost, does not stop the others.
 
         Args:
             records: `CallRecord` or mappings (see `CallRecord.from_mapping`), from any iterable or async iterable.
@@ -188,10 +184,10 @@ class Calls:
         Raises:
             TokenError: no token could be had. This and the following errors mean that nothing more can be sent; the
                 results of everything that was read have been yielded before.
-            UnauthorizedError: and `ForbiddenError`, `NotFoundError`, `RateLimitedError`.
+            UnauthorizedError: and `ForbiddenError`, `NotFoundError`, `RateLimitedError`, and `APIError` of a redirect.
             UnknownOutcomeError: several batches in a row had no usable answer.
             SessionClosedError: the session is closed.
-            aiohttp.ClientError: the API could not be reached; also TimeoutError.
+            APIConnectionError: the API could not be reached, or did not answer.
             Exception: whatever `records`, `on_send` or `on_progress` raised.
         """
         chunks = read_chunks(records, MAX_RECORDS, self._now)
@@ -223,7 +219,7 @@ class Calls:
         """
 
         async def send(chunk: Chunk, announce: Callable[[], object]) -> Batch:
-            return await self._send_batch(chunk.records, version, announce)
+            return await self._send_batch(chunk.records, version, chunk.positions, announce)
 
         _version(version)
         if type(in_flight) is not int or in_flight < 1:
@@ -231,33 +227,70 @@ class Calls:
         return send_chunks(chunks, PushConfig(send, in_flight, on_send, on_progress))
 
     async def _send_batch(
-        self, records: Sequence[CallRecord], version: Version, on_send: Callable[[], object] | None = None
+        self,
+        records: Sequence[CallRecord],
+        version: Version,
+        positions: Sequence[int],
+        on_send: Callable[[], object] | None = None,
     ) -> Batch:
-        caller, receiver = _RENDERING[_version(version)]
-        body = f'{{"call_records":[{",".join([record.encoded(caller, receiver) for record in records])}]}}'.encode()
-        request = ApiRequest(
-            "POST", f"/{version}/{_BATCH}", body, limiter=self._client.batch, records=records, on_send=on_send
-        )
-        answer = await self._client.send(request)
-        batch_id = cast(dict[str, JSON], answer).get("batch_id") if isinstance(answer, dict) else None
-        if not isinstance(batch_id, str | int) or isinstance(batch_id, bool) or not batch_id:
-            raise UnknownOutcomeError(
-                f"the API answered the batch of {len(records)} records without a batch_id: it may have been taken; "
-                "see .records",
-                records=records,
-                status=200,
-            )
-        return Batch(str(batch_id), version, len(records))
+        def check() -> None:
+            now = self._now()
+            problems = [
+                attrs.evolve(late, position=position)
+                for position, record in zip(positions, records, strict=True)
+                if (late := record.late(now)) is not None
+            ]
+            if problems:
+                raise InvalidRecordError(problems)
 
-    def _check(self, records: Sequence[CallRecord]) -> None:
-        now = self._now()
-        problems = [
-            attrs.evolve(late, position=position)
-            for position, record in enumerate(records)
-            if (late := _checked(record, position).late(now)) is not None
-        ]
-        if problems:
-            raise InvalidRecordError(problems)
+        caller, receiver = _RENDERING[_version(version)]
+        check()
+        body = f'{{"call_records":[{",".join([record.encoded(caller, receiver) for record in records])}]}}'.encode()
+        batch_id = await self._client.send(
+            ApiRequest(
+                "POST",
+                f"/{version}/{_BATCH}",
+                _read_batch_id,
+                body,
+                limiter=self._client.batch,
+                records=records,
+                check=check,
+                on_send=on_send,
+            )
+        )
+        return Batch(batch_id, version, len(records))
+
+
+def _read_push(answer: JSON) -> PushResult | None:
+    if not isinstance(answer, dict):
+        return None
+    fields = cast(dict[str, JSON], answer)
+    info = fields.get("status_info") or fields.get("statusInfo") or fields
+    if isinstance(info, dict):  # Fast path for the usual answer.
+        fields = cast(dict[str, JSON], info)
+        if fields.get("status") == "success" and type(message := fields.get("message")) is str:
+            return PushResult(Status.SUCCESS, message)
+    result = read(info, PushResult)
+    return result if result.status else None
+
+
+def _read_batch_id(answer: JSON) -> str | None:
+    batch_id = spelled(cast(dict[str, JSON], answer), "batch_id") if isinstance(answer, dict) else None
+    if not isinstance(batch_id, str | int) or isinstance(batch_id, bool):
+        return None
+    return str(batch_id) if batch_id and str(batch_id).strip() else None
+
+
+def _read_batch_status(answer: JSON) -> BatchStatus | None:
+    if isinstance(answer, list):  # the deprecated v1 endpoint answers with a list
+        answer = dict[str, JSON](data=answer)
+    if not isinstance(answer, dict):
+        return None
+    fields = cast(dict[str, JSON], answer)
+    data = fields.get("data")
+    if not is_list_of_objects(data) and (data is not None or not spelled(fields, "batch_id")):
+        return None
+    return read(fields, BatchStatus)
 
 
 def _checked(record: object, position: int | None = None) -> CallRecord:

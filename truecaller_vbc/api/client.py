@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import aiohttp
 import attrs
 from aiohttp import hdrs
+from aiohttp.http_exceptions import ContentEncodingError
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from ..backoff import backoff
-from ..errors import APIError, RateLimitedError, SessionClosedError, UnknownOutcomeError
-from ..transport_errors import NOT_SENT
+from ..errors import (
+    APIConnectionError,
+    APIError,
+    APITimeoutError,
+    InvalidRecordError,
+    RateLimitedError,
+    ServerError,
+    SessionClosedError,
+    UnknownOutcomeError,
+)
+from ..transport_errors import NOT_RETRYABLE, NOT_SENT
 from .policy import APIPolicy
 from .rate_limit import RateLimiter
-from .responses import JSON, is_retryable, mask_token, may_be_done, read_response, undocumented_response
+from .responses import JSON, classify, is_passing, mask_token, read_response, readable, undocumented_response
+
+T = TypeVar("T")
 
 _MAX_BYTES: Final = 8 * 1024 * 1024
 _MAX_VALUES: Final = 100_000
@@ -27,7 +41,10 @@ _RETRY_SPREAD: Final = (0.5, 1.0)
 _POLL_SPREAD: Final = (0.8, 1.2)
 _POLL_GROWTH: Final = 1.6
 _HEADERS: Final = {hdrs.CONTENT_TYPE: "application/json"}
-_CLOSED: Final = "Session is closed"  # aiohttp's own text
+_CLOSED: Final = (("Session is closed",), ("Connector is closed.",))  # aiohttp's own texts
+_BAD_GATEWAY: Final = 502
+_UNREACHABLE: Final = "the API cannot be reached ({}): check the network and the base URL, and call again"
+_RESTED: Final = 0.25
 
 
 class Session(Protocol):
@@ -48,27 +65,31 @@ class Session(Protocol):
 
 
 @attrs.define
-class ApiRequest:
+class ApiRequest(Generic[T]):
     """Describe one request.
 
     Args:
         method: HTTP method.
         path: path with ``{account}`` for the account's ID.
+        read: returns the result in the JSON of a documented success, and None for any other JSON.
         body: JSON, encoded.
         params: query parameters.
         limiter: rate limiter to wait for, or None.
         records: records that must not be sent twice; None if repeating the request does no harm.
         accept: see `read_response`.
-        on_send: called once, when the first byte is about to leave.
+        check: called before each attempt, when its first byte is about to leave; what it raises ends the request.
+        on_send: called once, after the first `check`.
     """
 
     method: str
     path: str
+    read: Callable[[JSON], T | None]
     body: bytes | None = attrs.field(default=None, repr=False)
     params: dict[str, str] | None = None
     limiter: RateLimiter | None = None
     records: Sequence[Any] | None = attrs.field(default=None, repr=False)
     accept: Callable[[int, JSON], bool] | None = None
+    check: Callable[[], object] | None = None
     on_send: Callable[[], object] | None = None
 
 
@@ -83,6 +104,7 @@ class ApiClient:
     def __init__(self, session: Session, policy: APIPolicy) -> None:
         self._session = session
         self.policy = policy
+        self._sleeping: set[asyncio.Future[None]] = set()
         self.realtime = _limiter(policy.realtime_rate, policy.realtime_window.total_seconds())
         self.batch = _limiter(policy.batch_rate, policy.batch_window.total_seconds())
         seconds = policy.timeout.total_seconds()
@@ -96,41 +118,71 @@ class ApiClient:
         for limiter in (self.realtime, self.batch):
             if limiter is not None:
                 limiter.close()
+        for sleeper in self._sleeping:
+            if not sleeper.done():
+                sleeper.set_exception(SessionClosedError("this VBCSession was closed while the call was waiting"))
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep until the time has passed, or raise SessionClosedError at once when the session is closed."""
+        loop = asyncio.get_running_loop()
+        sleeper: asyncio.Future[None] = loop.create_future()
+        self._sleeping.add(sleeper)
+        timer = loop.call_later(seconds, _wake, sleeper)
+        try:
+            await sleeper
+        finally:
+            timer.cancel()
+            self._sleeping.discard(sleeper)
 
     async def poll_until(self, look: Callable[[], Awaitable[bool]], limit: timedelta) -> bool:
-        """Call `look` until it returns True or `limit` passes (at least once). Return whether it did."""
+        """Call `look` until it returns True or `limit` passes (at least once). Return whether it did.
+
+        Passing errors of the API do not end it: they count as a look that found nothing.
+        """
         if limit <= timedelta(0):
             return await look()
         deadline = asyncio.timeout(limit.total_seconds())
         try:
             async with deadline:
                 for count in itertools.count(1):
-                    if await look():
-                        return True
-                    await asyncio.sleep(self._pause(count))
+                    pause = self._pause(count)
+                    try:
+                        if await look():
+                            return True
+                    except (ServerError, RateLimitedError, APIConnectionError) as error:
+                        if isinstance(error, APIConnectionError) and not error.retryable:
+                            raise
+                        pause = max(pause, getattr(error, "retry_after", None) or 0.0)
+                    await self._sleep(pause)
         except TimeoutError:
             if not deadline.expired():
                 raise
         return False
 
-    async def send(self, request: ApiRequest) -> JSON:
-        """Send a request and return the JSON of its answer; None for an empty body.
+    async def send(self, request: ApiRequest[T]) -> T:
+        """Send a request and return the result in its answer.
 
         Raises:
             APIError: the API refused it, after all retries.
             UnknownOutcomeError: it may have been done, and must not be repeated.
             TokenError: no token could be had.
             SessionClosedError: the session is closed.
-            aiohttp.ClientError: the API could not be reached, or the answer to a repeatable request was lost; also
-                TimeoutError.
+            InvalidRecordError: as `ApiRequest.check` raised it; nothing was done.
+            APIConnectionError: the API could not be reached, or the answer to a repeatable request was lost.
         """
         policy = self.policy
         deadline: float | None = None
+        last: Exception | None = None
         attempt = 0
         while True:
             try:
                 return await self._send_once(request, first=attempt == 0)
-            except (APIError, aiohttp.ClientError, TimeoutError) as error:
+            except InvalidRecordError:
+                if last is None or isinstance(last, RateLimitedError):
+                    raise
+                raise last from None  # an earlier attempt may have been done
+            except (APIError, APIConnectionError) as error:
+                last = error
                 attempt += 1
                 now = asyncio.get_running_loop().time()
                 # The time limit for retries starts with the first failure.
@@ -144,16 +196,24 @@ class ApiClient:
                 elif request.limiter is not None:
                     # A 429 pauses every request of this session; requests then resume at the normal rate.
                     request.limiter.pause_until(now + wait)
-            await asyncio.sleep(wait)
+            await self._sleep(wait)
 
-    async def _send_once(self, request: ApiRequest, *, first: bool) -> JSON:
+    async def _send_once(self, request: ApiRequest[T], *, first: bool) -> T:
         # Get the token first: waiting for it must use neither a place in the rate limit nor the attempt's deadline.
         await self._session.token()
         if request.limiter is not None:
             await request.limiter.acquire()
+        if request.check is not None:
+            request.check()
         if first and request.on_send is not None:
             request.on_send()
         path = request.path.replace("{account}", str(self._session.client_account_id))
+        http: aiohttp.ClientSession | None = getattr(self._session, "_http", None)
+        options: dict[str, Any] = {}
+        if request.records is not None:
+            _close_rested_connections(http)
+        elif request.method == hdrs.METH_GET:
+            options["middlewares"] = (*getattr(http, "_middlewares", ()), _without_resending)
         status: int | None = None
         try:
             async with self._session.request(
@@ -166,22 +226,56 @@ class ApiClient:
                 # A record is personal data, so redirects are not followed.
                 allow_redirects=False,
                 raise_for_status=False,
+                **options,
             ) as response:
                 status = response.status
                 sent = response.request_info.headers.get(hdrs.AUTHORIZATION, "")
                 # Mask before anything is raised: a gateway's error page may quote the request.
                 body = mask_token(await _body(response), sent)
-                return read_response(response.status, response.headers, body, request.accept)
+                result = request.read(read_response(response.status, response.headers, body, request.accept))
+                if result is None:
+                    raise undocumented_response(status, "the answer is not documented", body)
+                return result
         except (APIError, aiohttp.ClientError, TimeoutError, RuntimeError) as error:
-            failure = _failure(request, error, status)
+            cause = error.__cause__
+            error = cause if isinstance(error, _LostError) and isinstance(cause, aiohttp.ClientError) else error
+            failure = self._failure(request, error, status)
             if failure is error:
                 raise
-            # The repr of a ClientResponseError shows the request's headers.
-            raise failure from (None if isinstance(error, aiohttp.ClientResponseError) else error)
+            raise failure from (None if isinstance(error, APIError) else _without_headers(error))
 
-    def _wait(self, request: ApiRequest, error: Exception, attempt: int) -> float | None:
+    def _failure(self, request: ApiRequest[Any], error: Exception, status: int | None) -> Exception:
+        """Return the error that ends an attempt; `UnknownOutcomeError` if the records may have been accepted."""
+        if isinstance(error, RuntimeError | aiohttp.ClientConnectionError) and error.args[:1] in _CLOSED:
+            return SessionClosedError("the session, or the one given as http=, was closed: the call was not sent")
+        if isinstance(error, RuntimeError):  # also our SessionClosedError
+            return error
+        known = error if isinstance(error, APIError) else self._connection_error(error, status)
+        if request.records is not None and classify(known).outcome == "unknown":
+            return _unknown(request.records, known, status)
+        return known
+
+    def _connection_error(self, error: Exception, status: int | None) -> APIError | APIConnectionError:
+        if isinstance(error, aiohttp.ClientResponseError) and not isinstance(error, NOT_SENT):
+            return ServerError("the answer is not valid HTTP: try again later", status=_BAD_GATEWAY)
+        if status is not None and isinstance(error.__cause__, ContentEncodingError):
+            return undocumented_response(status, "the answer cannot be decompressed")
+        sent = not isinstance(error, NOT_SENT)
+        if isinstance(error, TimeoutError):
+            seconds = self.policy.timeout.total_seconds()
+            text = f"no answer within {seconds:g} s" if sent else "no connection in time"
+            return APITimeoutError(_UNREACHABLE.format(text), sent=sent)
+        reason = readable(str(error)) or type(error).__name__
+        return APIConnectionError(
+            _UNREACHABLE.format(reason),
+            retryable=not isinstance(error, NOT_RETRYABLE),
+            sent=sent,
+        )
+
+    def _wait(self, request: ApiRequest[Any], error: Exception, attempt: int) -> float | None:
         """Return the seconds to wait before a retry; None if the request must not be repeated."""
-        if not is_retryable(error, repeatable=request.records is None):
+        once = request.records is not None
+        if not is_passing(error) or (once and classify(error).outcome == "unknown"):
             return None
         first = self.policy.retry_first.total_seconds()
         if isinstance(error, APIError) and error.retry_after is not None:
@@ -202,24 +296,60 @@ def _limiter(rate: int | None, seconds: float) -> RateLimiter | None:
     return None if rate is None else RateLimiter(rate, seconds)
 
 
-def _failure(request: ApiRequest, error: Exception, status: int | None) -> Exception:
-    """Return the error that ends an attempt; `UnknownOutcomeError` if the records may have been accepted."""
-    if isinstance(error, RuntimeError) and str(error) == _CLOSED:
-        return SessionClosedError("the aiohttp session given as http= was closed: the call was not sent")
-    if request.records is not None and may_be_done(error):
-        return _unknown(request.records, getattr(error, "status", status))
-    if isinstance(error, aiohttp.ClientResponseError) and not isinstance(error, NOT_SENT):
-        return undocumented_response(error.status, "the answer is not valid HTTP")
-    return error
+class _LostError(aiohttp.ClientConnectionError):
+    """Hide an error after which aiohttp would send the request again; the cause is the error."""
 
 
-def _unknown(records: Sequence[Any], status: int | None) -> UnknownOutcomeError:
+async def _without_resending(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating an idempotent request: each attempt of the policy is one request on the wire."""
+    try:
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _LostError from error
+
+
+def _close_rested_connections(http: aiohttp.ClientSession | None) -> None:
+    """Close pooled connections that have rested: the server may be closing them just now.
+
+    A request that must not be repeated would then be in doubt, although the server never saw it. aiohttp has no public
+    way to do this for one request.
+    """
+    pool: dict[Any, deque[tuple[Any, float]]] = getattr(getattr(http, "connector", None), "_conns", {})
+    oldest = asyncio.get_running_loop().time() - _RESTED
+    for connections in pool.values():
+        while connections and connections[0][1] < oldest:
+            connections.popleft()[0].close()
+
+
+def _wake(sleeper: asyncio.Future[None]) -> None:
+    if not sleeper.done():
+        sleeper.set_result(None)
+
+
+def _without_headers(error: Exception) -> Exception | None:
+    """Return the cause to show: not aiohttp's error of an invalid answer, whose repr has the request's headers."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        # Its request may carry the proxy's password.
+        info = error.request_info._replace(headers=CIMultiDictProxy(CIMultiDict()))
+        return aiohttp.ClientHttpProxyError(info, error.history, status=error.status, message=error.message)
+    return None if isinstance(error, aiohttp.ClientResponseError) else error
+
+
+def _unknown(records: Sequence[Any], known: Exception, status: int | None) -> UnknownOutcomeError:
     what = "its answer was lost" if status is None else f"HTTP {status} does not say whether it was done"
-    return UnknownOutcomeError(
-        f"the request with {len(records)} records was sent, and {what}: it was not repeated; see .records",
+    words = getattr(known, "slug", None), getattr(known, "message", None)
+    told = ": ".join(filter(None, words))
+    unknown = UnknownOutcomeError(
+        f"the request with {len(records)} records was sent, and {what}{f' ({told})' if told else ''}: it was not "
+        "repeated; see .records",
         records=records,
         status=status,
     )
+    unknown.slug, unknown.message = words
+    unknown.field = getattr(known, "field", None)
+    return unknown
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:
@@ -236,6 +366,8 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
                 raise undocumented_response(response.status, _TOO_LONG)
             await asyncio.sleep(0)  # let the loop go on: a body of many tiny chunks takes long
         body = bytes(chunks)
+    elif not body:
+        body = await response.read()  # whatever looked into the answer before has read it, and aiohttp keeps it
     # The time that JSON takes depends on its values, and each but the first in a list or an object follows a comma.
     if len(body) > _MAX_VALUES and body.count(b",") + body.count(b"[") + body.count(b"{") > _MAX_VALUES:
         raise undocumented_response(response.status, _TOO_LONG)

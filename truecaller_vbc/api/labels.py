@@ -7,10 +7,10 @@ from functools import partial
 from typing import Final, cast
 
 from .client import ApiClient, ApiRequest
-from .lists import ListPage, as_params, pages
+from .lists import ListPage, Numbering, as_params, pages
 from .models import Label
-from .responses import JSON, undocumented_response
-from .wire import read_list
+from .responses import JSON
+from .wire import is_list_of_objects, read_list
 
 _PATH: Final = "/clients/{account}/labels"
 
@@ -24,6 +24,7 @@ class Labels:
 
     def __init__(self, client: ApiClient) -> None:
         self._client = client
+        self._numbering = Numbering()
 
     async def list(self) -> list[Label]:
         """Return all labels. A `CallRecord` takes the ``id`` of one whose ``label_type`` is ``dynamic``.
@@ -31,7 +32,7 @@ class Labels:
         Raises:
             APIError: the API refused it, with `ForbiddenError` where the API key lacks the feature.
             TokenError: no token could be had.
-            aiohttp.ClientError: the API could not be reached; also TimeoutError.
+            APIConnectionError: the API could not be reached, or did not answer.
         """
         return [label async for page in self.pages() for label in page]
 
@@ -44,15 +45,16 @@ class Labels:
         Raises:
             APIError: as `list`.
             TokenError: as `list`.
-            aiohttp.ClientError: as `list`.
+            APIConnectionError: as `list`.
         """
-        async for page in pages(partial(self._page, limit), lambda label: label.id):
+        async for page in pages(partial(self._page, limit), lambda label: label.id, self._numbering):
             yield cast(tuple[Label, ...], page)
 
     async def _page(self, limit: int | None, page: int | None) -> ListPage:
-        answer: JSON = await self._client.send(
-            ApiRequest("GET", _PATH, params=as_params({"limit": limit, "page": page}))
+        return await self._client.send(
+            ApiRequest("GET", _PATH, _read_page, params=as_params({"limit": limit, "page": page}))
         )
-        if not isinstance(answer, list):
-            raise undocumented_response(200, "the answer is no list of labels")
-        return ListPage(read_list(answer, Label))
+
+
+def _read_page(answer: JSON) -> ListPage | None:
+    return ListPage(read_list(answer, Label)) if is_list_of_objects(answer) else None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Any, Final, TypeAlias
 
 import attrs
 
-from ..errors import BadRequestError, NotFoundError
+from ..errors import APIError, BadRequestError, NotFoundError
+
+_MOST_WITHOUT_NEWS: Final = 3
+_FAR: Final = 1000
 
 
 @attrs.frozen
@@ -23,6 +26,17 @@ class ListPage:
     total: int | None = None
 
 
+@attrs.define
+class Numbering:
+    """Remember for one session how a server numbers the pages of a list.
+
+    Args:
+        first: number of the first page, 0 or 1; None until it is known.
+    """
+
+    first: int | None = None
+
+
 Fetch: TypeAlias = Callable[[int | None], Awaitable[ListPage]]
 
 
@@ -32,43 +46,83 @@ def as_params(asked: Mapping[str, object]) -> dict[str, str]:
 
 
 async def pages(
-    fetch: Fetch, identity: Callable[[Any], str | tuple[str, ...] | None]
+    fetch: Fetch,
+    identity: Callable[[Any], str | tuple[str, ...] | None],
+    numbering: Numbering | None = None,
 ) -> AsyncGenerator[tuple[Any, ...]]:
-    """Yield every page once, in order.
+    """Yield every page once, in order, and each item once.
 
     The documents do not say whether the first page is 0 or 1. So the first request leaves the page number out, and the
-    next ones ask for 1, 2, 3: if the server counts from 1, page 1 repeats the first page and is skipped. A repeated or
-    empty page ends the list whatever total the server states, so that a wrong total cannot cause an endless loop.
+    next ones ask for 1, 2, 3: if the server counts from 1, page 1 repeats the first page. That is remembered in
+    `numbering`, and the next list starts with page 2.
 
-    If an item is inserted while the list is read, the last item of a page comes again on the next page and is skipped.
-    If an item is removed, one that moves up to a page already read is missed.
+    A page without a new item ends the list, unless the first page stated that there are more. Three such pages in a row
+    end it in any case, so that a wrong total cannot cause an endless loop. A refused page ends the list only if no
+    total says that it exists and the server refuses a page far beyond it in the same way; else the error is raised.
+
+    If an item is removed while the list is read, one that moves up to a page already read is missed.
 
     Args:
         fetch: gets a page by its number.
         identity: returns the key of an item; None or ``""`` if only the whole item identifies it.
+        numbering: what is known of the server's page numbers.
+
+    Raises:
+        APIError: a page cannot be had; the pages before it have been yielded.
     """
-    seen: set[int] = set()
-    before: frozenset[Hashable] = frozenset()
+    numbering = Numbering() if numbering is None else numbering
+    seen: set[int] = set()  # a hash is enough to recognise an item
+    first_keys: list[int] = []
+    stated = total = without_news = 0
     number: int | None = None
     while True:
         try:
             page = await fetch(number)
-        except (NotFoundError, BadRequestError):
-            if number is None:
+        except (NotFoundError, BadRequestError) as error:
+            exists = number is None or number < total or (total and numbering.first is not None)
+            if exists or not await _is_beyond(fetch, number or 1, error):
                 raise
-            return  # The answer beyond the last page is not documented.
-        names: list[Hashable] = [identity(item) or item for item in page.items]
-        # A hash is enough to recognise a page, and keeps memory constant.
-        mark = hash(tuple(names))
-        new = tuple(item for item, name in zip(page.items, names, strict=True) if name not in before)
-        is_first_again = number == 1 and len(new) < len(names)
-        if not is_first_again and (not new or mark in seen):
             return
+        keys = [hash(identity(item) or item) for item in page.items]
+        new = tuple(item for item, key in zip(page.items, keys, strict=True) if not _known(key, seen))
+        total = page.total or total
+        if number is None:
+            first_keys, stated = keys, total
+        elif number == 1 and numbering.first is None:
+            numbering.first = _first_number(first_keys, keys)
+        position = (number or 1) + (number is not None and numbering.first == 0)
         if new:
             yield new
-        # Compare as if the first page were 1; a server that counts from 0 gets one request too many.
-        if page.total and (number or 1) >= page.total:
+            without_news = 0
+        elif not (number == 1 and keys):  # page 1 may repeat the first page
+            without_news += 1
+            if position >= stated or without_news >= _MOST_WITHOUT_NEWS:
+                return
+        if total and position >= total:
             return
-        seen.add(mark)
-        before = before.union(names) if is_first_again else frozenset(names)
-        number = 1 if number is None else number + 1
+        number = number + 1 if number is not None else 2 if numbering.first == 1 else 1
+
+
+def _known(key: int, seen: set[int]) -> bool:
+    """Tell whether a key was seen before, and add it."""
+    before = len(seen)
+    seen.add(key)
+    return len(seen) == before
+
+
+def _first_number(first: list[int], page_1: list[int]) -> int | None:
+    """Return the number of the first page, from its items and those of page 1; None if they do not tell."""
+    if len(first) < 2 or not page_1:  # noqa: PLR2004 - a single item may also have moved to page 1, or vanished
+        return None
+    if page_1 == first:
+        return 1
+    return None if set(page_1).intersection(first) else 0
+
+
+async def _is_beyond(fetch: Fetch, number: int, refusal: APIError) -> bool:
+    """Tell whether a page was refused since the list ends before it: then a far page is refused in the same way."""
+    try:
+        await fetch(number + _FAR)
+    except (NotFoundError, BadRequestError) as error:
+        return (type(error), error.status) == (type(refusal), refusal.status)
+    return False

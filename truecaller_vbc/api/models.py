@@ -121,7 +121,8 @@ class RecordStatus:
     dynamic_call_reason: str = attrs.field(default="", metadata={"old": "call_reason"})
     starts_at: datetime | None = None
     ends_at: datetime | None = None
-    status_info: StatusInfo = StatusInfo()
+    # In v1 the status is a field of the record itself.
+    status_info: StatusInfo = attrs.field(default=StatusInfo(), metadata={"flat": True})
     created_at: datetime | None = None
 
     @property

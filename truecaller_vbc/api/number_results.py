@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 import attrs
 
 from .models import Status
-from .wire import as_e164
+from .wire import as_e164, camel_case, spelled
 
 Operation: TypeAlias = Literal["publish", "delist"]
 
@@ -78,7 +78,7 @@ class NumbersResult:
 
 def read_number_result(operation: Operation, answer: Mapping[str, Any], sent: Iterable[str]) -> NumbersResult:
     """Read the result in an answer. Every array may be missing or null, and a number may be in none of them."""
-    found = {name: _numbers(answer.get(bucket)) for bucket, name in _BUCKETS[operation].items()}
+    found = {name: _numbers(spelled(answer, bucket)) for bucket, name in _BUCKETS[operation].items()}
     status = _status(answer)
     if status is Status.FAILED:
         # This bucket lists what could be done; if the whole request failed, it was not done.
@@ -92,7 +92,19 @@ def is_refusal(answer: Any) -> bool:
     if not isinstance(answer, dict):
         return False
     fields = cast(dict[str, Any], answer)
-    return _status(fields) is Status.FAILED and any(bucket in fields for bucket in _BUCKETS["publish"])
+    return _status(fields) is Status.FAILED and _has_bucket(fields)
+
+
+def is_result(answer: Any) -> bool:
+    """Tell whether an answer is a documented result: it has buckets, or its status is a documented word."""
+    if not isinstance(answer, dict):
+        return False
+    fields = cast(dict[str, Any], answer)
+    return _has_bucket(fields) or _status(fields) in (Status.PENDING, Status.SUCCESS)
+
+
+def _has_bucket(fields: Mapping[str, Any]) -> bool:
+    return any(bucket in fields or camel_case(bucket) in fields for bucket in _BUCKETS["publish"])
 
 
 def merge_results(results: Iterable[NumbersResult]) -> NumbersResult:

@@ -9,8 +9,6 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Final, cast
 
-import aiohttp
-
 from ..durations import as_duration
 from ..errors import (
     ConfigurationError,
@@ -22,12 +20,12 @@ from ..errors import (
     VBCError,
 )
 from .client import ApiClient, ApiRequest
-from .lists import ListPage, as_params, pages
+from .lists import ListPage, Numbering, as_params, pages
 from .models import BusinessNumber, FeatureSet, Status
-from .number_results import NumbersResult, Operation, is_refusal, merge_results, read_number_result
+from .number_results import NumbersResult, Operation, is_refusal, is_result, merge_results, read_number_result
 from .records import is_e164, number_problem, without_plus
-from .responses import JSON, undocumented_response
-from .wire import read_list
+from .responses import JSON
+from .wire import is_list_of_objects, read_list, spelled
 
 MAX_NUMBERS: Final = 10_000
 """Numbers in one request (API reference, "Rate limits and size limits")."""
@@ -46,6 +44,7 @@ class Numbers:
 
     def __init__(self, client: ApiClient) -> None:
         self._client = client
+        self._numbering = {_FEATURE_SETS: Numbering(), _NUMBERS: Numbering()}
 
     async def feature_sets(
         self,
@@ -66,11 +65,11 @@ class Numbers:
         Raises:
             APIError: the API refused it.
             TokenError: no token could be had.
-            aiohttp.ClientError: the API could not be reached; also TimeoutError.
+            APIConnectionError: the API could not be reached, or did not answer.
         """
         filters = {"department_id": department_id, "operation_id": operation_id, "process_id": process_id}
         fetch = partial(self._page, _FEATURE_SETS, "feature_sets", FeatureSet, {**filters, "limit": limit})
-        async for page in pages(fetch, lambda item: item.id):
+        async for page in pages(fetch, lambda item: item.id, self._numbering[_FEATURE_SETS]):
             for item in page:
                 yield item
 
@@ -95,7 +94,7 @@ class Numbers:
         Raises:
             APIError: as `feature_sets`.
             TokenError: as `feature_sets`.
-            aiohttp.ClientError: as `feature_sets`.
+            APIConnectionError: as `feature_sets`.
         """
         filters = {
             "feature_set_id": feature_set_id,
@@ -104,7 +103,7 @@ class Numbers:
             "process_id": process_id,
         }
         fetch = partial(self._page, _NUMBERS, "numbers", BusinessNumber, {**filters, "limit": limit})
-        async for page in pages(fetch, name_of):
+        async for page in pages(fetch, name_of, self._numbering[_NUMBERS]):
             for item in page:
                 yield item
 
@@ -124,7 +123,7 @@ class Numbers:
             PartlyDoneError: one of several requests failed; the error says what was done and what was not sent.
             APIError: the API refused it.
             TokenError: no token could be had.
-            aiohttp.ClientError: the API could not be reached; also TimeoutError.
+            APIConnectionError: the API could not be reached, or did not answer.
         """
         return await self._change("publish", feature_set_id, numbers)
 
@@ -138,7 +137,7 @@ class Numbers:
         Raises:
             NumbersRefusedError: for example, the set does not have these numbers; ``result`` says why.
             VBCError: as `publish`.
-            aiohttp.ClientError: as `publish`.
+            APIConnectionError: as `publish`.
         """
         return await self._change("delist", feature_set_id, numbers)
 
@@ -161,7 +160,7 @@ class Numbers:
         Raises:
             StillPendingError: the timeout passed; ``done`` has the listed numbers, ``pending`` the others.
             VBCError: as `numbers`.
-            aiohttp.ClientError: as `numbers`.
+            APIConnectionError: as `numbers`.
         """
         wanted = frozenset(check_numbers(numbers))
         listed: dict[str, BusinessNumber] = {}
@@ -208,7 +207,7 @@ class Numbers:
         for part in parts:
             try:
                 results.append(await self._change_part(operation, feature_set_id, part, accept))
-            except (VBCError, aiohttp.ClientError, TimeoutError) as error:
+            except VBCError as error:
                 if len(parts) == 1:
                     raise
                 unsent = given[(len(results) + 1) * MAX_NUMBERS :]
@@ -235,21 +234,27 @@ class Numbers:
     ) -> NumbersResult:
         body = json.dumps({"phone_numbers": [without_plus(number) for number in part]}).encode()
         path = f"{_FEATURE_SETS}/{feature_set_id}/numbers/{operation}"
-        answer = await self._client.send(ApiRequest("POST", path, body, records=part, accept=accept))
-        if not isinstance(answer, dict):
-            answer = {}
-        return read_number_result(operation, cast(dict[str, Any], answer), part)
+
+        def read(answer: JSON) -> NumbersResult | None:
+            return read_number_result(operation, cast(dict[str, Any], answer), part) if is_result(answer) else None
+
+        return await self._client.send(ApiRequest("POST", path, read, body, records=part, accept=accept))
 
     async def _page(self, path: str, name: str, kind: type[Any], query: dict[str, Any], page: int | None) -> ListPage:
-        answer = await self._client.send(ApiRequest("GET", path, params=as_params({**query, "page": page})))
-        if isinstance(answer, list):
-            return ListPage(read_list(answer, kind))
-        if not isinstance(answer, dict):
-            raise undocumented_response(200, f"the answer has no {name}")
-        fields = cast(dict[str, Any], answer)
-        about = fields.get("pagination_information")
-        total = cast(dict[str, Any], about).get("total_page_count") if isinstance(about, dict) else None
-        return ListPage(read_list(fields.get(name), kind), total if type(total) is int and total >= 0 else None)
+        read = partial(_read_page, name, kind)
+        return await self._client.send(ApiRequest("GET", path, read, params=as_params({**query, "page": page})))
+
+
+def _read_page(name: str, kind: type[Any], answer: JSON) -> ListPage | None:
+    if not isinstance(answer, dict):
+        return ListPage(read_list(answer, kind)) if is_list_of_objects(answer) else None
+    fields = cast(dict[str, Any], answer)
+    items, about = spelled(fields, name), spelled(fields, "pagination_information")
+    # An empty list may be null or left out.
+    if not is_list_of_objects(items) and (items is not None or (about is None and name not in fields)):
+        return None
+    total = spelled(cast(dict[str, Any], about), "total_page_count") if isinstance(about, dict) else None
+    return ListPage(read_list(items, kind), total if type(total) is int and total >= 0 else None)
 
 
 def name_of(number: BusinessNumber) -> tuple[str, str] | None:

@@ -18,17 +18,15 @@ from collections.abc import (
     Iterable,
     Mapping,
 )
-from functools import partial
 from itertools import islice
 from typing import Any, Final, Literal, TypeAlias, cast
 
-import aiohttp
 import attrs
 
 from ..errors import InvalidRecordError, Problem, UnknownOutcomeError, VBCError
 from .models import Batch
 from .records import CallRecord
-from .responses import FailureOutcome, failure_outcome, is_fatal
+from .responses import FailureOutcome, classify
 
 RecordSource: TypeAlias = Iterable[CallRecord | Mapping[str, Any]] | AsyncIterable[CallRecord | Mapping[str, Any]]
 ChunkOutcome: TypeAlias = FailureOutcome | Literal["acknowledged", "invalid"]
@@ -79,7 +77,7 @@ class ChunkResult:
         """
         if self.batch is not None:
             return "acknowledged"
-        return "invalid" if self.error is None else failure_outcome(self.error)
+        return "invalid" if self.error is None else classify(self.error).outcome
 
 
 @attrs.frozen
@@ -171,7 +169,7 @@ async def _next_chunk(chunks: AsyncIterator[Chunk]) -> Chunk | BaseException | N
     """Return the next chunk, the error in its place, or None at the end."""
     try:
         return await anext(chunks, None)
-    except (Exception, asyncio.CancelledError) as error:
+    except BaseException as error:
         return error  # raised after the results of all chunks that were read before
 
 
@@ -193,7 +191,7 @@ class _ResultTracker:
 
     def take(self, result: ChunkResult) -> None:
         self._unknown_in_a_row = self._unknown_in_a_row + 1 if result.outcome == "unknown" else 0
-        fatal = result.error is not None and is_fatal(result.error)
+        fatal = result.error is not None and classify(result.error).closed
         if self.stop is None and (fatal or self._unknown_in_a_row >= _MAX_UNKNOWN_IN_A_ROW):
             self.stop = result.error
         self._progress = self._progress.after(result)
@@ -207,13 +205,24 @@ class _ResultTracker:
 
 
 async def _send_chunk(chunk: Chunk, config: PushConfig) -> ChunkResult:
-    if not chunk.records:
-        return ChunkResult(chunk)
+    announced: list[Chunk] = []
+
+    def announce() -> None:
+        # A chunk that lost records to a closed window after a 429 was announced before.
+        if not announced:
+            _call_on_send(chunk, config)
+            announced.append(chunk)
+
     try:
-        return ChunkResult(chunk, await config.send(chunk, partial(_call_on_send, chunk, config)))
+        while chunk.records:
+            try:
+                return ChunkResult(chunk, await config.send(chunk, announce))
+            except InvalidRecordError as late:
+                chunk = _without(chunk, late.problems)
+        return ChunkResult(chunk)
     except _NotAnnouncedError as failure:
         return ChunkResult(chunk, error=failure.error)
-    except (VBCError, aiohttp.ClientError, TimeoutError) as error:
+    except VBCError as error:
         return ChunkResult(chunk, error=error)
     except Exception as error:
         # For example an error of a middleware; the other chunks keep their results.
@@ -224,6 +233,18 @@ async def _send_chunk(chunk: Chunk, config: PushConfig) -> ChunkResult:
         )
         unknown.__cause__ = error
         return ChunkResult(chunk, error=unknown)
+
+
+def _without(chunk: Chunk, late: Collection[Problem]) -> Chunk:
+    """Return the chunk without the records whose window closed before they were sent."""
+    gone = {problem.position for problem in late}
+    kept = [(one, at) for one, at in zip(chunk.records, chunk.positions, strict=True) if at not in gone]
+    return attrs.evolve(
+        chunk,
+        records=tuple(one for one, _ in kept),
+        positions=tuple(at for _, at in kept),
+        invalid=tuple(sorted((*chunk.invalid, *late), key=lambda problem: problem.position or 0)),
+    )
 
 
 class _NotAnnouncedError(Exception):
@@ -251,14 +272,13 @@ async def read_chunks(records: RecordSource, size: int, now: Callable[[], float]
     Args:
         records: see `Calls.push_all`.
         size: records in one chunk.
-        now: the wall clock, in seconds since 1970; read when a chunk is begun.
+        now: the wall clock, in seconds since 1970; read when a chunk is complete.
     """
     source: Any = aiter(records) if isinstance(records, AsyncIterable) else iter(records)
     first = 0
     error: BaseException | None = None
     try:
         while True:
-            began = now()
             given: deque[CallRecord | InvalidRecordError] = deque()
             try:
                 if isinstance(records, AsyncIterable):
@@ -267,10 +287,10 @@ async def read_chunks(records: RecordSource, size: int, now: Callable[[], float]
                 else:
                     # The items read before the source failed stay in the deque.
                     given.extend(map(_validate, islice(cast(Iterable[object], source), size)))
-            except (Exception, asyncio.CancelledError) as failure:
+            except BaseException as failure:
                 error = failure
             if given:
-                yield build_chunk(first, given, began)
+                yield build_chunk(first, given, now())
             if len(given) < size:
                 break
             first += len(given)

@@ -48,7 +48,7 @@ class RateLimiter:
         if self._timer is None:
             self._arm(loop)
         try:
-            await waiter
+            granted = await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 # Granted but not used. If the loop was blocked for a whole window, the place has been reused already.
@@ -56,6 +56,10 @@ class RateLimiter:
                     self._taken.remove(waiter.result())
                 self._arm(loop)
             raise
+        # The loop may have been blocked since: count the start when it happens.
+        with contextlib.suppress(ValueError):
+            self._taken.remove(granted)
+            self._taken.append(loop.time())
 
     def pause_until(self, until: float) -> None:
         """Allow no start before `until` (loop time)."""

@@ -14,10 +14,10 @@ import string
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, TypeAlias, cast
 
-import aiohttp
 import attrs
 
 from ..errors import (
+    APIConnectionError,
     APIError,
     BadRequestError,
     ForbiddenError,
@@ -30,24 +30,14 @@ from ..errors import (
 )
 from ..timestamps import read_retry_after
 from ..transport import PARSE_FAILURE
-from ..transport_errors import NOT_SENT
 from .models import FailureReason
+from .wire import spelled
 
 JSON: TypeAlias = Any
 FailureOutcome: TypeAlias = Literal["refused", "unknown", "unsent"]
 
-_ANSWER_LOST: Final = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError)
-
-_RETRYABLE_STATUS: Final = frozenset({429, 502, 503, 504})
-# Connection errors that a retry cannot fix.
-_NOT_RETRYABLE: Final = (
-    aiohttp.ClientConnectorCertificateError,
-    aiohttp.ClientHttpProxyError,
-    aiohttp.ServerFingerprintMismatch,
-    aiohttp.InvalidURL,
-)
-# Refusals that every other request of the same kind would get as well.
-_FATAL: Final = (UnauthorizedError, ForbiddenError, NotFoundError, RateLimitedError)
+_RETRYABLE_STATUS: Final = frozenset({502, 503, 504})
+_TOO_LARGE: Final = 413
 
 _MAX_SHOWN: Final = 300
 _MAX_KEPT: Final = 2_000
@@ -56,12 +46,13 @@ _CODE: Final = re.compile(r"<(script|style|head)\b.*?(</\1\s*>|\Z)", re.IGNORECA
 # Bounded, so that a page of unclosed tags cannot block the loop.
 _TITLE: Final = re.compile(r"<title[^<>]*>([^<]*)</title", re.IGNORECASE)
 _TAG: Final = re.compile(r"<[^<>]*>")
-_BLANK: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_BLANK: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]+")
 # A gateway's error page may quote the request with its Authorization header.
 _SECRETS: Final = re.compile(r"(?i:bearer)[\s:=]+[^\s\"'<>]+|[A-Za-z0-9_-]{40,}")
 _TOKEN_ALPHABET: Final = f"{string.ascii_letters}{string.digits}_-"
 
 _MIN_SECRET: Final = 8
+_DEAD_TOKEN: Final = re.compile(rf"\b50011\b|{PARSE_FAILURE}")
 
 _BY_STATUS: Final[Mapping[int, type[APIError]]] = {
     401: UnauthorizedError,
@@ -102,6 +93,20 @@ class Envelope:
     field: str | None = None
 
 
+@attrs.frozen
+class Failure:
+    """Say what a failed call means.
+
+    Args:
+        outcome: what happened to its records: ``refused`` by the API, ``unsent`` (surely not taken either), or
+            ``unknown``.
+        closed: whether every other request of the same kind would fail as well.
+    """
+
+    outcome: FailureOutcome
+    closed: bool
+
+
 def read_response(
     status: int, headers: Mapping[str, str], body: bytes, accept: Callable[[int, JSON], bool] | None = None
 ) -> JSON:
@@ -111,7 +116,7 @@ def read_response(
         status: the HTTP status.
         headers: headers of the response; ``Retry-After`` is read.
         body: body of the response.
-        accept: recognises a refusal that the caller reads as a result, from its status (under 500) and its JSON.
+        accept: recognises a refusal that the caller reads as a result, from its status (under 500, not 429) and JSON.
 
     Raises:
         APIError: the response is an error, whatever its status.
@@ -120,12 +125,12 @@ def read_response(
         answer = json.loads(body.decode("utf-8-sig" if body[:1] == b"\xef" else "utf-8")) if body.strip() else None
     except (ValueError, RecursionError):
         raise _unreadable(status, headers, body) from None
-    if accept is not None and status < 500 and accept(status, answer):  # noqa: PLR2004
+    if accept is not None and status < 500 and status != 429 and accept(status, answer):  # noqa: PLR2004
         return answer
     envelope = read_envelope(answer)
     if 200 <= status < 300 and envelope is None:  # noqa: PLR2004
         return answer
-    raise _error(status, headers, envelope or Envelope())
+    raise _error(status, headers, envelope or Envelope(message=_head(body) if answer else None))
 
 
 def mask_token(body: bytes, authorization: str) -> bytes:
@@ -159,7 +164,7 @@ def read_envelope(answer: JSON) -> Envelope | None:
     if not isinstance(answer, dict):
         return None
     fields = cast(dict[str, JSON], answer)
-    nested = fields.get("status_info") or fields.get("statusInfo")
+    nested = spelled(fields, "status_info")
     if isinstance(nested, dict):
         status = cast(dict[str, JSON], nested).get("status")
         if _is_bad(status):
@@ -171,47 +176,31 @@ def read_envelope(answer: JSON) -> Envelope | None:
     return None
 
 
-def undocumented_response(status: int, what: str) -> ServerError:
+def undocumented_response(status: int, what: str, body: bytes = b"") -> ServerError:
     """Return the error of a success status with an undocumented body."""
-    return ServerError(f"HTTP {status}, but {what}: try again later", status=status)
+    words = _head(body)
+    told = f" ({words})" if words else ""
+    return ServerError(f"HTTP {status}, but {what}{told}: try again later", status=status, message=words)
 
 
-def surely_not_done(error: APIError) -> bool:
-    """Tell whether the server refused the request, or asked to come back later."""
-    return 300 <= error.status < 500 or (error.status == 503 and error.retry_after is not None)  # noqa: PLR2004
-
-
-def may_be_done(error: Exception) -> bool:
-    """Tell whether the server may have done what was asked, although the request failed."""
+def classify(error: BaseException) -> Failure:
+    """Say what an error of a typed call means; the only place that decides it."""
+    if isinstance(error, UnknownOutcomeError | ServerError):
+        return Failure("unknown", closed=False)
     if isinstance(error, APIError):
-        return isinstance(error, ServerError) and not surely_not_done(error)
-    return isinstance(error, (*_ANSWER_LOST, aiohttp.ClientResponseError)) and not isinstance(error, NOT_SENT)
+        if error.status < 200:  # noqa: PLR2004
+            return Failure("unknown", closed=False)
+        return Failure("refused", closed=not isinstance(error, BadRequestError | NotDeliveredError))
+    if isinstance(error, APIConnectionError) and error.sent:
+        return Failure("unknown", closed=False)
+    return Failure("unsent", closed=True)
 
 
-def is_retryable(error: Exception, *, repeatable: bool) -> bool:
-    """Tell whether the same request may be sent again and may then succeed.
-
-    Args:
-        error: the error of an attempt.
-        repeatable: whether doing it twice does no harm.
-    """
-    if isinstance(error, _NOT_RETRYABLE):
-        return False
-    if isinstance(error, APIError):
-        return error.status in _RETRYABLE_STATUS and (repeatable or surely_not_done(error))
-    return isinstance(error, _ANSWER_LOST if repeatable else NOT_SENT)
-
-
-def failure_outcome(error: Exception) -> FailureOutcome:
-    """Return what happened to the records of a request that ended with this error."""
-    if isinstance(error, UnknownOutcomeError):
-        return "unknown"
-    return "refused" if isinstance(error, APIError) else "unsent"
-
-
-def is_fatal(error: Exception) -> bool:
-    """Tell whether other requests of the same kind would fail as well."""
-    return isinstance(error, _FATAL) or failure_outcome(error) == "unsent"
+def is_passing(error: BaseException) -> bool:
+    """Tell whether the same request may succeed later. Only a 429 promises that nothing was done."""
+    if isinstance(error, APIConnectionError):
+        return error.retryable
+    return isinstance(error, RateLimitedError) or (isinstance(error, ServerError) and error.status in _RETRYABLE_STATUS)
 
 
 def readable(text: str) -> str:
@@ -225,11 +214,15 @@ def readable(text: str) -> str:
 
 
 def _unreadable(status: int, headers: Mapping[str, str], body: bytes) -> APIError:
-    text = readable(_cut(body[: _MAX_READ + 1].decode("utf-8", "replace"), _MAX_READ))
     kind = "an HTML page" if body.lstrip()[:1] == b"<" else "no JSON"
     if 200 <= status < 300:  # noqa: PLR2004
-        return undocumented_response(status, f"the answer is {kind} ({text})")
-    return _error(status, headers, Envelope(message=text), note=f" ({kind}, not from the API itself)")
+        return undocumented_response(status, f"the answer is {kind}", body)
+    return _error(status, headers, Envelope(message=_head(body)), note=f" ({kind}, not from the API itself)")
+
+
+def _head(body: bytes) -> str | None:
+    """Return the start of a body as one readable line; None for an empty one."""
+    return readable(_cut(body[: _MAX_READ + 1].decode("utf-8", "replace"), _MAX_READ)) or None
 
 
 def _error(status: int, headers: Mapping[str, str], envelope: Envelope, *, note: str = "") -> APIError:
@@ -240,8 +233,9 @@ def _error(status: int, headers: Mapping[str, str], envelope: Envelope, *, note:
     text = " ".join(parts) + (f": {envelope.message}" if envelope.message else "") + note
     if envelope.field:
         text += f" (field {envelope.field})"
+    advice = "send fewer in one request" if status == _TOO_LARGE else _ADVICE[kind]
     error = kind(
-        f"{text}; {_ADVICE[kind]}",
+        f"{text}; {advice}",
         status=status,
         slug=envelope.slug,
         message=envelope.message,
@@ -260,11 +254,11 @@ def _error_class(status: int, envelope: Envelope) -> type[APIError]:
         return NotDeliveredError
     if status in _BY_STATUS:
         return _BY_STATUS[status]
-    if PARSE_FAILURE in (envelope.message or ""):
+    if _DEAD_TOKEN.search(envelope.message or ""):
         return UnauthorizedError
     if (slug := envelope.slug or "") in _BY_SLUG:
         return _BY_SLUG[slug]
-    if 200 <= status < 300 or 400 <= status < 500:  # noqa: PLR2004
+    if envelope.field or 200 <= status < 300 or 400 <= status < 500:  # noqa: PLR2004
         return BadRequestError
     return ServerError if status >= 500 else APIError  # noqa: PLR2004
 

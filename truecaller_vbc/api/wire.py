@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Final, TypeVar, cast, get_args
+from typing import Any, Final, TypeGuard, TypeVar, cast, get_args
 
 import attrs
 
@@ -34,6 +34,20 @@ def read(value: Any, kind: type[T]) -> T:
 def read_list(value: Any, kind: type[T]) -> tuple[T, ...]:
     """Return the models of a JSON array's objects; other items are left out."""
     return tuple(read(item, kind) for item in value if isinstance(item, dict)) if _is_list(value) else ()
+
+
+def is_list_of_objects(value: object) -> TypeGuard[list[Any]]:
+    """Tell whether a value is a JSON array that is empty or has objects."""
+    if not isinstance(value, list):
+        return False
+    items = cast(list[object], value)
+    return not items or any(isinstance(item, dict) for item in items)
+
+
+def spelled(fields: Mapping[str, Any], name: str) -> Any:
+    """Return the value of a field by its name in snake_case, or else in camelCase."""
+    value = fields.get(name)
+    return fields.get(camel_case(name)) if value is None else value
 
 
 def as_e164(text: str) -> str:
@@ -96,6 +110,7 @@ def _model_reader(kind: Any) -> Callable[[Any], Any]:
     """Build the function that reads an attrs class once, so that long pages convert quickly."""
     fields = attrs.fields(attrs.resolve_types(kind))
     plan = [(_names(field), _reader(field)) for field in fields]
+    flat = [(field.name, _reader(field)) for field in fields if field.metadata.get("flat")]
 
     def read_model(value: Any) -> Any:
         if not isinstance(value, dict):
@@ -108,6 +123,9 @@ def _model_reader(kind: Any) -> Callable[[Any], Any]:
                     if (value := reader(given)) is not None:
                         found[names[0]] = value
                     break
+        for name, reader in flat:
+            if name not in found:
+                found[name] = reader(source)
         return kind(**found)
 
     return read_model
@@ -137,10 +155,11 @@ def _is_open_enum(kind: Any) -> bool:
 
 def _names(field: attrs.Attribute[Any]) -> tuple[str, ...]:
     """Return the names of a field on the wire (snake_case, camelCase, and the name in older documents)."""
-    names = (field.name, _camel(field.name), field.metadata.get("old"))
+    names = (field.name, camel_case(field.name), field.metadata.get("old"))
     return tuple(dict.fromkeys(name for name in names if name))
 
 
-def _camel(name: str) -> str:
+def camel_case(name: str) -> str:
+    """Return a name in snake_case in camelCase."""
     first, *rest = name.split("_")
     return first + "".join(part.capitalize() for part in rest)

@@ -23,7 +23,7 @@ async def show_batch(connection: Connection, batch: str, *, wait: float | None, 
     """Print a batch's status; return 0 if every record succeeded, 1 if one failed, 3 if some are not final.
 
     Raises:
-        VBCError: it cannot be had; also aiohttp.ClientError and TimeoutError.
+        VBCError: it cannot be had.
     """
     async with connection.open() as vbc:
         if wait is None:

@@ -16,7 +16,8 @@ import attrs
 from ...api.calls import MAX_RECORDS, Calls, Version
 from ...api.push import Chunk, ChunkResult
 from ...api.records import CallRecord
-from ...errors import BadRequestError, NotDeliveredError, VBCError
+from ...api.responses import classify
+from ...errors import VBCError
 from ..failures import ANY_FAILURE, describe
 from .journal import ChunkState, Journal, JournalError
 from .progress import Bar
@@ -227,7 +228,6 @@ def _invalid(chunk: Chunk, in_flight: _InFlight) -> dict[int, str]:
 
 def _state(result: ChunkResult) -> ChunkState:
     """Return the state for a result; refusals that do not concern the records may be sent again later."""
-    outcome = result.outcome
-    if outcome == "refused" and not isinstance(result.error, BadRequestError | NotDeliveredError):
+    if result.outcome == "refused" and result.error is not None and classify(result.error).closed:
         return "unsent"
-    return outcome
+    return result.outcome
