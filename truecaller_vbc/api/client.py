@@ -234,7 +234,7 @@ class ApiClient:
                 body = mask_token(await _body(response), sent)
                 result = request.read(read_response(response.status, response.headers, body, request.accept))
                 if result is None:
-                    raise undocumented_response(status, "the answer is not documented", body)
+                    raise undocumented_response(response.status, "the answer is not documented", body)
                 return result
         except (APIError, aiohttp.ClientError, TimeoutError, RuntimeError) as error:
             cause = error.__cause__
@@ -332,7 +332,7 @@ def _without_headers(error: Exception) -> Exception | None:
     """Return the cause to show: not aiohttp's error of an invalid answer, whose repr has the request's headers."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
         # Its request may carry the proxy's password.
-        info = error.request_info._replace(headers=CIMultiDictProxy(CIMultiDict()))
+        info = error.request_info._replace(headers=CIMultiDictProxy(CIMultiDict[str]()))
         return aiohttp.ClientHttpProxyError(info, error.history, status=error.status, message=error.message)
     return None if isinstance(error, aiohttp.ClientResponseError) else error
 
