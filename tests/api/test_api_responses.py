@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from truecaller_vbc import (
+    APIConnectionError,
     APIError,
     BadRequestError,
     FailureReason,
@@ -20,10 +21,13 @@ from truecaller_vbc import (
     NotFoundError,
     RateLimitedError,
     ServerError,
+    SessionClosedError,
+    TokenError,
     UnauthorizedError,
+    UnknownOutcomeError,
 )
 from truecaller_vbc.api.number_results import is_refusal
-from truecaller_vbc.api.responses import read_response, readable
+from truecaller_vbc.api.responses import Failure, classify, is_passing, read_response, readable
 
 E1 = {"slug": "invalid-input", "message": "api_key is required"}
 E2 = {"field": "ends_at", "message": "Request body is invalid", "status": "error"}
@@ -243,3 +247,76 @@ def test_failure_reason_takes_precedence_over_the_status(status: int) -> None:
     assert type(read_error(429, body)) is RateLimitedError
     assert type(read_error(500, body)) is ServerError
     assert type(read_error(404, body | {"message": "Invalid input"})) is NotFoundError
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "closed"),
+    [
+        (UnknownOutcomeError("lost"), "unknown", False),
+        (ServerError("failed", status=500), "unknown", False),
+        (APIError("switching", status=101), "unknown", False),
+        (APIError("moved", status=302), "refused", True),
+        (BadRequestError("wrong", status=400), "refused", False),
+        (NotDeliveredError("not on Truecaller", status=200), "refused", False),
+        (UnauthorizedError("dead", status=500), "refused", True),
+        (ForbiddenError("no", status=403), "refused", True),
+        (NotFoundError("no", status=404), "refused", True),
+        (RateLimitedError("busy", status=429), "refused", True),
+        (APIConnectionError("lost", sent=True), "unknown", False),
+        (APIConnectionError("refused"), "unsent", True),
+        (TokenError("none"), "unsent", True),
+        (SessionClosedError("closed"), "unsent", True),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
+)
+def test_what_a_failure_means(error: Exception, outcome: str, closed: bool) -> None:
+    """One function says what happened to the records, and whether the next request would fail as well."""
+    assert classify(error) == Failure(cast(Any, outcome), closed=closed)
+
+
+@pytest.mark.parametrize(
+    ("error", "passing"),
+    [
+        (RateLimitedError("busy", status=429), True),
+        (ServerError("down", status=503), True),
+        (ServerError("failed", status=500), False),
+        (BadRequestError("wrong", status=503), False),
+        (APIConnectionError("lost"), True),
+        (APIConnectionError("certificate", retryable=False), False),
+    ],
+)
+def test_what_may_pass(error: Exception, passing: bool) -> None:
+    """A refusal never passes, whatever its status."""
+    assert is_passing(error) is passing
+
+
+@pytest.mark.parametrize("status", [200, 400, 429, 500])
+def test_e4_under_each_status(status: int) -> None:
+    """The documented refusal of numbers is no result under 429 or a 5xx."""
+    raw = json.dumps(E4).encode()
+    kinds = {429: RateLimitedError, 500: ServerError}
+    if status not in kinds:
+        assert read_response(status, {}, raw, lambda _, answer: is_refusal(answer)) == E4
+        return
+    with pytest.raises(kinds[status]):
+        read_response(status, {}, raw, lambda _, answer: is_refusal(answer))
+
+
+@pytest.mark.parametrize("message", ["500/50011", "Failed to parse token"])
+def test_dead_token_by_number_or_by_words(message: str) -> None:
+    """Either part of the documented message says that the token was not taken."""
+    assert type(read_error(502, {"slug": "internal-server-error", "message": message})) is UnauthorizedError
+    assert type(read_error(500, {"slug": "x", "message": "9150011223344"})) is ServerError
+
+
+def test_too_large_says_to_send_fewer() -> None:
+    """A 413 says what helps."""
+    assert "send fewer" in str(read_error(413, b""))
+    assert "send fewer" not in str(read_error(409, b""))
+
+
+def test_words_of_a_body_that_is_no_envelope() -> None:
+    """The start of the body is kept, without control characters and halves of characters."""
+    assert read_error(400, {"error": "quota"}).message == '{"error": "quota"}'
+    assert read_error(400, {}).message is None
+    assert readable("a\u202eb\ufeffc\ud800d\x00e") == "a b c d e"

@@ -242,7 +242,7 @@ class ApiClient:
             failure = self._failure(request, error, status)
             if failure is error:
                 raise
-            raise failure from (None if isinstance(error, APIError) else _without_headers(error))
+            raise failure from _without_headers(error)
 
     def _failure(self, request: ApiRequest[Any], error: Exception, status: int | None) -> Exception:
         """Return the error that ends an attempt; `UnknownOutcomeError` if the records may have been accepted."""
