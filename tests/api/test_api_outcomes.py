@@ -535,3 +535,22 @@ async def test_window_that_closes_after_a_lost_push() -> None:
         clock[0] += 7200
         with pytest.raises(APIConnectionError):
             await call
+
+
+@pytest.mark.parametrize("name", ["labels", "batch"])
+async def test_error_of_a_middleware_is_raised_as_it_is(name: str) -> None:
+    """A RuntimeError of the user's own code is not taken for a lost connection."""
+
+    async def middleware(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        if request.url.path.endswith("/token"):
+            return await handler(request)
+        raise RuntimeError("mine")
+
+    async with (
+        Sandbox() as sandbox,
+        aiohttp.ClientSession(middlewares=(middleware,)) as http,
+        VBCSession(sandbox.credentials, base_url=sandbox.base_url, http=http, api_policy=FAST) as vbc,
+    ):
+        with pytest.raises(RuntimeError, match="mine") as caught:
+            await CALLS[name](vbc)
+        assert not isinstance(caught.value, VBCError)
