@@ -274,8 +274,7 @@ class ApiClient:
 
     def _wait(self, request: ApiRequest[Any], error: Exception, attempt: int) -> float | None:
         """Return the seconds to wait before a retry; None if the request must not be repeated."""
-        once = request.records is not None
-        if not is_passing(error) or (once and classify(error).outcome == "unknown"):
+        if not is_passing(error):
             return None
         first = self.policy.retry_first.total_seconds()
         if isinstance(error, APIError) and error.retry_after is not None:
