@@ -242,3 +242,12 @@ async def test_no_second_request(name: Any) -> None:
             await CALLS[name](vbc)
         end = "dynamic_call_records" if name == "batch" else name
         assert count_requests(sandbox, end) == 1
+
+
+async def test_field_of_an_unknown_outcome() -> None:
+    """The field that the server names is kept where the outcome is unknown."""
+    body = {"slug": "internal-server-error", "message": "the words", "field": "ends_at"}
+    error = await _outcome("batch", _response(500, json.dumps(body).encode()))
+
+    assert isinstance(error, UnknownOutcomeError)
+    assert (error.slug, error.message, error.field) == ("internal-server-error", "the words", "ends_at")
