@@ -437,7 +437,7 @@ async def test_error_of_invalid_http_has_no_cause(name: str) -> None:
 async def test_close_fails_waiting_calls_at_once(name: str) -> None:
     """A call that waits for a 429 to pass, or for its next look, ends with the session."""
     calls = CALLS | {"wait": lambda vbc: vbc.calls.wait_for_batch("x", timeout=600)}
-    async with sandbox_session(APIPolicy()) as (sandbox, vbc):
+    async with sandbox_session(APIPolicy(poll_first=timedelta(seconds=30))) as (sandbox, vbc):
         sandbox.set_outage("api", status=404 if name == "wait" else 429, headers={"Retry-After": "30"})
         waiting = asyncio.ensure_future(calls[name](vbc))
         while not len(sandbox.log) > sandbox.token_requests:
@@ -557,3 +557,35 @@ async def test_error_of_a_middleware_is_raised_as_it_is(name: str) -> None:
         with pytest.raises(RuntimeError, match="mine") as caught:
             await CALLS[name](vbc)
         assert not isinstance(caught.value, VBCError)
+
+
+async def test_a_wait_ends_with_a_connection_that_can_never_be() -> None:
+    """A certificate that is not trusted ends a wait at once."""
+    looks = 0
+
+    async def look() -> bool:
+        nonlocal looks
+        looks += 1
+        raise APIConnectionError("not trusted", retryable=False)
+
+    with pytest.raises(APIConnectionError, match="not trusted"):
+        await ApiClient(cast(Any, None), FAST).poll_until(look, timedelta(seconds=5))
+    assert looks == 1
+
+
+def test_a_wait_honours_retry_after() -> None:
+    """A poll does not ask again before the server allows it."""
+
+    async def main() -> None:
+        times: list[float] = []
+
+        async def look() -> bool:
+            times.append(asyncio.get_running_loop().time())
+            if len(times) == 1:
+                raise RateLimitedError("busy", status=429, retry_after=50)
+            return True
+
+        assert await ApiClient(cast(Any, None), APIPolicy()).poll_until(look, timedelta(seconds=90))
+        assert times[1] - times[0] >= 50
+
+    run_virtual(main())
