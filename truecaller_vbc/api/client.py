@@ -208,12 +208,11 @@ class ApiClient:
         if first and request.on_send is not None:
             request.on_send()
         path = request.path.replace("{account}", str(self._session.client_account_id))
-        http: aiohttp.ClientSession | None = getattr(self._session, "_http", None)
-        options: dict[str, Any] = {}
+        middlewares = None
         if request.records is not None:
-            _close_rested_connections(http)
+            _close_rested_connections(getattr(self._session, "_http", None))
         elif request.method == hdrs.METH_GET:
-            options["middlewares"] = (*getattr(http, "_middlewares", ()), _without_resending)
+            middlewares = (*getattr(getattr(self._session, "_http", None), "_middlewares", ()), _without_resending)
         status: int | None = None
         try:
             async with self._session.request(
@@ -226,7 +225,7 @@ class ApiClient:
                 # A record is personal data, so redirects are not followed.
                 allow_redirects=False,
                 raise_for_status=False,
-                **options,
+                middlewares=middlewares,
             ) as response:
                 status = response.status
                 sent = response.request_info.headers.get(hdrs.AUTHORIZATION, "")

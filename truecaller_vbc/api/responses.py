@@ -31,7 +31,6 @@ from ..errors import (
 from ..timestamps import read_retry_after
 from ..transport import PARSE_FAILURE
 from .models import FailureReason
-from .wire import spelled
 
 JSON: TypeAlias = Any
 FailureOutcome: TypeAlias = Literal["refused", "unknown", "unsent"]
@@ -164,7 +163,7 @@ def read_envelope(answer: JSON) -> Envelope | None:
     if not isinstance(answer, dict):
         return None
     fields = cast(dict[str, JSON], answer)
-    nested = spelled(fields, "status_info")
+    nested = fields.get("status_info") or fields.get("statusInfo")
     if isinstance(nested, dict):
         status = cast(dict[str, JSON], nested).get("status")
         if _is_bad(status):
