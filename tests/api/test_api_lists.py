@@ -232,3 +232,18 @@ def test_identity_of_a_number() -> None:
     assert name_of(number) == name_of(BusinessNumber(phone_number="+911234567890", feature_set_name="a", status=None))  # type: ignore[arg-type]
     assert name_of(number) != name_of(BusinessNumber(phone_number="+911234567890", feature_set_name="b"))
     assert not name_of(BusinessNumber(feature_set_name="a"))
+
+
+@pytest.mark.parametrize(("far", "total"), [(404, 4), (404, 3), (400, None)])
+async def test_refused_page_that_must_exist(far: int, total: int | None) -> None:
+    """The error is raised if a total says that the page exists, or if a far page is refused in another way."""
+
+    async def fetch(number: int | None) -> ListPage:
+        if (number or 1) > 2:
+            raise NotFoundError("no such page", status=404 if number == 3 else far)
+        return ListPage(tuple(Label(id=item) for item in ("ab", "cd")[(number or 1) - 1]), total)
+
+    found = pages(fetch, lambda label: label.id)
+    assert [len(await anext(found)) for _ in range(2)] == [2, 2]
+    with pytest.raises(NotFoundError):
+        await anext(found)

@@ -33,7 +33,7 @@ from truecaller_vbc import (
     VBCError,
     VBCSession,
 )
-from truecaller_vbc.api.client import ApiClient, ApiRequest
+from truecaller_vbc.api.client import ApiClient, ApiRequest, _without_headers
 from truecaller_vbc.sandbox import Sandbox
 
 from ..token.virtual_time import run_virtual
@@ -589,3 +589,12 @@ def test_a_wait_honours_retry_after() -> None:
         assert times[1] - times[0] >= 50
 
     run_virtual(main())
+
+
+def test_cause_of_a_proxys_refusal_has_no_headers() -> None:
+    """The request to a proxy may carry its password."""
+    cause = _without_headers(aiohttp.ClientHttpProxyError(REQUEST, (), status=407, message="who?"))
+
+    assert isinstance(cause, aiohttp.ClientHttpProxyError)
+    assert cause.status == 407
+    assert "Authorization" not in repr(cause)
