@@ -27,7 +27,7 @@ from .exchange import Exchange
 from .guards import GuardedStore, StoreDown, ask_for_credentials
 from .ledger import Attempt, Outcome
 from .policy import TokenPolicy
-from .state import AccountState, CurrentToken, RefreshMode, Wait
+from .state import AccountState, CurrentToken, Failure, RefreshMode, Wait
 from .tasks import cancelled_from_outside, shielded
 
 _log = logging.getLogger("truecaller_vbc")
@@ -67,6 +67,8 @@ class Minter:
     _ask_again: bool = attrs.field(init=False)
     _store_lock: AbstractAsyncContextManager[Any] = attrs.field(init=False)
     unsaved: bool = attrs.field(init=False, default=False)
+    # The failure before callers stopped waiting for the running attempt, if they have.
+    _before_overdue: tuple[Failure | None] | None = attrs.field(init=False, default=None)
     # Set by the holder; called when callers stop waiting for a token request, which goes on.
     on_overdue: Callable[[TokenError], object] = attrs.field(init=False)
 
@@ -204,6 +206,10 @@ class Minter:
                 answer = await self._endpoint.mint(http, self._credentials, seconds)
             finally:
                 timer.cancel()
+            if self._before_overdue is not None:
+                # One attempt is one failure: what was remembered when callers stopped waiting does not count as well.
+                state.failure = self._before_overdue[0]
+                self._before_overdue = None
             # Both clocks as they are now: the wall clock may have been set since the request was sent.
             token = state.answered(attempt, answer, sent, *self._time())
             await self._save()
@@ -217,6 +223,7 @@ class Minter:
             f"the token endpoint did not answer within {self._timeout:g} s: a later answer is still used, and the "
             "token is asked for again after retry_at"
         )
+        self._before_overdue = (self._state.failure,)
         self.on_overdue(self._state.fail(error, *self._time(), shared=False))
 
     def _deferred(self) -> RefreshDeferred:
