@@ -130,7 +130,8 @@ class _Failures:
         """Count the failures since the last success; many, if the store failed meanwhile and may hide some."""
         count, succeeded = 0, 0.0
         for attempt in reversed(self._attempts[: last + 1]):
-            if attempt.value is not None and not self._had_ended(attempt):
+            # A success may be that of another API key, which does not end the count of a rejected one.
+            if attempt.value is not None and not self._had_ended(attempt) and not self._credentials:
                 succeeded = attempt.ended
                 break
             count += self._fails(attempt)
