@@ -70,13 +70,13 @@ class StoredToken:
         value: for the callers.
         created_at: the server's time stamp (ISO 8601).
         starts_at: when its life began.
-        aged: whether the server said that it was old when it was minted; see `state.KeyTokens`.
+        age: as the server stated it, if the token was stale when it was minted; see `state.KeyTokens`.
     """
 
     value: str = attrs.field(converter=hidden, validator=_sendable)
     created_at: str
     starts_at: float = attrs.field(validator=_time)
-    aged: bool = False
+    age: float = attrs.field(default=0.0, validator=_time)
 
 
 @attrs.frozen

@@ -122,7 +122,7 @@ class Exchange:
         created_at = _parse_timestamp(token.created_at) or as_datetime(token.starts_at)
         ends_at = as_datetime(starts_at + shift + self._policy.lifetime.total_seconds())
         access = AccessToken(token.value, created_at, ends_at)
-        return KeyTokens(generation, access, starts_at, token.starts_at, aged=token.aged)
+        return KeyTokens(generation, access, starts_at, token.starts_at, age=token.age)
 
     def _merge_failure(self, stored: StoredFailure, now: float, shift: float) -> None:
         until = self._state.times.get(stored, stored.retry_at - self._shift)
@@ -176,7 +176,7 @@ class Exchange:
         if known.token is not None:
             # The stamp as it was written first: converted by another clock, an error of that clock would spread.
             starts_at = min(known.stamp, known.starts_at + self._shift)
-            token = StoredToken(known.token.value, known.token.created_at.isoformat(), starts_at, known.aged)
+            token = StoredToken(known.token.value, known.token.created_at.isoformat(), starts_at, known.age)
         return KeyState(known.generation, token, self._stored_failure(at))
 
     def _stored_failure(self, at: float) -> StoredFailure | None:

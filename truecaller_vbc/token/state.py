@@ -32,6 +32,8 @@ _log = logging.getLogger("truecaller_vbc")
 NEVER: Final = float("inf")
 _SPREAD: Final = (0.8, 1.2)
 _EXACT: Final = (1.0, 1.0)
+# Two stated ages are the same if they differ by less than this share of a lifetime (a minute).
+_SAME_AGE: Final = 1 / 60
 _MAX_REMEMBERED: Final = 32
 _E = TypeVar("_E", bound=VBCError)
 
@@ -94,14 +96,14 @@ class KeyTokens:
         token: the token; None if none is known.
         starts_at: when its life began, on `Clock.now`.
         stamp: the same as it is in the shared document; infinity if it is not there yet.
-        aged: whether the server said, when it was minted, that it was old enough to be stale.
+        age: in seconds, as the server stated it, if that was enough for the token to be stale when it was minted.
     """
 
     generation: int = 0
     token: AccessToken | None = None
     starts_at: float = 0.0
     stamp: float = NEVER
-    aged: bool = False
+    age: float = 0.0
 
 
 @attrs.frozen
@@ -290,7 +292,7 @@ class AccountState:
 
     def _minted(self, result: MintResult, sent: float, now: float, shift: float) -> CurrentToken | None:
         """Enter a minted token; None if it has already ended by the server's own time stamps."""
-        age, aged = self._believed_age(result)
+        age, stated = self._believed_age(result)
         starts_at = sent - age
         # The same value again is the same token: returning it again does not make it younger.
         starts_at = min(starts_at, self.times.get(fingerprint(result.value), starts_at))
@@ -301,30 +303,32 @@ class AccountState:
         repeated = token.value == self._newest_value
         if not repeated:
             self.generation += 1
-        known = KeyTokens(self.generation, token, starts_at, aged=aged)
+        known = KeyTokens(self.generation, token, starts_at, age=stated)
         self._put_key_tokens(known)
         return self._obtained(known, token, repeated=repeated)
 
-    def _believed_age(self, result: MintResult) -> tuple[float, bool]:
-        """Return the age of a minted token, and whether the server says that it is old enough to be stale.
+    def _believed_age(self, result: MintResult) -> tuple[float, float]:
+        """Return the age of a minted token, and the stated age if that is enough for the token to be stale.
 
-        A server does not return tokens that have ended, or old ones time after time: then its clock or that of a proxy
-        is wrong. So an age beyond the life of a token is ignored, and so is a great age if the token before had one.
+        A server does not return tokens that have ended, or one after another of the same great age: then its clock or
+        that of a proxy is wrong. So an age beyond the life of a token is ignored, and so is a great age that the token
+        before had as well.
         """
         policy, last = self._policy, self.key_tokens
         fresh_for = (policy.lifetime - policy.refresh_ahead - policy.refresh_jitter).total_seconds()
         if result.age < fresh_for:
-            return result.age, False
-        again = last.aged and last.token is not None and last.token.value != result.value
+            return result.age, 0.0
+        is_another = last.token is not None and last.token.value != result.value
+        again = is_another and abs(last.age - result.age) < policy.lifetime.total_seconds() * _SAME_AGE
         if not again and result.age < policy.usable_for.total_seconds():
-            return result.age, True
+            return result.age, result.age
         if not self._age_ignored:
             self._age_ignored = True
             _log.warning(
                 "the token endpoint says that a new token is %.0f s old (Date minus created_at): the age is ignored",
                 result.age,
             )
-        return 0.0, True
+        return 0.0, result.age
 
     def fail(
         self, error: TokenError, now: float, shift: float, *, retry_after: float | None = None, shared: bool = True
