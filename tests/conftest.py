@@ -13,10 +13,15 @@ from typing import Any
 import aiohttp
 import aioresponses.core
 import pytest
+from hypothesis import HealthCheck, settings
 
 from truecaller_vbc import VBCSession
 
 from .requests.two_origins import CREDENTIALS, NO_GRACE, Origin, origin
+
+# The first example builds tables of characters, which is slow on a busy machine and says nothing about the tests.
+settings.register_profile("suite", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("suite")
 
 
 def pytest_configure() -> None:
