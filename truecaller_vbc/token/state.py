@@ -259,9 +259,12 @@ class AccountState:
 
     def _max_age(self, mode: RefreshMode) -> float:
         """Return how old an adopted token may be. It must be fresh if callers still have a usable one."""
+        return self._policy.usable_for.total_seconds() if mode is RefreshMode.MANDATORY else self._fresh_for()
+
+    def _fresh_for(self) -> float:
+        """Return the age below which no token is stale, whatever its jitter."""
         policy = self._policy
-        fresh_for = policy.lifetime - policy.refresh_ahead - policy.refresh_jitter
-        return (policy.usable_for if mode is RefreshMode.MANDATORY else fresh_for).total_seconds()
+        return (policy.lifetime - policy.refresh_ahead - policy.refresh_jitter).total_seconds()
 
     # Attempts
 
@@ -315,8 +318,7 @@ class AccountState:
         before had as well.
         """
         policy, last = self._policy, self.key_tokens
-        fresh_for = (policy.lifetime - policy.refresh_ahead - policy.refresh_jitter).total_seconds()
-        if result.age < fresh_for:
+        if result.age < self._fresh_for():
             return result.age, 0.0
         is_another = last.token is not None and last.token.value != result.value
         again = is_another and abs(last.age - result.age) < policy.lifetime.total_seconds() * _SAME_AGE
