@@ -1,251 +1,288 @@
-"""Check a file, send it, and resume it after an interruption (``truecaller-vbc calls push``)."""
+"""Check an input, find or begin its push, send it, and report (``truecaller-vbc calls push``)."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import tempfile
 import time
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import IO, Any, Final
 
 import attrs
-import typer
 
+from ...api.models import Label
 from ...api.policy import APIPolicy
 from ...errors import ConfigurationError, VBCError
 from ...session import VBCSession
-from ..connection import Connection, wait_out_failure
-from ..failures import ANY_FAILURE, INTERRUPTED, describe, exit_code, exit_with, silence_log
+from ..connection import wait_out_failure
+from ..failures import ANY_FAILURE, describe, silence_log
 from ..output import tolerate_broken_pipe
-from .journal import Header, Journal, Totals, open_journal
+from .check import Checked, check
+from .columns import RecordRules, RowParser
+from .interruption import Interruption
+from .options import PushOptions
+from .outcomes import ask_outcomes
+from .pieces import Pieces
 from .progress import Bar
-from .pusher import Interruption, Pusher
-from .reading import Format, Source, check_regular, keep, open_source, store_stdin
-from .records import Checked, RowParser, check
-from .report import Report, results_of_check, results_of_push, write_results
+from .pusher import Pusher, PushLimits, StoppedError
+from .report import Report
+from .source import Source, copy_stdin, open_source
+from .state import PENDING, PushFacts, PushState, create_state, facts_differ, is_state, open_state, set_aside
 
 _STDIN: Final = "-"
-_STDIN_NAME: Final = "calls-push"
+# Each day's calls to the same receivers are a new push.
+_OF_THE_DAY: Final = frozenset({"date", "window", "starts_at", "ends_at"})
 
 
-@attrs.frozen(kw_only=True)
-class PushOptions:
-    """Hold the options of the command; see its help.
-
-    Raises:
-        ConfigurationError: the options contradict each other.
-    """
-
-    file: str
-    connection: Connection
-    version: Literal["v3", "v2"] = "v3"
-    label_id: str | None = None
-    no_label: bool = False
-    skip_invalid: bool = False
-    check: bool = False
-    format: Format | None = None
-    given_results: Path | None = None
-    given_journal: Path | None = None
-    as_json: bool = False
-
-    def __attrs_post_init__(self) -> None:
-        if self.no_label and self.label_id is not None:
-            raise ConfigurationError("--label-id and --no-label contradict each other: give one of them")
-        input_file = self.spool if self.from_stdin else Path(self.file)
-        # Compare resolved paths, so that the results can never overwrite the input.
-        paths = [os.path.realpath(path) for path in (input_file, self.journal, self.results)]
-        if len(set(paths)) < len(paths):
-            raise ConfigurationError("FILE, --journal and --results must be different files")
-
-    @property
-    def from_stdin(self) -> bool:
-        """Tell whether the input comes from standard input."""
-        return self.file == _STDIN
-
-    @property
-    def journal(self) -> Path:
-        """Return the path of the journal."""
-        return self.given_journal or Path(f"{self._name}.journal")
-
-    @property
-    def results(self) -> Path:
-        """Return the path of the results."""
-        return self.given_results or Path(f"{self._name}.results.csv")
-
-    @property
-    def spool(self) -> Path:
-        """Return where standard input is stored as long as it may be needed again."""
-        return Path(f"{self.journal}.input")
-
-    @property
-    def _name(self) -> str:
-        return _STDIN_NAME if self.from_stdin else self.file
-
-
-def push(options: PushOptions, *, api_policy: APIPolicy | None = None) -> int:
-    """Run the push and return the exit code.
+def push(options: PushOptions, *, api_policy: APIPolicy | None = None, limits: PushLimits | None = None) -> int:
+    """Run the push, print the report, and return the exit code.
 
     Args:
         options: options of the command.
         api_policy: another pace, for tests and benchmarks.
-
-    Returns:
-        the exit code.
+        limits: other waits, for tests and benchmarks.
     """
     silence_log()
     interruption = Interruption()
     try:
         with interruption.handle_signals():
-            report = _Push(options, interruption).run(api_policy)
-            with tolerate_broken_pipe():
-                report.print(as_json=options.as_json)
-            return report.exit_code
+            report = _Push(options, interruption, api_policy, limits or PushLimits()).run()
     except KeyboardInterrupt:
-        typer.echo("interrupted: run the same command again", err=True)
-        return INTERRUPTED
+        report = Report(interrupted=True)
     except (VBCError, OSError) as error:
-        exit_with(VBCError(describe(error)), exit_code(error))
+        report = Report(reason=error)
+    with tolerate_broken_pipe():
+        report.print(as_json=options.as_json)
+    return report.exit_code
 
 
 class _Push:
-    def __init__(self, options: PushOptions, interruption: Interruption) -> None:
+    def __init__(
+        self, options: PushOptions, interruption: Interruption, api_policy: APIPolicy | None, limits: PushLimits
+    ) -> None:
         self._options = options
         self._interruption = interruption
-        self._parser = RowParser(label_id=options.label_id, no_label=options.no_label)
+        # A batch that waits for the API's pace inside a call would count as sent: the pusher itself waits.
+        self._api_policy = attrs.evolve(api_policy or APIPolicy(batch_rate=options.rate), patience=0)
+        self._limits = attrs.evolve(
+            limits, give_up_after=options.give_up_after, records=options.limit, until=options.until
+        )
 
-    def run(self, api_policy: APIPolicy | None) -> Report:
+    def run(self) -> Report:
         options = self._options
-        if not options.results.parent.is_dir():
-            raise ConfigurationError(
-                f"there is no directory for the results {options.results}: name another place with --results"
-            )
-        if options.results.exists() and not options.results.is_file():
-            raise ConfigurationError(
-                f"the results {options.results} would take the place of what is no file: name another with --results"
-            )
-        if not options.from_stdin:
-            check_regular(Path(options.file))
         if options.check:
-            with self._source(kept=None) as source:
+            with self._source() as (source, _):
                 return self._only_check(source)
-        # Checked before the input is read, so that a missing setting is reported at once.
-        session = options.connection.session(api_policy=api_policy)
-        with open_journal(options.journal) as journal, self._source(kept=options.spool) as source:
-            return self._begin_or_resume(source, journal, session)
+        # Made before the input is read, so that a missing setting is reported at once.
+        session = options.connection.session(api_policy=self._api_policy)
+        path = options.state_path
+        with self._source() as (source, stdin):
+            facts = PushFacts(
+                fingerprint=source.fingerprint(),
+                records=0,
+                rules=options.rules.facts() | _day(options.rules),
+                account=session.client_account_id or "",
+                base_url=str(session.base_url),
+                version=options.version,
+                input=source.name,
+            )
+            kept, is_new = (None, False) if path == Path(options.file) else _make_room(path, facts)
+            checked = self._check(source) if is_new else None
+            if checked is not None and checked.unreadable:
+                return Report(checked=checked, refusal=True, kept=kept)
+            if checked is not None and not path.exists():
+                create_state(path, attrs.evolve(facts, records=checked.records), stdin)
+            with open_state(path) as state:
+                report = self._begin_or_resume(source, state, session, checked)
+                return attrs.evolve(report, kept=kept)
 
-    def _source(self, kept: Path | None) -> contextlib.AbstractContextManager[Source]:
+    def _begin_or_resume(
+        self, source: Source, state: PushState, session: VBCSession, checked: Checked | None
+    ) -> Report:
         options = self._options
-        if options.from_stdin:
-            return store_stdin(kept, options.format)
-        return open_source(Path(options.file), options.format)
-
-    def _only_check(self, source: Source) -> Report:
-        now = time.time()
-        checked = self._checked(source, now)
-        return self._report_problems(source, checked, now) if _is_bad(checked) else _good(checked)
-
-    def _checked(self, source: Source, now: float) -> Checked:
-        with Bar("checking", None) as bar:
-            return check(source, self._parser, now, bar)
-
-    def _report_problems(self, source: Source, checked: Checked, now: float) -> Report:
-        """Write the results of an input of which nothing is sent, with the problems of each record."""
-        write_results(self._options.results, results_of_check(source, self._parser, now))
-        totals = Totals(unsent=checked.records - checked.invalid, invalid=checked.invalid + checked.unreadable)
-        records = checked.records + checked.unreadable
-        results = self._options.results
-        return Report(
-            records=records,
-            totals=totals,
-            problems=checked.problems,
-            refusal=True,
-            unreadable=checked.unreadable,
-            results=results,
-        )
-
-    def _begin_or_resume(self, source: Source, journal: Journal, session: VBCSession) -> Report:
-        fingerprint = source.fingerprint()
-        chosen = self._push_options(source, session)
-        problems: tuple[Any, ...] = ()
-        if journal.header is None:
-            now = time.time()
-            checked = self._checked(source, now)
-            if checked.unreadable or (checked.invalid and not self._options.skip_invalid):
-                return self._report_problems(source, checked, now)
-            source.check_unchanged()
-            problems = checked.problems
-            journal.begin(Header(fingerprint, chosen, checked.records))
+        refusal = checked is not None and checked.invalid > 0 and not options.skip_invalid
+        reason: Exception | None = None
+        if refusal:
+            _note_invalid(state, source)
         else:
-            _must_match(journal.header, Header(fingerprint, chosen, journal.header.records), journal.path)
-        if self._options.from_stdin:
-            keep(source, self._options.spool)
-        reason = self._send(source, journal, session) if journal.chunks.any_pending else None
-        results: Path | None = self._options.results
-        try:
-            write_results(self._options.results, results_of_push(source, self._parser, journal))
-        except VBCError as error:
-            results, reason = None, reason or error
-        report = Report(
-            records=journal.chunks.records,
-            totals=journal.chunks.totals(),
-            problems=problems,
+            if options.send_unknown:
+                state.reopen_unknown()
+            if state.batches(*PENDING) or options.wait is not None:
+                with Bar("pushing", state.facts.records, pace=self._api_policy.batch_rate) as bar:
+                    reason = asyncio.run(self._run(source, state, session, checked, bar))
+        return Report(
+            totals=state.totals(),
+            reasons=state.reasons(),
+            checked=checked,
             reason=reason,
+            refusal=refusal or isinstance(reason, ConfigurationError),
             interrupted=self._interruption.asked.is_set(),
-            results=results,
-            journal=self._options.journal,
-            input=self._options.spool if self._options.from_stdin else None,
+            limited=options.limit is not None,
+            state=state.path,
+            file=options.file,
         )
-        if self._options.from_stdin and not report.should_run_again:
-            source.path.unlink()  # it contains personal data
-        return report
 
-    def _push_options(self, source: Source, session: VBCSession) -> dict[str, Any]:
-        """Return the options that decide what is sent, and where."""
-        options = self._options
-        return {
-            "account": session.client_account_id,
-            "base_url": str(session.base_url),
-            "format": source.format.value,
-            "api_version": options.version,
-            "label_id": options.label_id,
-            "no_label": options.no_label,
-            "skip_invalid": options.skip_invalid,
-        }
-
-    def _send(self, source: Source, journal: Journal, session: VBCSession) -> Exception | None:
-        with Bar("pushing", journal.chunks.records) as bar:
-            bar.show(journal.chunks.totals())
-            pusher = Pusher(source, self._parser, journal, self._interruption, bar)
-            return asyncio.run(self._run(pusher, session, bar))
-
-    async def _run(self, pusher: Pusher, session: VBCSession, bar: Bar) -> Exception | None:
+    async def _run(
+        self, source: Source, state: PushState, session: VBCSession, checked: Checked | None, bar: Bar
+    ) -> Exception | None:
+        asked = self._interruption.asked
         with self._interruption.on(asyncio.get_running_loop(), bar.stop):
             try:
                 async with session:
                     await wait_out_failure(session)
-                    return await pusher.push(session.calls, self._options.version)
+                    pusher = Pusher(
+                        session,
+                        Pieces(source),
+                        state,
+                        interruption=self._interruption,
+                        bar=bar,
+                        limits=self._limits,
+                    )
+                    names = by_name(await pusher.labels())
+                    if checked is not None and names is not None and not self._options.skip_invalid:
+                        check_labels(checked.labels_used, names)
+                    parser = RowParser(_rules(state), names)
+                    reason = await pusher.push(parser)
+                    if reason is None and self._options.wait is not None and not asked.is_set():
+                        wait = self._options.wait
+                        return await ask_outcomes(
+                            state, source, parser, session.calls, wait=wait, bar=bar, asked_to_stop=asked
+                        )
+                    return reason
+            except StoppedError:
+                return None
             except ANY_FAILURE as error:
                 return error
 
+    def _only_check(self, source: Source) -> Report:
+        checked = self._check(source)
+        account, names = asyncio.run(self._look_at_account())
+        problem: ConfigurationError | None = None
+        try:
+            check_labels(checked.labels_used, names or {})
+        except ConfigurationError as error:
+            problem = error if names is not None else None
+        return Report(checked=checked, only_check=True, account=account, reason=problem, unit=source.unit)
 
-def _is_bad(checked: Checked) -> bool:
-    return checked.unreadable or checked.invalid > 0
+    async def _look_at_account(self) -> tuple[str, Mapping[str, str] | None]:
+        """Return one line about the account, and its labels if they can be had."""
+        try:
+            async with self._options.connection.session(api_policy=self._api_policy) as session:
+                await wait_out_failure(session)
+                labels = await session.labels.list()
+                status = session.status()
+                return f"account: {len(labels)} labels, {status.mints_left} tokens left to mint", by_name(labels)
+        except ANY_FAILURE as error:
+            return f"the account was not looked at: {describe(error)}", None
+
+    def _check(self, source: Source) -> Checked:
+        with Bar("checking", None) as bar:
+            parser = RowParser(self._options.rules)
+            checked = check(source, parser, time.time(), bar, duplicates=self._options.check)
+        source.check_unchanged()
+        return checked
+
+    @contextlib.contextmanager
+    def _source(self) -> Generator[tuple[Source, IO[bytes] | None]]:
+        """Open FILE, standard input, or the standard input that an earlier push has kept in its state."""
+        options = self._options
+        path = Path(options.file)
+        if options.file != _STDIN and not is_state(path):
+            with open_source(path, options.source) as source:
+                yield source, None
+            return
+        with tempfile.TemporaryFile() as file:
+            if options.file == _STDIN:
+                copy_stdin(file)
+            else:
+                with open_state(path) as state:
+                    if not state.copy_input(file):
+                        raise ConfigurationError(f"{path} keeps no input: give {state.facts.input} as FILE")
+            source = Source(file, path, "standard input", options.source)
+            yield source, file if options.file == _STDIN else None
 
 
-def _good(checked: Checked) -> Report:
-    return Report(records=checked.records, totals=Totals(unsent=checked.records))
+def by_name(labels: Iterable[Label] | None) -> dict[str, str] | None:
+    """Return the IDs of labels by folded name and by ID."""
+    if labels is None:
+        return None
+    known = list(labels)
+    return {it.name.casefold(): it.id for it in known} | {it.id: it.id for it in known}
 
 
-def _must_match(before: Header, now: Header, path: Path) -> None:
-    if before.fingerprint != now.fingerprint:
+def check_labels(used: Mapping[str, tuple[int, int]], names: Mapping[str, str]) -> None:
+    """Check that the account has all labels that the input uses.
+
+    Raises:
+        ConfigurationError: names those that it has not.
+    """
+    wrong = [
+        f"{label!r} ({count:,} times, first in line {line})"
+        for label, (count, line) in used.items()
+        if label not in names and label.casefold() not in names
+    ]
+    if wrong:
         raise ConfigurationError(
-            f"the journal {path} is of another input, or FILE was changed since: give the input as it was, "
-            "or name another journal with --journal"
+            f"the account has no label {', '.join(wrong[:5])}: correct it (`truecaller-vbc labels list` shows all), or "
+            "leave these records out with --skip-invalid"
         )
-    differing = [name for name, value in now.options.items() if before.options.get(name) != value]
-    if differing:
-        raise ConfigurationError(
-            f"the journal {path} was begun with another {', '.join(differing)}: give the same, "
-            "or name another journal with --journal"
-        )
+
+
+def _note_invalid(state: PushState, source: Source) -> None:
+    """Keep the problems of a refused input, for the list of rejects."""
+    parser, now = RowParser(_rules(state)), time.time()
+    rows = enumerate(source.rows())
+    for batch in state.batches():
+        faults: dict[int, str] = {}
+        for position, row in rows:
+            if fault := parser.fault(row, now):
+                faults[position] = fault
+            if position + 1 == batch.first + batch.size:
+                break
+        if faults:
+            state.answered(batch, faults)
+
+
+def _day(rules: RecordRules) -> dict[str, Any]:
+    """Return the day as it was given, since ``tomorrow`` is another one after midnight."""
+    return {"date": rules.date, "window": rules.window} if rules.date is not None else {}
+
+
+def _rules(state: PushState) -> RecordRules:
+    """Return the rules that the push was begun with."""
+    return RecordRules(**{name: value for name, value in state.facts.rules.items() if name not in ("date", "window")})
+
+
+def _make_room(path: Path, facts: PushFacts) -> tuple[Path | None, bool]:
+    """Set the state of an earlier push aside if the input begins a new one.
+
+    Returns:
+        where the earlier one is kept now, if any; whether the input has to be checked, since nothing was sent.
+
+    Raises:
+        ConfigurationError: an earlier push has to be finished first.
+    """
+    if not path.exists():
+        return None, True
+    with open_state(path) as state:
+        before = state.facts
+        is_same_input = before.fingerprint == facts.fingerprint
+        differing = set(facts_differ(before, facts))
+        if facts.rules.get("date") and not state.is_finished:
+            differing -= {"starts_at", "ends_at"}  # the day was resolved when the push began
+        if is_same_input and not differing:
+            return None, state.has_sent_nothing
+        what = f"another {', '.join(sorted(differing))}" if is_same_input else "another input"
+        if not state.is_finished and not state.has_sent_nothing:
+            raise ConfigurationError(
+                f"{path} has a push that is not finished, begun {before.begun} with {what}: finish it first with the "
+                "input and the options that it was begun with, or name another state with --state"
+            )
+        if is_same_input and not state.has_sent_nothing and not _OF_THE_DAY.issuperset(differing):
+            raise ConfigurationError(
+                f"{facts.input} was pushed already, begun {before.begun} with {what}: to send all of it once more, "
+                "name another state with --state"
+            )
+        return set_aside(path), True

@@ -1,145 +1,223 @@
-"""Send the rows of an input in batches, note each step in the journal, and end in order on a signal."""
+"""Send the batches of a push, wait while the API does not answer, and end in order on a signal."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from itertools import islice
-from types import FrameType
+import time
+from collections import deque
+from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 import attrs
 
-from ...api.calls import MAX_RECORDS, Calls, Version
-from ...api.push import Chunk, ChunkResult
+from ...api.models import Label
+from ...api.push import Chunk, ChunkResult, build_chunk
 from ...api.records import CallRecord
 from ...api.responses import classify
-from ...errors import VBCError
-from ..failures import ANY_FAILURE, describe
-from .journal import ChunkState, Journal, JournalError
-from .progress import Bar
-from .reading import InputChangedError, Source
-from .records import RowParser, describe_problems
-
-_SIGNALS: Final = tuple(
-    number for name in ("SIGINT", "SIGTERM", "SIGBREAK") if (number := getattr(signal, name, None)) is not None
+from ...backoff import backoff
+from ...errors import (
+    APIConnectionError,
+    APIError,
+    CredentialsRejectedError,
+    InvalidRecordError,
+    Problem,
+    RateLimitedError,
+    ServerError,
+    TokenError,
+    UnknownOutcomeError,
+    VBCError,
 )
-INTERRUPTED: Final = 130
-
-
-class Interruption:
-    """Note that a signal asked the push to end.
-
-    While `on` an event loop, the first signal sets `asked` and the second leaves; elsewhere each raises
-    KeyboardInterrupt.
-
-    Attributes:
-        asked: set by the first signal.
-    """
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._leave: Callable[[], object] | None = None
-
-    @contextlib.contextmanager
-    def handle_signals(self) -> Generator[None]:
-        """Handle the signals inside the block, in the main thread only, and restore the old handlers."""
-        # A signal that is ignored stays ignored: the parent process asked for that.
-        taken = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        before = {number: signal.signal(number, self._take) for number in taken}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    @contextlib.contextmanager
-    def on(self, loop: asyncio.AbstractEventLoop, leave: Callable[[], object]) -> Generator[None]:
-        """Inside the block, the first signal sets `asked`; the second calls `leave` and ends the process."""
-        self._loop, self._leave = loop, leave
-        try:
-            yield
-        finally:
-            self._loop = None
-
-    def _take(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        if self._loop is None:
-            raise KeyboardInterrupt
-        # Set the flag by a call into the loop, which otherwise would not wake up.
-        self._loop.call_soon_threadsafe(self._ask)
-
-    def _ask(self) -> None:
-        if self.asked.is_set() and self._leave is not None:
-            self._leave()
-            os._exit(INTERRUPTED)
-        self.asked.set()
-
+from ...session import VBCSession
+from ..failures import ANY_FAILURE, describe
+from .columns import RowParser
+from .interruption import Interruption
+from .pieces import Pieces
+from .progress import Bar
+from .state import PENDING, BatchRow, BatchState, PushState, StateError
 
 # An answer arrives within the attempt's timeout, or is lost.
 _LAST_ANSWERS: Final = 35.0
 _AT_ONCE: Final = 4
+_SPREAD: Final = (0.8, 1.2)
+_PACE_WAIT_MOST: Final = 15.0
+_SHOWN_EVERY: Final = 0.5
+_MAX_SPLITS: Final = 200
+_MAX_REFUSED_IN_A_ROW: Final = 24
 
 
-class _StoppedError(VBCError):
-    """Report that the push was asked to stop before this chunk was sent."""
+class StoppedError(VBCError):
+    """Report that the push was to send nothing more before this batch was sent."""
 
 
-@attrs.frozen
-class _InFlight:
-    """Hold a chunk of the input on its way through `Calls.push_all`, which counts only the records given to it."""
+@attrs.frozen(kw_only=True)
+class PushLimits:
+    """Limit a run of a push.
 
-    chunk: int
-    faults: dict[int, str]
+    Args:
+        give_up_after: seconds without any acknowledged batch after which it stops.
+        records: how many rows to send at most; None for all.
+        until: when to stop, in seconds since 1970; None for no such time.
+        wait_first: the first wait for an API that does not answer, in seconds; doubled each time.
+        wait_most: the longest such wait.
+    """
+
+    give_up_after: float = 3600.0
+    records: int | None = None
+    until: float | None = None
+    wait_first: float = 2.0
+    wait_most: float = 60.0
 
 
 class Pusher:
-    """Push the chunks that may be sent, once.
+    """Send the batches that may be sent, each once.
+
+    After a lost answer nothing more is sent until a harmless call works, then one record alone until one is
+    acknowledged: an outage puts the batches that were in flight in doubt, and no others.
 
     Args:
-        source: the input.
-        parser: makes records of its rows.
-        journal: of this input, begun.
+        session: open.
+        pieces: rows of the input.
+        state: of the push.
         interruption: the request to stop.
         bar: shows how far it is.
+        limits: of this run.
     """
 
     def __init__(
-        self, source: Source, parser: RowParser, journal: Journal, interruption: Interruption, bar: Bar
+        self,
+        session: VBCSession,
+        pieces: Pieces,
+        state: PushState,
+        *,
+        interruption: Interruption,
+        bar: Bar,
+        limits: PushLimits,
     ) -> None:
-        self._source = source
-        self._parser = parser
-        self._journal = journal
+        self._session = session
+        self._pieces = pieces
+        self._state = state
         self._asked = interruption.asked
         self._bar = bar
-        self._fed: dict[int, _InFlight] = {}
-        self._begun = 0
-        self._announced: set[int] = set()
+        self._limits = limits
+        self._left = limits.records
+        self._sent: dict[int, BatchRow] = {}  # given to the API's client and not answered yet, by first row
+        self._announced: set[int] = set()  # of these, the ones whose bytes may have left
+        self._again: deque[BatchRow] = deque()
+        self._answered = asyncio.Event()
+        self._proven = False
+        self._lost: Exception | None = None  # the lost answer that ends this round
+        self._broken: StateError | None = None
+        self._failures = 0
+        self._silent_since: float | None = None
+        self._splits = self._refused_in_a_row = 0
         self._deadline: float | None = None
-        self._broken: JournalError | None = None
+        self._note = ""
 
-    async def push(self, calls: Calls, version: Version) -> Exception | None:
-        """Send all chunks that may be sent. Return the error that stopped the push, if any."""
-        results = calls.push_all(self._records(), version=version, in_flight=_AT_ONCE, on_send=self._announce)
+    async def labels(self) -> list[Label] | None:
+        """Return the labels of the account, waiting until the API answers; None if the key may not list them.
+
+        Raises:
+            VBCError: the API does not answer in time, or refuses the credentials.
+            StoppedError: a signal asked to stop.
+        """
+        while True:
+            try:
+                return await self._session.labels.list()
+            except ANY_FAILURE as error:
+                if isinstance(error, APIError) and not isinstance(error, ServerError | RateLimitedError):
+                    return None  # it answers, and this key may not see the labels
+                await self._wait(error)
+
+    async def push(self, parser: RowParser) -> Exception | None:
+        """Send all batches that may be sent. Return the error that stopped the push, if any."""
+        watch = asyncio.create_task(self._show())
+        try:
+            while self._left != 0 and not self._is_stopping() and self._state.batches(*PENDING):
+                if self._failures:
+                    await self.labels()
+                if (error := await self._round(parser)) is not None:
+                    await self._wait(error)
+        except StoppedError:
+            pass
+        except (*ANY_FAILURE, OSError) as error:
+            return self._broken or error
+        finally:
+            watch.cancel()
+            self._pieces.close()
+            self._bar.show(self._state.totals())
+        return self._broken
+
+    async def _round(self, parser: RowParser) -> Exception | None:
+        """Send batches until one is lost or refused for all, or none is left; return what has to pass before the next.
+
+        Raises:
+            Exception: it will not pass.
+        """
+        self._lost = None
+        self._again.clear()
+        self._sent.clear()
+        at_once = _AT_ONCE if self._proven and not self._state.is_in_doubt else 1
+        results = self._session.calls.push_chunks(
+            self._chunks(parser, single=at_once == 1),
+            version=self._state.facts.version,
+            in_flight=at_once,
+            on_send=self._announce,
+        )
         asked = asyncio.create_task(self._asked.wait())
         try:
             while (result := await self._next(results, asked)) is not None:
                 self._take(result)
-        except _StoppedError:
-            return self._broken
+        except StoppedError:
+            pass
         except (*ANY_FAILURE, OSError) as error:
-            return self._broken or error
+            if not is_temporary(error):
+                raise
+            return error
         finally:
             asked.cancel()
             await results.aclose()
-        return self._broken
+        return self._lost
+
+    async def _chunks(self, parser: RowParser, *, single: bool) -> AsyncGenerator[Chunk]:
+        """Yield the batches to send; if `single`, end after the first one that has valid records."""
+        pending = deque(self._state.batches(*PENDING))
+        alone = self._state.is_in_doubt
+        while True:
+            while not self._again and not pending:
+                if not self._sent:
+                    return
+                self._answered.clear()
+                await self._answered.wait()  # a batch that is refused may be cut into two
+            if self._left == 0 or self._lost is not None or self._is_stopping():
+                return
+            batch = (self._again or pending).popleft()
+            if self._left is not None and batch.size > self._left:
+                batch, _ = self._state.split(batch, self._left)
+            given = [_given(parser.record(row)) for row in await self._pieces.read(batch)]
+            if alone:
+                size = next((at for at, one in enumerate(given, 1) if isinstance(one, CallRecord)), batch.size)
+                if size < batch.size:
+                    batch, rest = self._state.split(batch, size)
+                    pending.appendleft(rest)
+                    given = given[:size]
+            chunk = build_chunk(batch.first, given, time.time())
+            self._sent[batch.first] = batch
+            self._count(-batch.size)
+            yield chunk
+            if single and chunk.records:
+                return
+
+    def _announce(self, chunk: Chunk) -> None:
+        """Record that a batch is about to leave."""
+        if self._lost is not None or self._is_stopping():
+            raise StoppedError("nothing more is to be sent")
+        self._state.sending(self._sent[chunk.first], _invalid(chunk))
+        self._announced.add(chunk.first)
+        self._note = ""
 
     async def _next(self, results: AsyncGenerator[ChunkResult], asked: asyncio.Task[Any]) -> ChunkResult | None:
-        """Return the next result. After a request to stop, wait only for chunks in flight, for a limited time."""
+        """Return the next result. After a request to stop, wait only for batches in flight, for a limited time."""
         step = asyncio.create_task(_step(results))
         try:
             await asyncio.wait({step, asked}, return_when=asyncio.FIRST_COMPLETED)
@@ -153,7 +231,7 @@ class Pusher:
                     await step
 
     def _patience(self) -> float:
-        """Return the seconds to wait for the chunks in flight."""
+        """Return the seconds to wait for the batches in flight."""
         now = asyncio.get_running_loop().time()
         if self._deadline is None:
             self._deadline = now + _LAST_ANSWERS
@@ -161,73 +239,106 @@ class Pusher:
             self._bar.say(f"stopping: waiting for the answers to {waiting} batches; once more to leave at once")
         return max(self._deadline - now, 0.0)
 
-    async def _records(self) -> AsyncGenerator[CallRecord | Mapping[str, Any]]:
-        """Yield the records of the chunks to send. An invalid record is an empty mapping, which is invalid as well."""
-        book = self._journal.chunks
-        with contextlib.closing(self._source.rows()) as rows:
-            for chunk in range(book.chunks):
-                piece = list(islice(rows, MAX_RECORDS))
-                if not book.is_pending(chunk):
-                    await asyncio.sleep(0)
-                    continue
-                self._source.check_unchanged()
-                if len(piece) != book.size(chunk):
-                    raise InputChangedError("the input has not as many records as it had: nothing more is sent from it")
-                if self._asked.is_set():
-                    return
-                in_flight = _InFlight(chunk, {})
-                self._fed[self._begun] = in_flight
-                self._begun += 1
-                for place, row in enumerate(piece):
-                    record = self._parser.record(row)
-                    if isinstance(record, str):
-                        in_flight.faults[place] = record
-                        yield {}
-                    else:
-                        yield record
-
-    def _announce(self, chunk: Chunk) -> None:
-        if self._asked.is_set():
-            raise _StoppedError("asked to stop")
-        in_flight = self._fed[chunk.first // MAX_RECORDS]
-        self._journal.sending(in_flight.chunk, _invalid(chunk, in_flight))
-        self._announced.add(in_flight.chunk)
-
     def _take(self, result: ChunkResult) -> None:
-        in_flight = self._fed.pop(result.chunk.first // MAX_RECORDS)
-        self._announced.discard(in_flight.chunk)
-        if not isinstance(result.error, _StoppedError):
-            batch_id = result.batch.batch_id if result.batch is not None else ""
-            error = describe(result.error) if result.error is not None else ""
-            try:
-                self._journal.outcome(
-                    in_flight.chunk,
-                    _state(result),
-                    _invalid(result.chunk, in_flight),
-                    batch_id=batch_id,
-                    error=error,
-                )
-            except JournalError as failure:
-                # Wait for the chunks in flight: each recorded outcome is one unknown less.
-                self._broken = failure
-        self._bar.show(self._journal.chunks.totals())
+        chunk, error = result.chunk, result.error
+        batch = self._sent.pop(chunk.first)
+        self._announced.discard(chunk.first)
+        self._answered.set()
+        if isinstance(error, StoppedError):
+            self._count(batch.size)
+            return
+        outcome: BatchState = result.outcome
+        if outcome == "acknowledged":
+            self._proven = self._lost is None
+            self._failures = self._refused_in_a_row = 0
+            self._silent_since = None
+        elif outcome == "unknown":
+            self._lost, self._proven = error, False
+        elif outcome == "refused" and error is not None and classify(error).closed:
+            outcome = "unsent"  # it concerns the account or the moment, not the records
+        if outcome == "unsent":
+            self._count(batch.size)
+        batch_id = result.batch.batch_id if result.batch is not None else None
+        reason = describe(error) if error is not None else None
+        try:
+            if outcome != "refused" or not self._cut(batch, chunk):
+                told = batch._replace(state=outcome, batch_id=batch_id, error=reason)
+                self._state.answered(told, _invalid(chunk))
+        except StateError as failure:
+            # Wait for the batches in flight: each recorded outcome is one unknown less.
+            self._broken = failure
+
+    def _cut(self, batch: BatchRow, chunk: Chunk) -> bool:
+        """Cut a batch that was refused, and so surely not taken, to find the record that is the reason."""
+        self._refused_in_a_row += 1
+        positions = chunk.positions
+        too_many = self._splits >= _MAX_SPLITS or self._refused_in_a_row > _MAX_REFUSED_IN_A_ROW
+        if len(positions) == 1 or too_many:
+            return False
+        self._splits += 1
+        self._again.extend(self._state.split(batch, positions[len(positions) // 2] - batch.first))
+        self._count(batch.size)
+        return True
+
+    def _count(self, rows: int) -> None:
+        if self._left is not None:
+            self._left += rows
+
+    def _is_stopping(self) -> bool:
+        until = self._limits.until
+        return self._asked.is_set() or self._broken is not None or (until is not None and time.time() >= until)
+
+    async def _wait(self, error: Exception) -> None:
+        """Wait a moment for an API that does not answer.
+
+        Raises:
+            Exception: `error`, if it will not pass, or has lasted too long.
+            StoppedError: a signal asked to stop.
+        """
+        if not is_temporary(error):
+            raise error
+        limits = self._limits
+        now = asyncio.get_running_loop().time()
+        self._silent_since = now if self._silent_since is None else self._silent_since
+        self._failures += 1
+        most = _PACE_WAIT_MOST if isinstance(error, RateLimitedError) else limits.wait_most
+        pause = backoff(limits.wait_first, self._failures, spread=_SPREAD, most=min(most, limits.wait_most))
+        if isinstance(error, TokenError) and error.retry_at is not None:
+            pause = max(pause, error.retry_at.timestamp() - time.time())
+        pause = max(pause, getattr(error, "retry_after", None) or 0.0)
+        last = self._silent_since + limits.give_up_after
+        if limits.until is not None:
+            last = min(last, now + limits.until - time.time())
+        if now + pause > last:
+            raise error
+        self._note = f"waiting for the API: {describe(error)}; next look in {pause:.0f} s"
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._asked.wait(), pause)
+            raise StoppedError("asked to stop while the API did not answer")
+
+    async def _show(self) -> None:
+        while True:
+            pacing = "waiting for the API's pace" if self._sent and not self._announced else ""
+            self._bar.show(self._state.totals(), self._note or pacing)
+            await asyncio.sleep(_SHOWN_EVERY)
+
+
+def is_temporary(error: BaseException) -> bool:
+    """Tell whether waiting may help."""
+    if isinstance(error, APIConnectionError):
+        return error.retryable
+    if isinstance(error, APIError):
+        return isinstance(error, ServerError | RateLimitedError)
+    return isinstance(error, TokenError | UnknownOutcomeError) and not isinstance(error, CredentialsRejectedError)
+
+
+def _given(record: CallRecord | str) -> CallRecord | InvalidRecordError:
+    return InvalidRecordError([Problem("", record)]) if isinstance(record, str) else record
+
+
+def _invalid(chunk: Chunk) -> dict[int, str]:
+    return {it.position or 0: f"{it.field}: {it.text}" if it.field else it.text for it in chunk.invalid}
 
 
 async def _step(results: AsyncGenerator[ChunkResult]) -> ChunkResult | None:
     return await anext(results, None)
-
-
-def _invalid(chunk: Chunk, in_flight: _InFlight) -> dict[int, str]:
-    late = {
-        place: describe_problems([it])
-        for it in chunk.invalid
-        if (place := (it.position or 0) - chunk.first) not in in_flight.faults
-    }
-    return {**in_flight.faults, **late}
-
-
-def _state(result: ChunkResult) -> ChunkState:
-    """Return the state for a result; refusals that do not concern the records may be sent again later."""
-    if result.outcome == "refused" and result.error is not None and classify(result.error).closed:
-        return "unsent"
-    return result.outcome

@@ -321,7 +321,7 @@ def open_state(path: Path) -> Generator[PushState]:
                 f"the state {path} cannot be used ({error}): make it and its directory writable, or name another state "
                 "with --state"
             ) from None
-        except (sqlite3.DatabaseError, ValueError):
+        except (sqlite3.DatabaseError, json.JSONDecodeError):
             raise _damaged(path) from None
         yield state
     finally:
