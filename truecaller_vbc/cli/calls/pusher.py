@@ -105,7 +105,8 @@ class Pusher:
         self._announced: set[int] = set()  # of these, the ones whose bytes may have left
         self._again: deque[BatchRow] = deque()
         self._answered = asyncio.Event()
-        self._proven = False
+        self._answers = False  # whether a harmless call has worked
+        self._proven = False  # whether a batch was acknowledged since
         self._lost: Exception | None = None  # the lost answer that ends this round
         self._broken: StateError | None = None
         self._failures = 0
@@ -123,9 +124,12 @@ class Pusher:
         """
         while True:
             try:
-                return await self._session.labels.list()
+                labels = await self._session.labels.list()
+                self._answers = True
+                return labels
             except ANY_FAILURE as error:
                 if isinstance(error, APIError) and not isinstance(error, ServerError | RateLimitedError):
+                    self._answers = True
                     return None  # it answers, and this key may not see the labels
                 await self._wait(error)
 
@@ -134,7 +138,7 @@ class Pusher:
         watch = asyncio.create_task(self._show())
         try:
             while self._left != 0 and not self._is_stopping() and self._state.batches(*PENDING):
-                if self._failures:
+                if self._failures or not self._answers:
                     await self.labels()
                 if (error := await self._round(parser)) is not None:
                     await self._wait(error)
