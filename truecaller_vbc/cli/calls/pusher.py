@@ -316,6 +316,7 @@ class Pusher:
         if now + pause > last:
             raise error
         self._note = f"waiting for the API: {describe(error)}; next look in {pause:.0f} s"
+        self._bar.show(self._state.totals(), self._note)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._asked.wait(), pause)
             raise StoppedError("asked to stop while the API did not answer")
