@@ -207,21 +207,3 @@ async def test_two_runs_at_once(sandbox: Sandbox, tmp_path: Path) -> None:
 
     assert second.code == 2
     assert "another run is using" in second.err
-
-
-async def test_two_pushes_share_the_pace(tmp_path: Path) -> None:
-    """Two files at once, with one pace for both: each comes to its end."""
-    from truecaller_vbc.sandbox import ApiRules, SandboxRules  # noqa: PLC0415
-
-    async with Sandbox(SandboxRules(api=ApiRules(batch_rate=6, batch_window=2.0))) as sandbox:
-        paths = []
-        for name, first in (("a", 0), ("b", 5_000)):
-            path = write_csv(tmp_path / name, 5_000)
-            text = path.read_text()
-            if first:
-                for at in range(5_000):
-                    text = text.replace(number(at), number(at + first), 1) if at < 1 else text
-            paths.append(path)
-        results = await asyncio.gather(*(run(sandbox, "calls", "push", path) for path in paths))
-        assert [it.code for it in results] == [0, 0], results
-        assert sum(sandbox.batches.values()) == 10_000

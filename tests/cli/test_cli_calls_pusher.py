@@ -20,7 +20,8 @@ from truecaller_vbc.cli.calls.pusher import Pusher, PushLimits
 from truecaller_vbc.cli.calls.source import InputChangedError, open_source
 from truecaller_vbc.cli.calls.state import IN_DOUBT, BatchRow, PushFacts, PushState, StateError, create_state, open_state
 from truecaller_vbc.errors import CredentialsRejectedError, ForbiddenError, TokenError, UnknownOutcomeError
-from truecaller_vbc.sandbox import Sandbox
+from truecaller_vbc.sandbox import ApiRules, Sandbox, SandboxRules
+from truecaller_vbc.stores import MemoryStore
 
 from .record_files import HOUR, line, write_csv
 
@@ -45,8 +46,9 @@ class NoBar:
 class Run:
     """Run the pusher on a state, as the command does it, and check the state after each run."""
 
-    def __init__(self, sandbox: Sandbox, path: Path, records: int) -> None:
+    def __init__(self, sandbox: Sandbox, path: Path, records: int, store: MemoryStore | None = None) -> None:
         self.sandbox = sandbox
+        self.store = store
         self.path = path
         self.state_path = path.with_suffix(".push")
         self.totals: dict[str, int] = {}
@@ -68,7 +70,9 @@ class Run:
         with open_state(self.state_path) as state, open_source(self.path) as source:
             source.fingerprint()
             before(state)
-            session = VBCSession(self.sandbox.credentials, base_url=self.sandbox.base_url, api_policy=policy)
+            session = VBCSession(
+                self.sandbox.credentials, base_url=self.sandbox.base_url, api_policy=policy, store=self.store
+            )
             async with asyncio.timeout(30), session:
                 pusher = Pusher(
                     session,
@@ -251,6 +255,23 @@ async def test_a_429_is_a_pace(run: Run) -> None:
     assert await run(limits=attrs.evolve(QUICK, give_up_after=20)) is None
     assert run.totals == {"acknowledged": 5200}
     assert sorted(run.sandbox.batches.values()) == [200, *[500] * 10]
+
+
+@pytest.mark.slow
+async def test_two_pushes_at_once_share_the_pace(tmp_path: Path) -> None:
+    """Each keeps to the pace for itself, gets a 429 for the other's batches, waits, and comes to its end."""
+    rules = SandboxRules(api=ApiRules(batch_per_minute=6))
+    async with Sandbox(rules, clock=lambda: time.monotonic() * 60) as sandbox:
+        runs = []
+        store = MemoryStore()
+        for name, first in (("a", 0), ("b", 4000)):
+            path = write_csv(tmp_path / f"{name}.csv", [line(at) for at in range(first, first + 4000)])
+            runs.append(Run(sandbox, path, 4000, store))
+        policy = APIPolicy(batch_rate=6, batch_window=timedelta(seconds=1), attempts=1, patience=0)
+        limits = attrs.evolve(QUICK, give_up_after=20)
+        assert await asyncio.gather(*(run(policy=policy, limits=limits) for run in runs)) == [None, None]
+        assert [run.totals for run in runs] == [{"acknowledged": 4000}] * 2
+        assert len(sandbox.log) > 16
 
 
 async def test_invalid_records(sandbox: Sandbox, tmp_path: Path) -> None:
