@@ -14,7 +14,8 @@ import attrs
 from ..errors import InvalidRecordError, Problem
 
 _E164: Final = re.compile(r"\+[1-9][0-9]{6,14}")
-_ALMOST: Final = re.compile(r"(?:\+|00)?[\s().-]*([1-9](?:[\s().-]*[0-9]){6,14})[\s().-]*")
+_DECORATED: Final = re.compile(r"[\s(]*\+[\s().-]*([1-9](?:[\s().-]*[0-9]){6,14})[\s().-]*")
+_NO_PLUS: Final = re.compile(r"[\s().-]*[0-9][0-9\s().-]*")
 _DIGITS: Final = re.compile(r"[0-9]+")
 
 is_e164 = _E164.fullmatch
@@ -27,9 +28,11 @@ def number_problem(value: object) -> str:
         return "is missing: a number such as '+911234567890' is needed"
     if not isinstance(value, str):
         return f"must be a string such as '+911234567890', not {type(value).__name__}"
-    if almost := _ALMOST.fullmatch(value):
-        digits = "".join(_DIGITS.findall(almost[1]))
-        return f"{value!r} is not in E.164: write '+{digits}', if that is the number with its country code"
+    # Only digits that were written after a plus are offered: others lack a country code, or were damaged on the way.
+    if (decorated := _DECORATED.fullmatch(value)) and "(0)" not in value:
+        return f"{value!r} is not in E.164: write '+{''.join(_DIGITS.findall(decorated[1]))}'"
+    if _NO_PLUS.fullmatch(value):
+        return f"{value[:40]!r} is not in E.164: a plus and the country code are needed, as in '+911234567890'"
     return f"{value[:40]!r} is no phone number: E.164 is needed, such as '+911234567890'"
 
 
@@ -155,7 +158,7 @@ class CallRecord:
         unknown = [name for name in row if name not in _NAMES]
         extra = [(_shown(name), f"is no field; there are {', '.join(_FIELDS)}") for name in unknown]
         if _text(row.get("label_id", "")) is None and row.get("label_id", "") is not None:
-            extra.append(("label_id", "is missing: give the dynamic label's ID, or null on purpose"))
+            extra.append(("label_id", "is missing: give the dynamic label's ID, or None to leave it out deliberately"))
         receiver = _shown(_text(known["receiver_number"]))
         raise InvalidRecordError([*problems, *(Problem(field, text, None, receiver) for field, text in extra)])
 

@@ -1,36 +1,39 @@
-"""Read rows of CSV and of JSON Lines."""
+"""Read rows of CSV, JSON Lines, JSON and Excel sheets, in the shapes that spreadsheets and CRMs write."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import io
+import itertools
 import json
 import re
-from collections.abc import Generator, Mapping
-from typing import Any, BinaryIO, Final, NamedTuple, TextIO, cast
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, Final, NamedTuple, Protocol, TextIO, cast
 
 import attrs
 
 from ...api.records import CallRecord
-from ...errors import VBCError
+from ...errors import ConfigurationError, VBCError
 from ..output import plain
 
+FIELDS: Final = tuple(field.name for field in attrs.fields(CallRecord))
+DELIMITERS: Final = ",;\t|"
 MOST_CHARACTERS: Final = 1024 * 1024
 """The longest record: longer ones are invalid, and are not kept in memory."""
+MOST_JSON: Final = 256 * 1024 * 1024
+"""The longest JSON document, since it is read as a whole; JSON Lines and CSV have no bound."""
 
 
 class Row(NamedTuple):
     """Hold one record as it was read.
 
     Attributes:
-        line: its first line, counted from 1.
-        fields: values by column name; empty if the record cannot be read.
+        line: its first line in CSV and JSON Lines, its number in a JSON array, its row in a sheet; counted from 1.
+        cells: values by column name, in the order of the input; may be empty if the record cannot be read.
         fault: why it cannot be read.
     """
 
     line: int
-    fields: Mapping[str, Any]
+    cells: Mapping[str, Any]
     fault: str = ""
 
 
@@ -48,101 +51,165 @@ class UnreadableInputError(VBCError):
         self.fault = fault
 
 
-_FIELDS: Final = tuple(field.name for field in attrs.fields(CallRecord))
-_NEEDED: Final = ("caller_number", "receiver_number", "starts_at", "ends_at")
-_NOT_TEXT: Final = re.compile(r"[\x00\ud800-\udfff]")
+class Reader(Protocol):
+    """Read the rows of one format, once."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the names of the columns, as written."""
+
+    @property
+    def header_line(self) -> int:
+        """Return the line of the header; 0 for a format without one."""
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows."""
+
+
+_MARKS: Final = re.compile(r"[\s_\-\u200b-\u200f\u202a-\u202e\u2060\ufeff]+")
+_SPARE: Final = " \t\r\n\0\x1a\ufeff\xa0\u200b"
+_LOST: Final = re.compile(r"[\0\x1a\ud800-\udfff\ufffd]")
+_NOT_TEXT: Final = "has characters that are not UTF-8: save the file as 'CSV UTF-8' in the spreadsheet"
 # The only error of the csv module after which the next line starts a new record.
 _RECOVERABLE: Final = "expected after"
 
 
-def csv_rows(file: BinaryIO) -> Generator[Row]:
-    """Yield the records below the header; skip empty lines.
+def folded(name: str) -> str:
+    """Return a column name without case, spaces, hyphens, underscores and invisible marks, to compare it."""
+    return _MARKS.sub("", name).casefold()
+
+
+_FOLDED_FIELDS: Final = frozenset(folded(name) for name in FIELDS)
+
+
+class CSVReader:
+    """Read CSV. Skip blank lines, and rows of blank cells.
+
+    Args:
+        text: opened with ``newline=""`` and ``errors="surrogateescape"``.
+        delimiter: between cells; by default the one that suits the header best.
 
     Raises:
-        UnreadableInputError: the header is missing or wrong, a quote is never closed, or a record is endless.
+        UnreadableInputError: the header is missing or cannot be read.
     """
-    # Undecodable bytes become lone surrogates, which the check of the record then reports.
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    try:
-        lines = _Lines(text)
-        reader = csv.reader(lines, strict=True)
-        header: tuple[str, ...] | None = None
+
+    def __init__(self, text: TextIO, delimiter: str | None = None) -> None:
+        self._lines = _Lines(text)
+        first = self._first_line()
+        if (hint := first.strip('"\r\n')).casefold().startswith("sep=") and len(hint.rstrip(hint[4:5])) == len("sep="):
+            delimiter = delimiter or hint[4:5]
+            first = self._first_line()
+        self.header_line = self._lines.number
+        self._reader = csv.reader(
+            itertools.chain([first], self._lines),
+            strict=True,
+            skipinitialspace=True,
+            delimiter=delimiter or _delimiter(first),
+        )
+        try:
+            self.columns = column_names(next(self._reader))
+        except csv.Error as error:
+            raise UnreadableInputError(self.header_line, _complaint(error)) from None
+        if any(_LOST.search(name) for name in self.columns):
+            raise UnreadableInputError(self.header_line, f"the header {_NOT_TEXT}")
+
+    def _first_line(self) -> str:
+        for line in self._lines:
+            text = line.lstrip("\ufeff")
+            if text.strip(_SPARE + DELIMITERS + '"'):
+                return text
+        raise UnreadableInputError(
+            1, "it is empty: line 1 must be the header (`truecaller-vbc calls template` has one)"
+        )
+
+    def rows(self) -> Generator[Row]:
+        """Yield the records below the header.
+
+        Raises:
+            UnreadableInputError: a quote is never closed, or a record is endless.
+        """
+        reader, lines, names = self._reader, self._lines, self.columns
+        width = len(names)
+        before = self.header_line - 1
         while True:
-            line = reader.line_num + 1
-            lines.taken = 0
+            line = before + reader.line_num + 1
+            lines.taken, lines.first = 0, line
             try:
                 cells = next(reader)
             except StopIteration:
-                break
+                return
             except csv.Error as error:
-                if header is None or _RECOVERABLE not in str(error):
+                if _RECOVERABLE not in str(error):
                     raise UnreadableInputError(line, _complaint(error)) from None
                 yield Row(line, {}, "a quote inside a quoted cell must be doubled")
                 continue
-            except _EndlessRecordError:
-                raise UnreadableInputError(line, f"a record of more than {MOST_CHARACTERS:,} characters") from None
             if not cells:
                 continue
-            if header is None:
-                header = _header(line, cells)
-            else:
-                yield _csv_row(line, header, cells)
-        if header is None:
-            raise UnreadableInputError(1, f"a header is needed, with the columns {', '.join(_NEEDED)}")
-    finally:
-        with contextlib.suppress(ValueError):  # the file was closed first
-            text.detach()
+            text = "".join(cells)
+            if not text.isascii() or "\0" in text or "\x1a" in text:
+                cells = [cell.strip("\0\x1a") for cell in cells]
+                text = "".join(cells)
+            if not text.strip(_SPARE):
+                continue
+            if len(cells) > width and not "".join(cells[width:]).strip(_SPARE):
+                del cells[width:]
+            yield Row(line, dict(zip(names, cells, strict=False)), _fault(names, cells, text))
 
 
-class _EndlessRecordError(Exception):
-    """Report that one record spans too many lines."""
+def _fault(names: tuple[str, ...], cells: list[str], text: str) -> str:
+    if len(cells) != len(names):
+        return f"has {len(cells)} cells, and the header has {len(names)}"
+    if (not text.isascii() and _LOST.search(text)) or "\0" in text or "\x1a" in text:
+        return next(f"{name}: {_NOT_TEXT}" for name, cell in zip(names, cells, strict=True) if _LOST.search(cell))
+    return ""
 
 
 class _Lines:
-    """Yield lines of bounded length. `taken` counts characters; reset it to 0 at the start of a record."""
+    """Yield lines of bounded length. Set `taken` to 0 and `first` to its line where a record begins."""
 
     def __init__(self, text: TextIO) -> None:
-        self.taken = 0
-        self._text = text
+        self.taken = self.number = 0
+        self.first = 1
+        self._readline = text.readline
 
     def __iter__(self) -> _Lines:
         return self
 
     def __next__(self) -> str:
-        line = self._text.readline(MOST_CHARACTERS + 1)
+        line = self._readline(MOST_CHARACTERS + 1)
         if not line:
             raise StopIteration
+        self.number += 1
         self.taken += len(line)
         if self.taken > MOST_CHARACTERS:
-            raise _EndlessRecordError
+            raise UnreadableInputError(self.first, f"a record of more than {MOST_CHARACTERS:,} characters")
         return line
 
 
-def _header(line: int, cells: list[str]) -> tuple[str, ...]:
-    if any(_NOT_TEXT.search(cell) for cell in cells):
-        raise UnreadableInputError(line, "the header is not UTF-8 text: save the file as 'CSV UTF-8'")
-    names = tuple(cell.strip() for cell in cells)
-    faults: list[str] = []
-    if unknown := [name for name in names if name not in _FIELDS]:
-        shown = ", ".join(repr(plain(name, 40)) for name in unknown[:5])
-        faults.append(f"the header has {shown}; the columns are {', '.join(_FIELDS)}, separated by commas")
-    if doubled := {name for name in names if names.count(name) > 1}.intersection(_FIELDS):
-        faults.append(f"the header has {', '.join(sorted(doubled))} more than once")
-    if missing := [name for name in _NEEDED if name not in names]:
-        faults.append(f"the header lacks {', '.join(missing)}")
-    if faults:
-        raise UnreadableInputError(line, "; ".join(faults))
-    return names
+def _delimiter(header: str) -> str:
+    """Return the delimiter that gives the most names of fields, then the most columns."""
+
+    def merits(delimiter: str) -> tuple[int, int]:
+        try:
+            cells = next(csv.reader([header], delimiter=delimiter, skipinitialspace=True))
+        except csv.Error:
+            return 0, 0
+        return len(_FOLDED_FIELDS.intersection(map(folded, cells))), len(cells)
+
+    return max(DELIMITERS, key=merits)
 
 
-def _csv_row(line: int, header: tuple[str, ...], cells: list[str]) -> Row:
-    fields = dict(zip(header, cells, strict=False))
-    if len(cells) != len(header):
-        return Row(line, fields, f"has {len(cells)} cells, and the header has {len(header)}")
-    for name, cell in fields.items():
-        if _NOT_TEXT.search(cell):
-            return Row(line, fields, f"{name}: has bytes that are not UTF-8 text")
-    return Row(line, fields)
+def column_names(cells: Iterable[object]) -> tuple[str, ...]:
+    """Return the names in a header, without spare columns at its end, and each of them once."""
+    names = [str(cell).strip(_SPARE) for cell in cells]
+    while names and not names[-1]:
+        names.pop()
+    found: dict[str, None] = {}
+    for place, written in enumerate(names, start=1):
+        name = written or f"column {place}"
+        numbered = (f"{name} ({number})" for number in itertools.count(2))
+        found[next(it for it in itertools.chain([name], numbered) if it not in found)] = None
+    return tuple(found)
 
 
 def _complaint(error: csv.Error) -> str:
@@ -150,42 +217,113 @@ def _complaint(error: csv.Error) -> str:
     if "unexpected end" in text:
         return "a quote is opened and never closed"
     if "field limit" in text:
-        return "a cell is longer than any field can be; is a quote never closed?"
-    return f"is no CSV: {text}"
+        return "a cell is longer than any field can be: is a quote never closed?"
+    return f"cannot be read as CSV: {text}"
 
 
-_BOM: Final = b"\xef\xbb\xbf"
+class JSONLinesReader:
+    """Read one JSON object from each line; skip blank lines."""
+
+    header_line = 0
+
+    def __init__(self, text: TextIO) -> None:
+        self._text = text
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the names in the first objects, for which it reads them."""
+        return _names(self.rows())
+
+    def rows(self) -> Generator[Row]:
+        """Yield the objects."""
+        number = 0
+        while line := self._text.readline(MOST_CHARACTERS + 1):
+            number += 1
+            if len(line) > MOST_CHARACTERS:
+                while line and line[-1] not in "\r\n":
+                    line = self._text.readline(MOST_CHARACTERS)
+                yield Row(number, {}, f"a record of more than {MOST_CHARACTERS:,} characters")
+            elif line.strip(_SPARE):
+                yield _json_row(number, line.strip(_SPARE))
 
 
-def jsonl_rows(file: BinaryIO) -> Generator[Row]:
-    """Yield the objects; skip blank lines."""
-    number = 0
-    while line := file.readline(MOST_CHARACTERS + 1):
-        number += 1
-        if number == 1:
-            line = line.removeprefix(_BOM)
-        if len(line) > MOST_CHARACTERS:
-            while line and not line.endswith(b"\n"):
-                line = file.readline(MOST_CHARACTERS)
-            yield Row(number, {}, f"a record of more than {MOST_CHARACTERS:,} bytes")
-        elif line.strip():
-            yield _json_row(number, line)
-
-
-def _json_row(number: int, line: bytes) -> Row:
+def _json_row(number: int, line: str) -> Row:
+    if not line.isascii() and _LOST.search(line):
+        return Row(number, {}, "has characters that are not UTF-8: export it as UTF-8")
     try:
-        value = json.loads(line.decode(), object_pairs_hook=_object, parse_constant=_no_number)
-    except UnicodeDecodeError:
-        return Row(number, {}, "has bytes that are not UTF-8 text")
+        value = parse_json(line)
     except json.JSONDecodeError as error:
-        return Row(number, {}, f"is no JSON: {error.msg} at character {error.pos + 1}")
-    except RecursionError:
-        return Row(number, {}, "is nested too deeply")
+        return Row(number, {}, f"cannot be read as JSON ({error.msg} at character {error.pos + 1})")
     except ValueError as error:
         return Row(number, {}, plain(error))
+    return _object_row(number, value)
+
+
+def _object_row(number: int, value: object) -> Row:
     if not isinstance(value, dict):
         return Row(number, {}, f"must be a JSON object, not {type(value).__name__}")
     return Row(number, cast(dict[str, Any], value))
+
+
+class JSONReader:
+    """Read a JSON array of objects, or the API's own ``{"call_records": [...]}``, as a whole.
+
+    Raises:
+        UnreadableInputError: it is neither, or too long.
+    """
+
+    header_line = 0
+
+    def __init__(self, text: TextIO) -> None:
+        whole = text.read(MOST_JSON + 1)
+        if len(whole) > MOST_JSON:
+            raise UnreadableInputError(
+                1, f"a JSON document of more than {MOST_JSON:,} characters: write JSON Lines, one object on each line"
+            )
+        if not whole.isascii() and (lost := _LOST.search(whole)):
+            line = whole.count("\n", 0, lost.start()) + 1
+            raise UnreadableInputError(line, "has characters that are not UTF-8: export it as UTF-8")
+        try:
+            value = parse_json(whole.strip(_SPARE))
+        except json.JSONDecodeError as error:
+            what = "one value after another" if error.msg == "Extra data" else f"cannot be read as JSON ({error.msg})"
+            raise UnreadableInputError(
+                error.lineno, f"{what}: write one array of objects, or one object on each line (JSON Lines)"
+            ) from None
+        except ValueError as error:
+            raise UnreadableInputError(1, plain(error)) from None
+        if isinstance(value, dict):
+            records = cast(dict[str, object], value).get("call_records")
+            value = records if isinstance(records, list) else [value]
+        self._values = cast(list[object], value) if isinstance(value, list) else [value]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the names in the first objects."""
+        return _names(self.rows())
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the objects."""
+        return (_object_row(number, value) for number, value in enumerate(self._values, start=1))
+
+
+_LOOKED_AT: Final = 100
+
+
+def _names(rows: Iterator[Row]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for row in itertools.islice(rows, _LOOKED_AT) for name in row.cells))
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON, and refuse what other programs may read differently.
+
+    Raises:
+        ValueError: it is wrong, too deep, or has a name more than once.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -193,9 +331,52 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         doubled = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{plain(doubled, 40)!r} is there more than once")
+        raise ValueError(f"'{plain(doubled, 40)}' is there more than once")
     return found
 
 
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} cannot be written in JSON")
+
+
+class SheetReader:
+    """Read the first sheet of an Excel workbook. It is held in memory; skip rows of blank cells.
+
+    Raises:
+        ConfigurationError: python-calamine is not installed.
+        UnreadableInputError: the workbook cannot be read, or has no header.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        try:
+            import python_calamine  # noqa: PLC0415 - an extra
+        except ImportError:
+            raise ConfigurationError(
+                "an .xlsx file needs one more package: pip install 'truecaller_vbc[xlsx]', or save it as CSV UTF-8"
+            ) from None
+        try:
+            workbook = python_calamine.CalamineWorkbook.from_filelike(file)
+            self._rows: Sequence[Sequence[Any]] = workbook.get_sheet_by_index(0).to_python(skip_empty_area=False)
+        except python_calamine.PasswordError:
+            raise UnreadableInputError(1, "the workbook has a password: save it without one, or as CSV UTF-8") from None
+        except python_calamine.CalamineError as error:
+            raise UnreadableInputError(
+                1, f"cannot be read as an Excel workbook ({plain(error, 80)}): open and save it again, or as CSV UTF-8"
+            ) from None
+        filled = (place for place, cells in enumerate(self._rows, start=1) if any(cell != "" for cell in cells))
+        self.header_line = next(filled, 0)
+        if not self.header_line:
+            raise UnreadableInputError(1, "the first sheet is empty: its first row must be the header")
+        self.columns = column_names(self._rows[self.header_line - 1])
+
+    def rows(self) -> Generator[Row]:
+        """Yield the rows below the header."""
+        for place in range(self.header_line, len(self._rows)):
+            cells = [_sheet_value(value) for value in self._rows[place]]
+            if any(cell != "" for cell in cells):
+                yield Row(place + 1, dict(zip(self.columns, cells, strict=False)))
+
+
+def _sheet_value(value: Any) -> Any:
+    """Return the value of a cell; a sheet stores all numbers as floats."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
