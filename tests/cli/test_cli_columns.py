@@ -107,7 +107,12 @@ def test_mapping_wins_over_the_name() -> None:
 @pytest.mark.parametrize("blank", ["", "  ", "\xa0"])
 def test_cell_wins_over_a_constant(blank: str) -> None:
     """A constant is for rows whose cell is blank."""
-    options = {"reason": "The reason of the option", "label_name": "Shop", "starts_at": TEN, "ends_at": SIX}
+    options: dict[str, Any] = {
+        "reason": "The reason of the option",
+        "label_name": "Shop",
+        "starts_at": TEN,
+        "ends_at": SIX,
+    }
     cells = CELLS | {"dynamic_call_reason": "The reason of the row", "dynamic_label_name": "Row"}
     full = _record(cells, caller="+911234567899", label="other", **options)
     empty = _record(

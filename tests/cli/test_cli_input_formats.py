@@ -330,7 +330,7 @@ def test_workbook_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(UnreadableInputError, match="the first sheet is empty"):
         _rows(workbook([]))
-    with pytest.raises(UnreadableInputError, match="cannot be read as an Excel workbook .*: open and save it again"):
+    with pytest.raises(UnreadableInputError, match=r"cannot be read as an Excel workbook .*: open and save it again"):
         _rows(broken.getvalue())
     monkeypatch.setitem(sys.modules, "python_calamine", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'truecaller_vbc\[xlsx\]'"):
