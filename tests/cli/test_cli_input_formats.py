@@ -124,6 +124,7 @@ def test_wrong_delimiter(options: Any) -> None:
     "raw",
     [
         f"\ufeff\ufeff{HEADER}\n{line(0)}\n",
+        '\ufeff\ufeff"' + HEADER.replace(",", '","') + f'"\n{line(0)}\n',
         f"sep=,\r\n{HEADER}\r\n{line(0)}\r\n",
         f'\ufeff"sep=;"\r\n{HEADER.replace(",", ";")}\r\n{line(0).replace(",", ";")}\r\n',
         f"sep=;;;;\n{HEADER.replace(',', ';')}\n{line(0).replace(',', ';')}\n",
