@@ -25,9 +25,9 @@ NOW = 1_790_000_000_000
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("caller_number", "911234567890", "write '\\+911234567890'"),
+        ("caller_number", "911234567890", "a plus and the country code are needed"),
         ("caller_number", "+91 (123) 456-7890", "write '\\+911234567890'"),
-        ("caller_number", "0091 1234567890", "write '\\+911234567890'"),
+        ("caller_number", "0091 1234567890", "a plus and the country code are needed"),
         ("caller_number", "9812300001", "a plus and the country code are needed"),
         ("caller_number", "919876500001.0", "a plus and the country code are needed"),
         ("caller_number", "+91 (0) 12345 67890", "is no phone number"),

@@ -15,7 +15,7 @@ from ..errors import InvalidRecordError, Problem
 
 _E164: Final = re.compile(r"\+[1-9][0-9]{6,14}")
 _DECORATED: Final = re.compile(r"[\s(]*\+[\s().-]*([1-9](?:[\s().-]*[0-9]){6,14})[\s().-]*")
-_NO_PLUS: Final = re.compile(r"[\s().-]*[0-9][0-9\s().-]*")
+_NO_PLUS: Final = re.compile(r"[\s().-]*[0-9](?:[\s().-]*[0-9]){6,}[\s().-]*")
 _DIGITS: Final = re.compile(r"[0-9]+")
 
 is_e164 = _E164.fullmatch

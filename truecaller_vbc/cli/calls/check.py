@@ -23,7 +23,7 @@ MOST_PAIRS: Final = 1_000_000
 """So many pairs are remembered to find duplicates, in about 200 MB; later pairs are compared with these only."""
 _MOST_WINDOWS: Final = 8
 _AHEAD: Final = 30
-_OWN_VALUE: Final = re.compile(r"(?<=: )(?:\"[^\"]*\"|'[^']*') | (?<=write )'[^']*'", re.VERBOSE)
+_OWN_VALUE: Final = re.compile(r"(?<=: )(?:\"[^\"]*\"|'[^']*')|(?<=write )'[^']*'")
 _OTHERS: Final = "other problems"
 
 Counted = tuple[int, tuple[int, ...]]
@@ -209,7 +209,7 @@ def preview(
         lines += [f"  {_in_words(first, checked.zone, labels or {})}" for first in checked.first]
     if valid:
         batches = -(-valid // batch)
-        lines.append(f"{_some(batches, 'batch', 'batches')}, about {_minutes(batches, rate)} at {rate:g} a minute")
+        lines.append(f"{_some(batches, 'batch', 'batches')}, {_minutes(batches, rate)} at {rate:g} a minute")
     if checked.duplicates is not None and checked.duplicates[0]:
         lines.append(f"warning: the same pair and an overlapping window as before: {_where(checked.duplicates, unit)}")
     lines += [f"warning: {what}: {_where(counted, unit)}" for what, counted in checked.warnings.items()]
@@ -249,7 +249,7 @@ def _some(count: int, one: str, many: str = "") -> str:
 def _minutes(batches: int, rate: float) -> str:
     # The first minute's batches leave at once.
     minutes = int((batches - 1) // rate)
-    return _some(minutes, "minute") if minutes else "a minute at most"
+    return f"about {_some(minutes, 'minute')}" if minutes else "a few seconds"
 
 
 def template(now: float, zone: tzinfo) -> str:

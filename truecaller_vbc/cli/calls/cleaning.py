@@ -128,8 +128,12 @@ def _advice(text: str, number: str) -> Fault:
     digits = re.sub(r"\D", "", number)
     if "+" in number and "(0)" not in number and is_e164(f"+{digits}"):
         return Fault(f"{quoted(text)} is not in E.164: write '+{digits}', or give --country IN (or yours)")
-    own = len(digits) == _OWN_DIGITS or (digits.startswith("0") and not digits.startswith("00"))
-    what = "the country code is missing" if own else "a plus, the country code and the number are needed"
+    if "+" in number:
+        what = "7 to 15 digits are needed after the plus, without (0)"
+    elif len(digits) == _OWN_DIGITS or (digits.startswith("0") and not digits.startswith("00")):
+        what = "the country code is missing"
+    else:
+        what = "a plus and the country code are needed"
     return Fault(f"{quoted(text)} is not in E.164, {what}: give --country IN (or yours), or write it with +")
 
 

@@ -42,7 +42,7 @@ class RecordRules:
     """Hold all that decides what is sent for a row. A cell that is not blank wins over the constant for its field.
 
     Args:
-        columns: column of the input by field, where their names differ.
+        columns: column of the input by field, where their names differ; "" for a field whose column is left out.
         ignore_extra: columns that are no fields are left out.
         caller: caller_number of rows without one.
         label: name or ID of the label of rows without one.
@@ -261,7 +261,7 @@ def match_columns(rules: RecordRules, columns: Sequence[str]) -> tuple[str | Non
     faults: list[str] = []
     for field, wanted in rules.columns.items():
         same = [it for it in columns if it == wanted] or [it for it in columns if folded(it) == folded(wanted)]
-        if len(same) != 1:
+        if wanted and len(same) != 1:
             faults.append(f"--column {field}={plain(wanted, 40)}: choose one of the columns {_listed(columns)}")
         found[field] = same[:1]
     taken = {name for names in found.values() for name in names}

@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, Final, NamedTuple, Protocol, TextIO, cast
+from typing import Any, BinaryIO, Final, NamedTuple, TextIO, cast
 
 import attrs
 
@@ -49,21 +49,6 @@ class UnreadableInputError(VBCError):
         super().__init__(f"line {line}: {fault}")
         self.line = line
         self.fault = fault
-
-
-class Reader(Protocol):
-    """Read the rows of one format, once."""
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Return the names of the columns, as written."""
-
-    @property
-    def header_line(self) -> int:
-        """Return the line of the header; 0 for a format without one."""
-
-    def rows(self) -> Iterator[Row]:
-        """Yield the rows."""
 
 
 _MARKS: Final = re.compile(r"[\s_\-\u200b-\u200f\u202a-\u202e\u2060\ufeff]+")
@@ -292,10 +277,7 @@ class JSONReader:
             ) from None
         except ValueError as error:
             raise UnreadableInputError(1, plain(error)) from None
-        if isinstance(value, dict):
-            records = cast(dict[str, object], value).get("call_records")
-            value = records if isinstance(records, list) else [value]
-        self._values = cast(list[object], value) if isinstance(value, list) else [value]
+        self._values = _records(value)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -305,6 +287,12 @@ class JSONReader:
     def rows(self) -> Iterator[Row]:
         """Yield the objects."""
         return (_object_row(number, value) for number, value in enumerate(self._values, start=1))
+
+
+def _records(value: object) -> list[object]:
+    if isinstance(value, dict):
+        value = cast(dict[str, object], value).get("call_records", cast(object, value))
+    return cast(list[object], value) if isinstance(value, list) else [value]
 
 
 _LOOKED_AT: Final = 100
@@ -380,3 +368,7 @@ class SheetReader:
 def _sheet_value(value: Any) -> Any:
     """Return the value of a cell; a sheet stores all numbers as floats."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Reader = CSVReader | JSONLinesReader | JSONReader | SheetReader
+"""Each has `columns`, `header_line` (0 if the format has none), and `rows`, to be called once."""
