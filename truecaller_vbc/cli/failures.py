@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import sys
 from collections.abc import Coroutine
+from datetime import datetime
 from typing import Any, Final, NoReturn
 
 import aiohttp
 import typer
 
-from ..errors import ConfigurationError, InvalidRecordError, StoreError, UnknownOutcomeError, VBCError
+from ..errors import (
+    ConfigurationError,
+    CredentialsRejectedError,
+    InvalidRecordError,
+    StoreError,
+    UnknownOutcomeError,
+    VBCError,
+)
 from .output import plain
 
 
@@ -27,6 +36,7 @@ def exit_with(error: Exception, code: int) -> NoReturn:
 
 
 _MOST: Final = 600
+_ATTRIBUTE: Final = re.compile(r"[;:,]? see `?\.\w+`?")
 
 DONE: Final = 0
 IN_PART: Final = 1
@@ -40,8 +50,11 @@ ANY_FAILURE: Final = (VBCError, aiohttp.ClientError, TimeoutError)
 
 def describe(error: BaseException) -> str:
     """Return the error in one line, without the request headers that aiohttp's errors may show."""
+    if isinstance(error, UnknownOutcomeError):
+        told = ": ".join(filter(None, (f"HTTP {error.status}" if error.status else "", error.slug, error.message)))
+        return plain(f"the answer was lost{f' ({told})' if told else ''}, so it may have been taken or not", _MOST)
     if isinstance(error, VBCError):
-        return plain(error, _MOST)
+        return plain(_in_words(error), _MOST)
     if isinstance(error, aiohttp.ClientResponseError):
         return f"the API answered HTTP {error.status}, and no more could be understood"
     if isinstance(error, OSError) and not isinstance(error, aiohttp.ClientError | TimeoutError):
@@ -50,9 +63,19 @@ def describe(error: BaseException) -> str:
     return f"the API cannot be reached ({reason}): check the network and the base URL, and run it again"
 
 
+def _in_words(error: VBCError) -> str:
+    """Return the error's text with a time, and without attributes, in place of the library's names."""
+    retry_at: datetime | None = getattr(error, "retry_at", None)
+    time = "a while" if retry_at is None else retry_at.astimezone().strftime("%H:%M:%S")
+    text = (
+        str(error).replace("the ID in the path", "the ID that you gave").replace("again by itself after", "again after")
+    )
+    return _ATTRIBUTE.sub("", text.replace("retry_at", time))
+
+
 def exit_code(error: BaseException) -> int:
     """Return the exit code (2 wrong setting or input, 1 unknown outcome, 3 may work later)."""
-    if isinstance(error, ConfigurationError | StoreError | InvalidRecordError):
+    if isinstance(error, ConfigurationError | StoreError | InvalidRecordError | CredentialsRejectedError):
         return NOTHING_SENT
     return IN_PART if isinstance(error, UnknownOutcomeError) else STOPPED
 

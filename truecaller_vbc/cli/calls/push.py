@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shlex
 import tempfile
 import time
 from collections.abc import Generator, Iterable, Mapping
+from datetime import timedelta
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Literal
 
 import attrs
 
@@ -16,24 +18,64 @@ from ...api.models import Label
 from ...api.policy import APIPolicy
 from ...errors import ConfigurationError, VBCError
 from ...session import VBCSession
-from ..connection import wait_out_failure
+from ..connection import Connection, wait_out_failure
 from ..failures import ANY_FAILURE, describe, silence_log
 from ..output import tolerate_broken_pipe
 from .check import Checked, check
 from .columns import RecordRules, RowParser
 from .interruption import Interruption
-from .options import PushOptions
-from .outcomes import ask_outcomes
+from .outcomes import OutcomeReader
 from .pieces import Pieces
 from .progress import Bar
 from .pusher import Pusher, PushLimits, StoppedError
 from .report import Report
-from .source import Source, copy_stdin, open_source
-from .state import PENDING, PushFacts, PushState, create_state, facts_differ, is_state, open_state, set_aside
+from .source import Format, Source, SourceOptions, copy_stdin, open_source
+from .state import (
+    PENDING,
+    STDIN,
+    PushFacts,
+    PushState,
+    create_state,
+    facts_differ,
+    is_state,
+    open_state,
+    set_aside,
+    state_path,
+)
 
-_STDIN: Final = "-"
 # Each day's calls to the same receivers are a new push.
 _OF_THE_DAY: Final = frozenset({"date", "window", "starts_at", "ends_at"})
+_NO_RULES: Final = ("date", "window", "format", "delimiter")
+
+
+@attrs.frozen(kw_only=True)
+class PushOptions:
+    """Hold the options of the command; see its help.
+
+    Raises:
+        ConfigurationError: the options contradict each other.
+    """
+
+    file: str
+    connection: Connection
+    rules: RecordRules = attrs.field(factory=RecordRules)
+    source: SourceOptions = attrs.field(factory=SourceOptions)
+    version: Literal["v3", "v2"] = "v3"
+    check: bool = False
+    skip_invalid: bool = False
+    send_unknown: bool = False
+    state: Path | None = None
+    give_up_after: float = 3600.0
+    wait: float | None = None
+    limit: int | None = None
+    until: float | None = None
+    rate: int = 60
+    as_json: bool = False
+
+    @property
+    def state_path(self) -> Path:
+        """Return the path of the state."""
+        return state_path(self.file, self.state)
 
 
 def push(options: PushOptions, *, api_policy: APIPolicy | None = None, limits: PushLimits | None = None) -> int:
@@ -65,7 +107,7 @@ class _Push:
         self._options = options
         self._interruption = interruption
         # A batch that waits for the API's pace inside a call would count as sent: the pusher itself waits.
-        self._api_policy = attrs.evolve(api_policy or APIPolicy(batch_rate=options.rate), patience=0)
+        self._api_policy = attrs.evolve(api_policy or APIPolicy(batch_rate=options.rate), patience=timedelta(0))
         self._limits = attrs.evolve(
             limits, give_up_after=options.give_up_after, records=options.limit, until=options.until
         )
@@ -73,25 +115,25 @@ class _Push:
     def run(self) -> Report:
         options = self._options
         if options.check:
-            with self._source() as (source, _):
+            with open_input(options.file, options.source) as (source, _):
                 return self._only_check(source)
         # Made before the input is read, so that a missing setting is reported at once.
         session = options.connection.session(api_policy=self._api_policy)
         path = options.state_path
-        with self._source() as (source, stdin):
+        with open_input(options.file, options.source) as (source, stdin):
             facts = PushFacts(
                 fingerprint=source.fingerprint(),
                 records=0,
-                rules=options.rules.facts() | _day(options.rules),
+                rules=_facts(options),
                 account=session.client_account_id or "",
                 base_url=str(session.base_url),
                 version=options.version,
                 input=source.name,
             )
-            kept, is_new = (None, False) if path == Path(options.file) else _make_room(path, facts)
+            kept, is_new = (None, False) if is_state(Path(options.file)) else _make_room(path, facts)
             checked = self._check(source) if is_new else None
             if checked is not None and checked.unreadable:
-                return Report(checked=checked, refusal=True, kept=kept)
+                return Report(checked=checked, refusal=True, kept=kept, unit=source.unit)
             if checked is not None and not path.exists():
                 create_state(path, attrs.evolve(facts, records=checked.records), stdin)
             with open_state(path) as state:
@@ -120,8 +162,11 @@ class _Push:
             refusal=refusal or isinstance(reason, ConfigurationError),
             interrupted=self._interruption.asked.is_set(),
             limited=options.limit is not None,
-            state=state.path,
+            waited=options.wait is not None and reason is None,
+            unit=source.unit,
             file=options.file,
+            options="" if options.state is None else f" --state {shlex.quote(str(options.state))}",
+            state=state.path,
         )
 
     async def _run(
@@ -143,13 +188,11 @@ class _Push:
                     names = by_name(await pusher.labels())
                     if checked is not None and names is not None and not self._options.skip_invalid:
                         check_labels(checked.labels_used, names)
-                    parser = RowParser(_rules(state), names)
+                    parser = RowParser(rules_of(state), names)
                     reason = await pusher.push(parser)
                     if reason is None and self._options.wait is not None and not asked.is_set():
-                        wait = self._options.wait
-                        return await ask_outcomes(
-                            state, source, parser, session.calls, wait=wait, bar=bar, asked_to_stop=asked
-                        )
+                        reader = OutcomeReader(source, parser, state, session.calls, bar=bar, asked=asked)
+                        return await reader.ask(self._options.wait)
                     return reason
             except StoppedError:
                 return None
@@ -164,7 +207,9 @@ class _Push:
             check_labels(checked.labels_used, names or {})
         except ConfigurationError as error:
             problem = error if names is not None else None
-        return Report(checked=checked, only_check=True, account=account, reason=problem, unit=source.unit)
+        return Report(
+            checked=checked, only_check=True, account=account, reason=problem, unit=source.unit, rate=self._options.rate
+        )
 
     async def _look_at_account(self) -> tuple[str, Mapping[str, str] | None]:
         """Return one line about the account, and its labels if they can be had."""
@@ -184,24 +229,46 @@ class _Push:
         source.check_unchanged()
         return checked
 
-    @contextlib.contextmanager
-    def _source(self) -> Generator[tuple[Source, IO[bytes] | None]]:
-        """Open FILE, standard input, or the standard input that an earlier push has kept in its state."""
-        options = self._options
-        path = Path(options.file)
-        if options.file != _STDIN and not is_state(path):
-            with open_source(path, options.source) as source:
-                yield source, None
-            return
-        with tempfile.TemporaryFile() as file:
-            if options.file == _STDIN:
-                copy_stdin(file)
-            else:
-                with open_state(path) as state:
-                    if not state.copy_input(file):
-                        raise ConfigurationError(f"{path} keeps no input: give {state.facts.input} as FILE")
-            source = Source(file, path, "standard input", options.source)
-            yield source, file if options.file == _STDIN else None
+
+@contextlib.contextmanager
+def open_input(file: str, options: SourceOptions) -> Generator[tuple[Source, IO[bytes] | None]]:
+    """Open FILE, standard input, or the standard input that an earlier push has kept in its state.
+
+    Yields:
+        the source; and a copy of standard input, if it came from there.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+    """
+    path = Path(file)
+    if file != STDIN and not is_state(path):
+        with open_source(path, options) as source:
+            yield source, None
+        return
+    with tempfile.TemporaryFile() as copy:
+        if file == STDIN:
+            copy_stdin(copy)
+        else:
+            with open_state(path) as state:
+                options = source_options(state)
+                if not state.copy_input(copy):
+                    raise ConfigurationError(f"{path} keeps no input: give {state.facts.input} as FILE")
+        yield Source(copy, path, "standard input", options), copy if file == STDIN else None
+
+
+@contextlib.contextmanager
+def open_push(file: str, given: Path | None) -> Generator[tuple[Source, PushState]]:
+    """Open the state of a push of FILE, and its input.
+
+    Raises:
+        ConfigurationError: one of them cannot be used.
+    """
+    path = state_path(file, given)
+    with open_state(path) as state:
+        options = source_options(state)
+    # The input first: FILE may be the state itself, which can be opened only once.
+    with open_input(file, options) as (source, _), open_state(path) as state:
+        yield source, state
 
 
 def by_name(labels: Iterable[Label] | None) -> dict[str, str] | None:
@@ -232,7 +299,7 @@ def check_labels(used: Mapping[str, tuple[int, int]], names: Mapping[str, str]) 
 
 def _note_invalid(state: PushState, source: Source) -> None:
     """Keep the problems of a refused input, for the list of rejects."""
-    parser, now = RowParser(_rules(state)), time.time()
+    parser, now = RowParser(rules_of(state)), time.time()
     rows = enumerate(source.rows())
     for batch in state.batches():
         faults: dict[int, str] = {}
@@ -245,14 +312,23 @@ def _note_invalid(state: PushState, source: Source) -> None:
             state.answered(batch, faults)
 
 
-def _day(rules: RecordRules) -> dict[str, Any]:
-    """Return the day as it was given, since ``tomorrow`` is another one after midnight."""
-    return {"date": rules.date, "window": rules.window} if rules.date is not None else {}
+def _facts(options: PushOptions) -> dict[str, Any]:
+    """Return all that decides what is sent; the day also as it was given, since ``tomorrow`` is another one later."""
+    rules, source = options.rules, options.source
+    given = {"date": rules.date, "window": rules.window, "format": source.format, "delimiter": source.delimiter}
+    return rules.facts() | {name: value for name, value in given.items() if value is not None}
 
 
-def _rules(state: PushState) -> RecordRules:
+def rules_of(state: PushState) -> RecordRules:
     """Return the rules that the push was begun with."""
-    return RecordRules(**{name: value for name, value in state.facts.rules.items() if name not in ("date", "window")})
+    return RecordRules(**{name: value for name, value in state.facts.rules.items() if name not in _NO_RULES})
+
+
+def source_options(state: PushState) -> SourceOptions:
+    """Return how the input of the push is read."""
+    rules = state.facts.rules
+    given = rules.get("format")
+    return SourceOptions(format=None if given is None else Format(given), delimiter=rules.get("delimiter"))
 
 
 def _make_room(path: Path, facts: PushFacts) -> tuple[Path | None, bool]:

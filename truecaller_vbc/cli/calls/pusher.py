@@ -125,13 +125,13 @@ class Pusher:
         while True:
             try:
                 labels = await self._session.labels.list()
-                self._answers = True
-                return labels
             except ANY_FAILURE as error:
-                if isinstance(error, APIError) and not isinstance(error, ServerError | RateLimitedError):
-                    self._answers = True
-                    return None  # it answers, and this key may not see the labels
-                await self._wait(error)
+                if not isinstance(error, APIError) or is_temporary(error):
+                    await self._wait(error)
+                    continue
+                labels = None  # it answers, and this key may not see the labels
+            self._answers = True
+            return labels
 
     async def push(self, parser: RowParser) -> Exception | None:
         """Send all batches that may be sent. Return the error that stopped the push, if any."""

@@ -1,226 +1,185 @@
-"""Write the results file and print the summary of a push."""
+"""Say how a push or a check ended, in words or as one JSON document."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TextIO
+from typing import Any, Final
 
 import attrs
 import typer
 
-from ...api.calls import MAX_RECORDS
-from ...api.records import is_e164
-from ...errors import ConfigurationError
-from ...files import replace_atomically
-from ..failures import DONE, IN_PART, INTERRUPTED, NOTHING_SENT, STOPPED, describe
+from ..failures import DONE, IN_PART, INTERRUPTED, NOTHING_SENT, STOPPED, describe, exit_code
 from ..output import plain
-from .formats import Row, UnreadableInputError
-from .journal import ChunkState, Entry, Journal, Totals
-from .reading import Source
-from .records import InvalidRow, RowParser, receiver
+from .check import Checked, preview
 
-# Characters that make a spreadsheet read text as a formula.
-_FORMULA: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-
-
-class Result(NamedTuple):
-    """Hold the outcome of one record."""
-
-    line: int
-    receiver_number: str
-    outcome: str
-    batch_id: str = ""
-    error: str = ""
-
-
-def results_of_push(source: Source, parser: RowParser, journal: Journal) -> Iterator[Result]:
-    """Yield every record of the input with its outcome from the journal.
-
-    Raises:
-        InputChangedError: its records are not those that were sent any more.
-        UnreadableInputError: it was changed meanwhile, too.
-    """
-    source.check_unchanged()
-    book = journal.chunks
-    state: ChunkState = "open"
-    entry = Entry()
-    for position, row in enumerate(islice(source.rows(), book.records)):
-        chunk, place = divmod(position, MAX_RECORDS)
-        if place == 0:
-            state, entry = book.state(chunk), journal.entry(chunk)
-        # The records of a chunk that was not sent were not checked.
-        fault = entry.invalid.get(place) or (_fault(parser, row) if state == "open" else "")
-        if fault:
-            yield Result(row.line, receiver(row), "invalid", "", fault)
-        elif state == "sending":
-            yield Result(row.line, receiver(row), "unknown", "", "it may have been sent, and there is no answer to it")
-        else:
-            outcome = "unsent" if state == "open" else state
-            yield Result(row.line, receiver(row), outcome, entry.batch_id, entry.error)
-    source.check_unchanged()
-
-
-def results_of_check(source: Source, parser: RowParser, now: float) -> Iterator[Result]:
-    """Yield every readable record of an input of which nothing is sent."""
-    try:
-        for row in source.rows():
-            fault = parser.fault(row, now)
-            yield Result(row.line, receiver(row), "invalid" if fault else "unsent", "", fault)
-    except UnreadableInputError as error:
-        yield Result(error.line, "", "invalid", "", error.fault)
-
-
-def write_results(path: Path, results: Iterable[Result]) -> None:
-    """Write the results as JSON Lines or CSV, by the file's name; atomically, readable by the owner only.
-
-    Raises:
-        ConfigurationError: it cannot be written.
-    """
-    try:
-        with replace_atomically(path) as raw:
-            file = io.TextIOWrapper(raw, encoding="utf-8", newline="")
-            put = _jsonl(file) if path.suffix.lower() in (".jsonl", ".ndjson") else _csv(file)
-            for result in results:
-                put(result)
-            file.flush()
-            file.detach()
-    except OSError as error:
-        raise ConfigurationError(
-            f"the results {path} cannot be written ({error.strerror}): name another place with --results, "
-            "and run the same command again"
-        ) from None
-
-
-def _jsonl(file: TextIO) -> Callable[[Result], Any]:
-    return lambda result: file.write(json.dumps(result._asdict()) + "\n")
-
-
-def _csv(file: TextIO) -> Callable[[Result], Any]:
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(Result._fields)
-
-    def put(result: Result) -> None:
-        number = result.receiver_number
-        writer.writerow(
-            (
-                result.line,
-                # A plus is part of a number; anything that is not entirely a number is treated as foreign text.
-                number if is_e164(number) else without_formula(number),
-                result.outcome,
-                without_formula(result.batch_id),
-                without_formula(result.error),
-            )
-        )
-
-    return put
-
-
-def without_formula(text: str) -> str:
-    """Return foreign text on one line that no spreadsheet reads as a formula."""
-    line = plain(text)
-    return f"'{line}" if line.lstrip().startswith(_FORMULA) else line
-
-
-def _fault(parser: RowParser, row: Row) -> str:
-    record = parser.record(row)
-    return record if isinstance(record, str) else ""
+_MOST_REASONS: Final = 10
+_NOTHING: Final[Mapping[str, int]] = dict.fromkeys(
+    ("success", "failed", "acknowledged", "refused", "unknown", "unsent", "invalid"), 0
+)
 
 
 @attrs.frozen(kw_only=True)
 class Report:
-    """Summarise a push.
+    """Summarise a command.
 
     Args:
-        records: in the input.
-        totals: number of records by outcome.
-        problems: the first problems found before sending.
-        refusal: whether nothing was sent because of them.
-        unreadable: whether it could not be read to its end.
-        reason: error that stopped it.
-        interrupted: whether it was asked to stop.
-        results: file with each record's outcome; None if none was written.
-        journal: journal to resume with, if any.
-        input: input to resume with, if it came from standard input.
+        totals: number of rows by outcome.
+        reasons: number of rows by outcome and reason.
+        checked: what was found in the input, if it was checked.
+        reason: error that ended it.
+        refusal: whether nothing was sent because of the input.
+        only_check: whether nothing was to be sent.
+        account: one line about the account.
+        interrupted: whether a signal asked it to stop.
+        limited: whether only some rows were to be sent.
+        waited: whether all outcomes were asked for.
+        unit: what the numbers of rows count.
+        rate: batches a minute.
+        file: the input, as it was given.
+        options: what a next command needs to find the state.
+        state: state of the push.
+        kept: where the state of an earlier push is kept now.
     """
 
-    records: int
-    totals: Totals
-    problems: tuple[InvalidRow, ...] = ()
-    refusal: bool = False
-    unreadable: bool = False
+    totals: Mapping[str, int] = _NOTHING
+    reasons: Mapping[tuple[str, str], int] = attrs.field(factory=dict[tuple[str, str], int])
+    checked: Checked | None = None
     reason: Exception | None = None
+    refusal: bool = False
+    only_check: bool = False
+    account: str = ""
     interrupted: bool = False
-    results: Path | None = None
-    journal: Path | None = None
-    input: Path | None = None
-
-    @property
-    def resumable(self) -> bool:
-        """Tell whether the same journal has anything left to send."""
-        return self.journal is not None and self.totals.unsent > 0
-
-    @property
-    def should_run_again(self) -> bool:
-        """Tell whether the command should be run again."""
-        return self.resumable or (self.journal is not None and self.results is None)
+    limited: bool = False
+    waited: bool = False
+    unit: str = "line"
+    rate: float = 60
+    file: str = ""
+    options: str = ""
+    state: Path | None = None
+    kept: Path | None = None
 
     @property
     def exit_code(self) -> int:
         """Return the exit code; see the help of the command."""
-        if self.refusal:
+        totals, checked = self.totals, self.checked
+        if self.only_check:
+            is_bad = checked is None or checked.unreadable or checked.invalid > 0
+            return NOTHING_SENT if is_bad or self.reason is not None else DONE
+        if self.refusal or (self.reason is not None and exit_code(self.reason) == NOTHING_SENT):
             return NOTHING_SENT
-        if self.should_run_again:
-            return INTERRUPTED if self.interrupted else STOPPED
-        return IN_PART if self.totals.refused or self.totals.unknown or self.totals.invalid else DONE
+        if self.interrupted and (totals["unsent"] or not sum(totals.values())):
+            return INTERRUPTED
+        if self.reason is not None or (totals["unsent"] and not self.limited) or self._is_waiting:
+            return STOPPED
+        return IN_PART if any(totals[word] for word in ("refused", "unknown", "invalid", "failed")) else DONE
+
+    @property
+    def _is_waiting(self) -> bool:
+        return self.waited and self.totals["acknowledged"] > 0
 
     def print(self, *, as_json: bool) -> None:
-        """Print the report on standard output, and errors on standard error."""
+        """Print the report on standard output, and what needs attention on standard error."""
         if as_json:
             typer.echo(json.dumps(self._facts()))
         else:
             self._print()
+        for line in self._problems():
+            typer.echo(line, err=True)
         if self.reason is not None:
             typer.echo(f"error: {describe(self.reason)}", err=True)
 
     def _facts(self) -> dict[str, Any]:
+        checked = self.checked
         return {
             "exit_code": self.exit_code,
-            "records": self.records,
-            **attrs.asdict(self.totals),
-            "problems": [attrs.asdict(problem) for problem in self.problems],
+            "records": checked.records if checked is not None else sum(self.totals.values()),
+            **self.totals,
+            "reasons": [
+                {"outcome": outcome, "reason": reason, "records": count}
+                for (outcome, reason), count in self._sorted_reasons()
+            ],
+            "problems": [attrs.asdict(problem) for problem in checked.problems] if checked is not None else [],
+            "warnings": {} if checked is None else {text: count for text, (count, _) in checked.warnings.items()},
+            "duplicates": checked.duplicates[0] if checked is not None and checked.duplicates is not None else None,
             "error": None if self.reason is None else describe(self.reason),
             "interrupted": self.interrupted,
-            "resumable": self.resumable,
-            "results": None if self.results is None else str(self.results),
-            "journal": None if self.journal is None else str(self.journal),
-            "input": None if self.input is None else str(self.input),
+            "resumable": self._can_go_on,
+            "state": None if self.state is None else str(self.state),
+            "kept": None if self.kept is None else str(self.kept),
         }
 
+    @property
+    def _can_go_on(self) -> bool:
+        return self.state is not None and not self.refusal and self.totals["unsent"] > 0
+
+    def _sorted_reasons(self) -> list[tuple[tuple[str, str], int]]:
+        return sorted(self.reasons.items(), key=lambda item: -item[1])
+
+    def _problems(self) -> list[str]:
+        """Return the lines about what needs attention, which cron sends by mail."""
+        lines: list[str] = []
+        checked = self.checked
+        if checked is not None and not self.only_check:
+            lines += [f"{self.unit} {problem.line}: {problem.fault}" for problem in checked.problems]
+            if (more := checked.invalid - len(checked.problems)) > 0:
+                lines.append(f"and {_some(more, 'more record')} with problems")
+            if checked.unreadable:
+                lines.append(f"error: nothing was sent: correct that {self.unit}")
+            elif self.refusal and self.reason is None:
+                lines.append("error: nothing was sent: correct these records, or leave them out with --skip-invalid")
+        if checked is None:
+            reasons = [item for item in self._sorted_reasons() if item[0][0] != "unsent"]
+            lines += [f"{count:,} {outcome}: {plain(reason)}" for (outcome, reason), count in reasons[:_MOST_REASONS]]
+        return lines
+
     def _print(self) -> None:
+        if self.checked is not None and self.only_check:
+            for line in preview(self.checked, unit=self.unit, rate=self.rate):
+                typer.echo(line)
+            typer.echo(self.account)
+            is_good = self.exit_code == DONE
+            typer.echo("nothing was sent: this was only a check" + (", and no problem was found" if is_good else ""))
+            return
         totals = self.totals
-        for problem in self.problems:
-            typer.echo(f"line {problem.line}: {problem.fault}", err=True)
-        if (more := totals.invalid - len(self.problems)) > 0 and self.problems:
-            typer.echo(f"and {more:,} more records with problems", err=True)
-        counts = ", ".join(f"{count:,} {name}" for name, count in attrs.asdict(totals).items() if count)
-        if self.journal is None and not self.refusal:
-            counts = "no problem found"
-        typer.echo(f"{self.records:,} records: {counts or 'nothing to send'}")
-        if self.results is not None:
-            typer.echo(f"results: {plain(self.results)}")
-        if self.refusal:
-            others = "correct these records, or leave them out with --skip-invalid"
-            typer.echo(f"error: nothing was sent: {'correct that line' if self.unreadable else others}", err=True)
-        if totals.unknown:
-            typer.echo(
-                f"{totals.unknown:,} records may have been taken or not, and are not sent again by themselves: "
-                "look for them in the results"
+        records = sum(totals.values())
+        if records or self.state is not None:
+            counts = ", ".join(f"{count:,} {name}" for name, count in totals.items() if count)
+            typer.echo(f"{_some(records, 'record')}: {counts or 'nothing to send'}")
+        for line in self._next_steps():
+            typer.echo(line)
+
+    def _next_steps(self) -> list[str]:
+        totals, lines = self.totals, list[str]()
+        if self.kept is not None:
+            lines.append(f"the earlier push of this name is kept in {plain(self.kept)}")
+        if self.state is None:
+            return lines
+        if self._can_go_on:
+            again = f"run the same command again, or {self._command('push')}" if self._is_stdin else "run it again"
+            lines.append(f"{_some(totals['unsent'], 'record')} not sent: to go on, {again}")
+        if totals["unknown"]:
+            lines.append(
+                f"{_some(totals['unknown'], 'record')} may have been taken or not, since the answer was lost: to send "
+                f"them once more, {self._command('push')} --send-unknown"
             )
-        if self.resumable:
-            how = f"with {plain(self.input)} as FILE and --journal {plain(self.journal)}" if self.input else "again"
-            typer.echo(f"{totals.unsent:,} records are not sent: to resume, run the same command {how}")
+        if totals["refused"] or totals["invalid"] or totals["failed"]:
+            lines.append(f"to mend the others: {self._command('rejects')}")
+        if totals["acknowledged"]:
+            lines.append(f"what became of them: {self._command('outcomes')}")
+        return lines
+
+    @property
+    def _is_stdin(self) -> bool:
+        return self.file == "-"
+
+    def _command(self, name: str) -> str:
+        file = str(self.state) if self._is_stdin else self.file
+        options = "" if self._is_stdin else self.options
+        return f"truecaller-vbc calls {name} {shlex.quote(file)}{options}"
+
+
+def _some(count: int, one: str) -> str:
+    return f"{count:,} {one if count == 1 else one + 's'}"

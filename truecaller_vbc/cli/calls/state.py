@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Generator, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal, NamedTuple, TypeAlias
+from typing import IO, Any, Final, Literal, NamedTuple, TypeAlias
 
 import attrs
 
@@ -24,6 +24,8 @@ BatchState: TypeAlias = Literal["open", "sending", "acknowledged", "refused", "u
 PENDING: Final = ("open", "unsent")
 IN_DOUBT: Final = ("sending", "unknown")
 
+STDIN: Final = "-"
+_STDIN_NAME: Final = "stdin"
 _APPLICATION_ID: Final = 0x54565043
 _VERSION: Final = 1
 _BLOCK: Final = 1024 * 1024
@@ -127,7 +129,7 @@ class PushState:
     def is_in_doubt(self) -> bool:
         """Tell whether an answer was lost and no batch has been acknowledged since."""
         marks = dict(self._database.execute("SELECT state, MAX(changed) FROM batches GROUP BY state"))
-        return max(marks.get(state, 0) for state in IN_DOUBT) > marks.get("acknowledged", 0)
+        return bool(max(marks.get(state, 0) for state in IN_DOUBT) > marks.get("acknowledged", 0))
 
     def batches(self, *states: BatchState) -> list[BatchRow]:
         """Return the batches in these states, or all, in the order of the input."""
@@ -224,7 +226,7 @@ class PushState:
             self._database.executemany("INSERT OR IGNORE INTO records VALUES (?, ?, ?)", kept)
             self._database.execute("UPDATE batches SET final = ? WHERE first = ?", (final, batch.first))
 
-    def copy_input(self, file: BinaryIO) -> bool:
+    def copy_input(self, file: IO[bytes]) -> bool:
         """Write the kept standard input into a file, and tell whether there is any."""
         parts = self._database.execute("SELECT data FROM input ORDER BY part")
         written = False
@@ -279,6 +281,13 @@ def _insert(database: sqlite3.Connection, batches: Iterable[BatchRow]) -> None:
     )
 
 
+def state_path(file: str, given: Path | None) -> Path:
+    """Return where the state of a push of FILE is: FILE itself, if that is a state."""
+    if given is not None or is_state(Path(file)):
+        return given or Path(file)
+    return Path(f"{_STDIN_NAME if file == STDIN else file}.push")
+
+
 def is_state(path: Path) -> bool:
     """Tell whether a file is the state of a push, whatever its name."""
     try:
@@ -328,7 +337,7 @@ def open_state(path: Path) -> Generator[PushState]:
         database.close()
 
 
-def create_state(path: Path, facts: PushFacts, stdin: BinaryIO | None = None) -> None:
+def create_state(path: Path, facts: PushFacts, stdin: IO[bytes] | None = None) -> None:
     """Create the state of a push of which nothing was sent yet; an existing file is never replaced.
 
     Args:
