@@ -18,7 +18,15 @@ from truecaller_vbc.cli.calls.interruption import Interruption
 from truecaller_vbc.cli.calls.pieces import Pieces
 from truecaller_vbc.cli.calls.pusher import Pusher, PushLimits
 from truecaller_vbc.cli.calls.source import InputChangedError, open_source
-from truecaller_vbc.cli.calls.state import IN_DOUBT, BatchRow, PushFacts, PushState, StateError, create_state, open_state
+from truecaller_vbc.cli.calls.state import (
+    IN_DOUBT,
+    BatchRow,
+    PushFacts,
+    PushState,
+    StateError,
+    create_state,
+    open_state,
+)
 from truecaller_vbc.errors import CredentialsRejectedError, ForbiddenError, TokenError, UnknownOutcomeError
 from truecaller_vbc.sandbox import ApiRules, Sandbox, SandboxRules
 from truecaller_vbc.stores import MemoryStore
@@ -56,7 +64,8 @@ class Run:
         self.invalid: dict[int, str] = {}
         self.bar = NoBar()
         create_state(
-            self.state_path, PushFacts(fingerprint="f", records=records, rules={}, account="a", base_url="https://x.test")
+            self.state_path,
+            PushFacts(fingerprint="f", records=records, rules={}, account="a", base_url="https://x.test"),
         )
 
     async def __call__(

@@ -290,6 +290,8 @@ def state_path(file: str, given: Path | None) -> Path:
 
 def is_state(path: Path) -> bool:
     """Tell whether a file is the state of a push, whatever its name."""
+    if not path.is_file():
+        return False  # opening a pipe waits for its writer
     try:
         with path.open("rb") as file:
             head = file.read(72)
@@ -364,6 +366,8 @@ def create_state(path: Path, facts: PushFacts, stdin: IO[bytes] | None = None) -
                     for first in range(0, records, MAX_RECORDS)
                 ),
             )
+            if stdin is not None:
+                stdin.seek(0)
             while stdin is not None and (block := stdin.read(_BLOCK)):
                 database.execute("INSERT INTO input (data) VALUES (?)", (zlib.compress(block),))
             database.execute("COMMIT")
