@@ -364,6 +364,8 @@ def create_state(path: Path, facts: PushFacts, stdin: IO[bytes] | None = None) -
                     for first in range(0, records, MAX_RECORDS)
                 ),
             )
+            if stdin is not None:
+                stdin.seek(0)
             while stdin is not None and (block := stdin.read(_BLOCK)):
                 database.execute("INSERT INTO input (data) VALUES (?)", (zlib.compress(block),))
             database.execute("COMMIT")
