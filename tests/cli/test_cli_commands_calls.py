@@ -42,7 +42,7 @@ def crm(tmp_path: Path) -> Path:
     """A list as a CRM exports it, and the desk's settings."""
     (tmp_path / "desk.toml").write_text(DESK)
     path = tmp_path / "crm.csv"
-    path.write_text("Customer;Mobile\nAsha;98123 00001\n")
+    path.write_text("Customer;Mobile\nAsha;98000 00019\n")
     return path
 
 
@@ -58,7 +58,7 @@ def test_settings(sandbox: Sandbox, crm: Path) -> None:
     pushed = invoke(sandbox, "calls", "push", crm, *settings)
     asked = invoke(sandbox, "calls", "outcomes", crm, *settings)
 
-    assert f"{CALLER} calls +919812300001" in checked.out
+    assert f"{CALLER} calls +919800000019" in checked.out
     assert '10:00 to 18:00 (Asia/Kolkata), label "Shop"' in checked.out
     assert "at 30 a minute" in checked.out
     assert "10:00 to 18:00" not in overridden.out

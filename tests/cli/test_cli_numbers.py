@@ -97,7 +97,7 @@ def test_invalid_numbers(text: str, words: list[str]) -> None:
 
 @pytest.mark.slow
 def test_errors(sandbox: Sandbox) -> None:
-    """Each error is one line that says what to do, with exit code 2 for settings and rights, 3 for what may work later."""
+    """Each error is one line that says what to do, with exit code 2 for settings and 3 for what may work later."""
     sandbox.set_outage("labels", status=403)
     sandbox.set_outage("numbers", drop="before")
     results = [
