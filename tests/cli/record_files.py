@@ -42,7 +42,7 @@ def write_jsonl(path: Path, records: int) -> Path:
 
 def read_results(path: Path) -> list[dict[str, str]]:
     """Return the rows of a results file in CSV."""
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
 
 

@@ -88,11 +88,11 @@ async def test_token_without_settings_names_them() -> None:
 
 
 async def test_token_with_refused_credentials(sandbox: Sandbox) -> None:
-    """Refused credentials print one line without secrets, with exit code 3."""
+    """Refused credentials print one line without secrets, with exit code 2."""
     wrong = environment(sandbox) | {"TRUECALLER_VBC_API_KEY": "a-wrong-secret"}
     code, out, err = await _run("token", **wrong)
 
-    assert (code, out) == (3, "")
+    assert (code, out) == (2, "")
     assert err.startswith("error: the token endpoint refused the credentials")
     assert err.count("\n") == 1
     assert "a-wrong-secret" not in err

@@ -108,7 +108,7 @@ def test_errors(sandbox: Sandbox) -> None:
         invoke(sandbox, "numbers", "list"),
     ]
 
-    assert [result.code for result in results] == [2, 2, 2, 3, 3]
+    assert [result.code for result in results] == [2, 2, 2, 2, 3]
     for result in results:
         assert result.out == ""
         assert result.err.startswith("error: ")

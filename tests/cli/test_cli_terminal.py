@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,11 +14,13 @@ import pytest
 from truecaller_vbc.sandbox import Sandbox
 
 from .cli_process import PATIENCE, end, environment, start
-from .record_files import write_csv
+from .record_files import LABEL, write_csv
 
 pytestmark = pytest.mark.slow
 
 pty = pytest.importorskip("pty")
+
+FEATURE_SET = "069d2e3a-41e6-41f9-a768-157d7e3bd6b9"
 
 
 @pytest.fixture
@@ -66,8 +69,8 @@ async def test_bar(sandbox: Sandbox, tmp_path: Path) -> None:
     assert code == 0
     assert "pushing" in seen
     assert seen.rindex("\x1b[?25h") > seen.rindex("\x1b[?25l")
-    assert seen.rstrip().endswith(".results.csv")
     assert "600 records: 600 acknowledged" in seen
+    assert seen.rstrip().endswith("in.csv")
 
 
 async def test_table(sandbox: Sandbox) -> None:
@@ -79,6 +82,44 @@ async def test_table(sandbox: Sandbox) -> None:
     assert "\x1b" not in plain[1]
     assert "\x1b[" in drawn[1]
     assert "c6d86658-008d-4c08-98fb-2bf2649d59a5" in plain[1]
+
+
+NUMBER = "+911234567801"
+
+
+@pytest.mark.parametrize("columns", ["80", "50"])
+async def test_what_one_copies_is_whole(sandbox: Sandbox, tmp_path: Path, columns: str) -> None:
+    """The first column of a table is whole on one line, however narrow the terminal; the others are all there."""
+    (tmp_path / "numbers").write_text(NUMBER)
+    sets = await _on_a_terminal(sandbox, "numbers", "feature-sets", NO_COLOR="1", COLUMNS=columns)
+    await _on_a_terminal(sandbox, "numbers", "publish", FEATURE_SET, tmp_path / "numbers")
+    numbers = await _on_a_terminal(sandbox, "numbers", "list", NO_COLOR="1", COLUMNS=columns)
+    labels = await _on_a_terminal(sandbox, "labels", "list", NO_COLOR="1", COLUMNS=columns)
+
+    for (code, seen), wanted in ((sets, FEATURE_SET), (numbers, NUMBER), (labels, LABEL)):
+        assert code == 0
+        lines = seen.splitlines()
+        assert any(line.split()[:1] == [wanted] for line in lines)
+        assert max(map(len, lines)) <= int(columns)
+    assert "dynamic" in labels[1].replace("\r\n", "")
+
+
+async def test_ids_on_a_terminal_that_is_narrower_than_they_are(sandbox: Sandbox) -> None:
+    """They are folded there, and nothing of them is left out."""
+    _, seen = await _on_a_terminal(sandbox, "labels", "list", NO_COLOR="1", COLUMNS="30")
+
+    assert LABEL in seen.replace("\r\n", "").replace(" ", "")
+
+
+async def test_a_long_note_below_the_bar(sandbox: Sandbox, tmp_path: Path) -> None:
+    """On a narrow terminal the note is wrapped, with what the push waits for and until when."""
+    sandbox.set_outage("labels", status=503)
+    command = ("calls", "push", write_csv(tmp_path / "in.csv", 3), "--give-up-after", "3s")
+    code, seen = await _on_a_terminal(sandbox, *command, COLUMNS="50", NO_COLOR="1")
+
+    assert code == 3
+    words = " ".join(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", " ", seen).split())
+    assert re.search(r"waiting for the API: HTTP 503.*next look in \d+ s", words)
 
 
 async def _in_a_shell(sandbox: Sandbox, command: str) -> tuple[int, str]:
@@ -114,7 +155,7 @@ async def test_output_that_cannot_be_written(sandbox: Sandbox, tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("command", "code"),
-    [("calls push - --journal {}/j", 2), ("numbers publish x -", 2), ("labels list >&-", 0)],
+    [("calls push - --state {}/j", 2), ("numbers publish x -", 2), ("labels list >&-", 0)],
 )
 async def test_without_standard_streams(sandbox: Sandbox, tmp_path: Path, command: str, code: int) -> None:
     """Closed standard streams, as of a daemon, cause no traceback."""

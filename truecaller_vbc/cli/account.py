@@ -99,7 +99,7 @@ def list_labels(
         return DONE
 
     connection = Connection(prefix=prefix, base_url=base_url, store=store)
-    sys.exit(run_to_code(main()))
+    sys.exit(run_to_code(main(), as_json=as_json))
 
 
 async def serve_sandbox(rules: SandboxRules, port: int) -> int:

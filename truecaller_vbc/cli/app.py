@@ -80,7 +80,7 @@ def token(
     Credentials are read from the environment only, since other users can read a command line.
     """
     connection = Connection(prefix=prefix, base_url=base_url, store=store)
-    sys.exit(run_to_code(show_token(connection, show=show, as_json=as_json)))
+    sys.exit(run_to_code(show_token(connection, show=show, as_json=as_json), as_json=as_json))
 
 
 @app.command()

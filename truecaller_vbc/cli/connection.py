@@ -40,8 +40,9 @@ def _has_credentials(url: str) -> bool:
     return "@" in rest or any("password" in name.lower() for name, _ in parse_qsl(query, keep_blank_values=True))
 
 
-Prefix: TypeAlias = Annotated[str, typer.Option(help="Of the environment variables.")]
-BaseURL: TypeAlias = Annotated[str | None, typer.Option(help="Instead of the real API.")]
+_PANEL: Final = "Connection"
+Prefix: TypeAlias = Annotated[str, typer.Option(help="Of the environment variables.", rich_help_panel=_PANEL)]
+BaseURL: TypeAlias = Annotated[str | None, typer.Option(help="Instead of the real API.", rich_help_panel=_PANEL)]
 Store: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -49,6 +50,7 @@ Store: TypeAlias = Annotated[
         "none. A URL with a password goes into TRUECALLER_VBC_STORE.",
         callback=without_secret,
         is_eager=True,
+        rich_help_panel=_PANEL,
     ),
 ]
 AsJSON: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON document, and nothing else.")]

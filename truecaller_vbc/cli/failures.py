@@ -16,12 +16,14 @@ import typer
 from ..errors import (
     ConfigurationError,
     CredentialsRejectedError,
+    ForbiddenError,
     InvalidRecordError,
     StoreError,
+    UnauthorizedError,
     UnknownOutcomeError,
     VBCError,
 )
-from .output import plain
+from .output import plain, print_json
 
 
 def silence_log() -> None:
@@ -29,14 +31,15 @@ def silence_log() -> None:
     logging.getLogger("truecaller_vbc").addHandler(logging.NullHandler())
 
 
-def exit_with(error: Exception, code: int) -> NoReturn:
-    """Print the error in one line, and exit."""
+def exit_with(error: Exception, code: int, *, as_json: bool = False) -> NoReturn:
+    """Print the error in one line, with `as_json` as a document as well, and exit."""
+    if as_json:
+        print_json({"exit_code": code, "error": str(error)})
     typer.echo(f"error: {error}", err=True)
     sys.exit(code)
 
 
 _MOST: Final = 600
-_ATTRIBUTE: Final = re.compile(r"[;:,]? see `?\.\w+`?")
 
 DONE: Final = 0
 IN_PART: Final = 1
@@ -48,13 +51,26 @@ ANY_FAILURE: Final = (VBCError, aiohttp.ClientError, TimeoutError)
 """All errors that a typed call raises."""
 
 
+# What the library tells programmers, in the words of the command line.
+_WORDS: Final = (
+    (re.compile(r"\bit (?:will be|is) tried again(?: automatically)? after retry_at"), "run it again after retry_at"),
+    (re.compile(r"[;:,] see \.\w+(?:(?:, and |, | and )(?:\.\w+|__\w+__))*"), ""),
+    (re.compile(r"\band call again\b"), "and run it again"),
+    (re.compile(r"\bbase_url=?"), "--base-url"),
+    (re.compile(r"\bthe ID in the path\b"), "the ID that you gave"),
+)
+
+
 def describe(error: BaseException) -> str:
-    """Return the error in one line, without the request headers that aiohttp's errors may show."""
+    """Return the error in one line, in the words of the command line, and without a request's headers."""
     if isinstance(error, UnknownOutcomeError):
         told = ": ".join(filter(None, (f"HTTP {error.status}" if error.status else "", error.slug, error.message)))
         return plain(f"the answer was lost{f' ({told})' if told else ''}, so it may have been taken or not", _MOST)
     if isinstance(error, VBCError):
-        return plain(_in_words(error), _MOST)
+        text = str(error)
+        for words, others in _WORDS:
+            text = words.sub(others, text)
+        return plain(text.replace("retry_at", _clock_time(getattr(error, "retry_at", None))), _MOST)
     if isinstance(error, aiohttp.ClientResponseError):
         return f"the API answered HTTP {error.status}, and no more could be understood"
     if isinstance(error, OSError) and not isinstance(error, aiohttp.ClientError | TimeoutError):
@@ -63,29 +79,38 @@ def describe(error: BaseException) -> str:
     return f"the API cannot be reached ({reason}): check the network and the base URL, and run it again"
 
 
-def _in_words(error: VBCError) -> str:
-    """Return the error's text with a time, and without attributes, in place of the library's names."""
-    retry_at: datetime | None = getattr(error, "retry_at", None)
-    time = "a while" if retry_at is None else retry_at.astimezone().strftime("%H:%M:%S")
-    text = (
-        str(error).replace("the ID in the path", "the ID that you gave").replace("again by itself after", "again after")
-    )
-    return _ATTRIBUTE.sub("", text.replace("retry_at", time))
+def _clock_time(moment: datetime | None) -> str:
+    """Return a time of the local day, with the date if that is another."""
+    if moment is None:
+        return "a minute"
+    local = moment.astimezone()
+    is_today = local.date() == datetime.now().astimezone().date()
+    return local.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M:%S")
+
+
+_WRONG_SETTING: Final = (
+    ConfigurationError,
+    CredentialsRejectedError,
+    ForbiddenError,
+    InvalidRecordError,
+    StoreError,
+    UnauthorizedError,
+)
 
 
 def exit_code(error: BaseException) -> int:
-    """Return the exit code (2 wrong setting or input, 1 unknown outcome, 3 may work later)."""
-    if isinstance(error, ConfigurationError | StoreError | InvalidRecordError | CredentialsRejectedError):
+    """Return the exit code (2 wrong setting, credentials or input, 1 unknown outcome, 3 may work later)."""
+    if isinstance(error, _WRONG_SETTING):
         return NOTHING_SENT
     return IN_PART if isinstance(error, UnknownOutcomeError) else STOPPED
 
 
-def run_to_code(main: Coroutine[Any, Any, int]) -> int:
+def run_to_code(main: Coroutine[Any, Any, int], *, as_json: bool = False) -> int:
     """Run a command and return its exit code; print an error in one line and exit."""
     silence_log()
     try:
         return asyncio.run(main)
     except ANY_FAILURE as error:
-        exit_with(VBCError(describe(error)), exit_code(error))
+        exit_with(VBCError(describe(error)), exit_code(error), as_json=as_json)
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final, Literal
 
@@ -13,7 +14,7 @@ import typer
 from ..api.models import BusinessNumber, FeatureSet
 from ..api.number_results import NumbersResult
 from ..api.records import is_e164, number_problem
-from ..errors import ConfigurationError, NumbersRefusedError, PartlyDoneError
+from ..errors import ConfigurationError, NotFoundError, NumbersRefusedError, PartlyDoneError
 from ..session import VBCSession
 from .connection import PREFIX, AsJSON, BaseURL, Connection, Prefix, Store
 from .failures import DONE, IN_PART, NOTHING_SENT, STOPPED, describe, exit_with, run_to_code
@@ -106,7 +107,8 @@ def list_numbers(  # noqa: D103 - its help is what it says
 ) -> None:
     async def main() -> int:
         async with connection.open() as vbc:
-            found = [number async for number in _numbers(vbc, feature_set or [None])]
+            with _named(", ".join(feature_set or []), "--feature-set"):
+                found = [number async for number in _numbers(vbc, feature_set or [None])]
         if as_json:
             print_json(found)
         else:
@@ -120,7 +122,7 @@ def list_numbers(  # noqa: D103 - its help is what it says
         return DONE
 
     connection = Connection(prefix=prefix, base_url=base_url, store=store)
-    sys.exit(run_to_code(main()))
+    sys.exit(run_to_code(main(), as_json=as_json))
 
 
 @app.command("feature-sets", help=_LOOK.format(what="The feature sets of the account, in which numbers are listed."))
@@ -140,7 +142,7 @@ def list_feature_sets(  # noqa: D103 - as above
         return DONE
 
     connection = Connection(prefix=prefix, base_url=base_url, store=store)
-    sys.exit(run_to_code(main()))
+    sys.exit(run_to_code(main(), as_json=as_json))
 
 
 @app.command("publish", help=_CHANGE.format(what="List numbers in a feature set."))
@@ -169,6 +171,20 @@ def delist(  # noqa: D103 - as above
     _change("delist", feature_set, file, Connection(prefix=prefix, base_url=base_url, store=store), as_json=as_json)
 
 
+@contextlib.contextmanager
+def _named(feature_set: str, argument: str) -> Generator[None]:
+    """Name the argument that a 404 is about."""
+    try:
+        yield
+    except NotFoundError:
+        if not feature_set:
+            raise
+        raise ConfigurationError(
+            f"HTTP 404: the account has no feature set {plain(feature_set, 80)}: check {argument} "
+            "(`truecaller-vbc numbers feature-sets` lists all)"
+        ) from None
+
+
 async def _numbers(vbc: VBCSession, feature_sets: list[str] | list[None]) -> AsyncIterator[BusinessNumber]:
     for feature_set in feature_sets:
         async for number in vbc.numbers.numbers(feature_set_id=feature_set):
@@ -179,8 +195,8 @@ def _change(change: Change, feature_set: str, file: str, connection: Connection,
     try:
         numbers = read_numbers(file)
     except ConfigurationError as error:
-        exit_with(error, NOTHING_SENT)
-    sys.exit(run_to_code(_changed(change, feature_set, numbers, connection, as_json=as_json)))
+        exit_with(error, NOTHING_SENT, as_json=as_json)
+    sys.exit(run_to_code(_changed(change, feature_set, numbers, connection, as_json=as_json), as_json=as_json))
 
 
 async def _changed(
@@ -190,7 +206,8 @@ async def _changed(
     async with connection.open() as vbc:
         try:
             done = vbc.numbers.publish if change == "publish" else vbc.numbers.delist
-            result = await done(feature_set, numbers)
+            with _named(feature_set, "FEATURE_SET"):
+                result = await done(feature_set, numbers)
         except NumbersRefusedError as error:
             failure, result = error, error.result
         except PartlyDoneError as error:

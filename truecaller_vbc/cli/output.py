@@ -14,7 +14,7 @@ import attrs
 import typer
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ..errors import ConfigurationError
@@ -93,18 +93,39 @@ def _plain(value: Any) -> Any:
 
 
 _WIDE: Final = 100_000
+_NARROWEST: Final = 10
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table; without escape codes if NO_COLOR is set. Foreign text is made without_formula."""
     to_people = is_terminal(sys.stdout)  # rich's own is_terminal is also true for a pipe when FORCE_COLOR is set
-    table = Table(*columns, box=box.SIMPLE_HEAD if to_people else None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
+    cells = [[_cell(value) for value in row] for row in rows]
     if to_people:
-        Console(color_system=None if os.environ.get("NO_COLOR") else "auto").print(table)
+        console = Console(color_system=None if os.environ.get("NO_COLOR") else "auto")
     else:
-        Console(force_terminal=False, color_system=None, width=_WIDE).print(table)
+        console = Console(force_terminal=False, color_system=None, width=_WIDE)
+    # The first column is what people copy, so the others give way, and it is folded only on a narrower terminal.
+    first = max((len(row[0]) for row in cells), default=0)
+    if first + _NARROWEST * (len(columns) - 1) > console.width:
+        _print_blocks(console, columns, cells)
+        return
+    table = Table(
+        Column(columns[0], min_width=first, no_wrap=True, overflow="fold"),
+        *columns[1:],
+        box=box.SIMPLE_HEAD if to_people else None,
+        pad_edge=False,
+    )
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def _print_blocks(console: Console, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a row as one line for its first cell, and one for each other cell."""
+    for row in rows:
+        console.print(Text(row[0], style="bold", overflow="fold"))
+        for name, cell in zip(columns[1:], row[1:], strict=True):
+            console.print(Text(f"  {name}: {cell}", overflow="fold"))
 
 
 def _cell(value: object) -> str:

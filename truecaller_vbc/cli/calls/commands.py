@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import time
-import tomllib
 from datetime import datetime, timedelta
 from datetime import time as datetime_time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
 
+import attrs
 import typer
 
 from ...api.calls import Version
 from ...api.models import BatchStatus, Status
-from ...errors import ConfigurationError, StillPendingError, VBCError
+from ...errors import ConfigurationError, NotFoundError, StillPendingError, VBCError
 from ..connection import PREFIX, AsJSON, BaseURL, Connection, Prefix, Store, wait_out_failure
 from ..failures import ANY_FAILURE, DONE, IN_PART, NOTHING_SENT, STOPPED, describe, exit_with, run_to_code, silence_log
 from ..output import plain, print_json, print_table, tolerate_broken_pipe
@@ -25,11 +26,12 @@ from .columns import RecordRules, RowParser
 from .exports import export, rejected, results
 from .interruption import Interruption
 from .outcomes import OutcomeReader
+from .parsing import Command, duration, load_settings
 from .progress import Bar
-from .push import PushOptions, open_push, push, rules_of
+from .push import PushOptions, open_push, push, rules_of, source_options
 from .report import Report
-from .source import Format, SourceOptions
-from .state import STDIN, is_state, open_state, state_path
+from .source import Format, Source, SourceOptions
+from .state import STDIN, PushState, is_state, open_state, state_path
 
 app = typer.Typer(no_args_is_help=True, help="Tell the API of calls to come, from a list.")
 
@@ -81,52 +83,11 @@ class APIVersion(StrEnum):
     V2 = "v2"
 
 
-def _load_settings(context: typer.Context, path: Path | None) -> Path | None:
-    """Take the options of a TOML file where the command line has none."""
-    if path is None:
-        return None
-    names = {
-        option.lstrip("-").replace("-", "_"): parameter.name
-        for parameter in context.command.params
-        for option in parameter.opts
-    }
-    try:
-        given = {name.replace("-", "_"): value for name, value in tomllib.loads(path.read_text("utf-8-sig")).items()}
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        exit_with(ConfigurationError(f"--settings {path} cannot be read ({reason}): correct it"), NOTHING_SENT)
-    if unknown := [name for name in given if name not in names or name in ("file", "settings")]:
-        exit_with(
-            ConfigurationError(f"--settings {path}: {unknown[0]} is not an option of this command: see --help"),
-            NOTHING_SENT,
-        )
-    column: object = given.get("column")
-    if isinstance(column, dict):
-        given["column"] = [f"{field}={name}" for field, name in cast(dict[str, object], column).items()]
-    context.default_map = {names[name]: value for name, value in given.items()}
-    return path
-
-
 def _columns(given: list[str] | None) -> dict[str, str]:
     pairs = [text.partition("=") for text in given or ()]
     if wrong := [field for field, separator, _ in pairs if not separator]:
         raise ConfigurationError(f"--column {wrong[0]}: write FIELD=COLUMN, such as receiver_number=Mobile")
     return {field.strip(): name.strip() for field, _, name in pairs}
-
-
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-def _seconds(text: str, option: str) -> float:
-    """Return a duration such as 90, 30m or 1h in seconds."""
-    number, unit = (text[:-1], _UNITS[text[-1]]) if text[-1:] in _UNITS else (text, 1)
-    try:
-        seconds = float(number) * unit
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise ConfigurationError(f"{option} {text}: write seconds, or a time such as 30m or 1h")
-    return seconds
 
 
 def _until(text: str | None) -> float | None:
@@ -147,6 +108,14 @@ _INPUT: Final = "What the list has"
 _RECORDS: Final = "What the records have where the list has nothing"
 _PUSHING: Final = "How it is pushed"
 
+Settings = Annotated[
+    Path | None,
+    typer.Option(
+        callback=load_settings,
+        is_eager=True,
+        help="TOML file with options of push, such as country = 'IN'; the command line wins.",
+    ),
+]
 StateOption = Annotated[
     Path | None, typer.Option("--state", help="Where the push is remembered; else FILE.push.", rich_help_panel=_PUSHING)
 ]
@@ -155,14 +124,12 @@ VersionOption = Annotated[
 ]
 
 
-@app.command("push", help=_PUSH)
+@app.command("push", help=_PUSH, cls=Command)
 def push_file(  # noqa: D103 - its help is what it says, and it has many options
+    context: typer.Context,
     file: Annotated[str, typer.Argument(metavar="FILE", help="The list; - for standard input.")],
     *,
-    settings: Annotated[
-        Path | None,
-        typer.Option(callback=_load_settings, is_eager=True, help="TOML file with options of this command."),
-    ] = None,
+    settings: Settings = None,
     check: Annotated[bool, typer.Option("--check", help="Look at list and account; nothing is sent.")] = False,
     column: Annotated[
         list[str] | None,
@@ -212,7 +179,10 @@ def push_file(  # noqa: D103 - its help is what it says, and it has many options
         str, typer.Option(help="How long to wait for an API that does not answer.", rich_help_panel=_PUSHING)
     ] = "1h",
     wait: Annotated[
-        str | None, typer.Option(help="Then ask what became of them, for so long.", rich_help_panel=_PUSHING)
+        str | None,
+        typer.Option(
+            metavar="[DURATION]", help="Then ask what became of them, for so long; else 10m.", rich_help_panel=_PUSHING
+        ),
     ] = None,
     api_version: VersionOption = APIVersion.V3,
     prefix: Prefix = PREFIX,
@@ -247,12 +217,13 @@ def push_file(  # noqa: D103 - its help is what it says, and it has many options
             skip_invalid=skip_invalid,
             send_unknown=send_unknown,
             state=state,
-            give_up_after=_seconds(give_up_after, "--give-up-after"),
-            wait=None if wait is None else _seconds(wait, "--wait"),
+            give_up_after=duration(give_up_after, "--give-up-after"),
+            wait=None if wait is None else duration(wait, "--wait"),
             limit=limit,
             until=_until(until),
             rate=rate,
             as_json=as_json,
+            arguments=context.meta["arguments"],
         )
     except ConfigurationError as error:
         Report(reason=error).print(as_json=as_json)
@@ -263,12 +234,16 @@ def push_file(  # noqa: D103 - its help is what it says, and it has many options
 FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="As it was pushed; or the state of a push.")]
 
 
-@app.command("outcomes")
+@app.command("outcomes", cls=Command)
 def ask_outcomes(
     file: FileArgument,
     *,
+    settings: Settings = None,
     state: StateOption = None,
-    wait: Annotated[str, typer.Option(help="How long to ask, such as 10m; else once.")] = "0",
+    wait: Annotated[
+        str,
+        typer.Option(metavar="[DURATION]", help="Ask until all is known, for so long (10m if not said); else once."),
+    ] = "0",
     prefix: Prefix = PREFIX,
     base_url: BaseURL = None,
     store: Store = None,
@@ -278,24 +253,17 @@ def ask_outcomes(
 
     Exit codes: 0 all succeeded, 1 some failed, 2 a wrong setting, 3 not all is known yet: ask again later.
     """
+    del settings
     silence_log()
-    path = state_path(file, state)
     interruption = Interruption()
-
-    async def main(reader: OutcomeReader, session: Any) -> Exception | None:
-        with interruption.on(asyncio.get_running_loop(), lambda: None):
-            async with session:
-                await wait_out_failure(session)
-                return await reader.ask(_seconds(wait, "--wait"))
-
+    connection = Connection(prefix=prefix, base_url=base_url, store=store)
     try:
+        seconds = duration(wait, "--wait")
         with interruption.handle_signals(), open_push(file, state) as (source, opened):
-            with Bar("asking", opened.facts.records) as bar:
-                connection = Connection(prefix=prefix, base_url=base_url or opened.facts.base_url, store=store)
-                session = connection.session()
-                parser = RowParser(rules_of(opened))
-                reader = OutcomeReader(source, parser, opened, session.calls, bar=bar, asked=interruption.asked)
-                reason = asyncio.run(main(reader, session)) if opened.batches("acknowledged") else None
+            reason: Exception | None = None
+            if any(not batch.final for batch in opened.batches("acknowledged")):
+                with Bar("asking", opened.facts.records) as bar:
+                    reason = asyncio.run(_ask(connection, opened, source, seconds, (interruption, bar)))
             report = Report(
                 totals=opened.totals(),
                 reasons=opened.reasons(),
@@ -304,14 +272,37 @@ def ask_outcomes(
                 limited=True,
                 waited=True,
                 file=file,
-                options="" if state is None else f" --state {state}",
-                state=path,
+                state=opened.path,
             )
+    except KeyboardInterrupt:
+        report = Report(interrupted=True)
     except (*ANY_FAILURE, OSError) as error:
         report = Report(reason=error)
     with tolerate_broken_pipe():
         report.print(as_json=as_json)
     sys.exit(report.exit_code)
+
+
+async def _ask(
+    connection: Connection, state: PushState, source: Source, wait: float, control: tuple[Interruption, Bar]
+) -> Exception | None:
+    interruption, bar = control
+    facts = state.facts
+    connection = attrs.evolve(connection, base_url=connection.base_url or facts.base_url)
+    with interruption.on(asyncio.get_running_loop(), bar.stop):
+        try:
+            async with connection.session() as session:
+                if session.client_account_id != facts.account:
+                    return ConfigurationError(
+                        f"the push was for the account {plain(facts.account)}, and the credentials are of "
+                        f"{plain(session.client_account_id)}: give those of the same account"
+                    )
+                await wait_out_failure(session)
+                parser = RowParser(rules_of(state))
+                reader = OutcomeReader(source, parser, state, session.calls, bar=bar, asked=interruption.asked)
+                return await reader.ask(wait)
+        except ANY_FAILURE as error:
+            return error
 
 
 class ExportFormat(StrEnum):
@@ -325,28 +316,32 @@ OutputOption = Annotated[Path | None, typer.Option("--output", help="Where to; -
 ExportOption = Annotated[ExportFormat, typer.Option("--format", help="Of the export.")]
 
 
-@app.command("results")
+@app.command("results", cls=Command)
 def export_results(
     file: FileArgument,
     *,
+    settings: Settings = None,
     state: StateOption = None,
     output: OutputOption = None,
     export_format: ExportOption = ExportFormat.CSV,
 ) -> None:
     """Write each row with its outcome, reason and batch, to FILE.results.csv."""
+    del settings
     _export(file, state, output, "results", export_format, only=None)
 
 
-@app.command("rejects")
+@app.command("rejects", cls=Command)
 def export_rejects(
     file: FileArgument,
     *,
+    settings: Settings = None,
     state: StateOption = None,
     output: OutputOption = None,
     export_format: ExportOption = ExportFormat.CSV,
     with_unknown: Annotated[bool, typer.Option("--with-unknown", help="Also rows in doubt.")] = False,
 ) -> None:
     """Write the rows that were invalid, refused, failed or not sent, with the reason, to be mended and pushed again."""
+    del settings
     _export(file, state, output, "rejects", export_format, only=rejected(with_unknown=with_unknown))
 
 
@@ -359,11 +354,12 @@ def _export(
         with open_push(file, state) as (source, opened), tolerate_broken_pipe():
             found = results(source, RowParser(rules_of(opened)), opened)
             place = None if str(target) == STDIN else target
-            rows = export(found, source.columns(), place, as_csv=form is ExportFormat.CSV, only=only)
+            delimiter = source_options(opened).delimiter or "," if form is ExportFormat.CSV else None
+            rows = export(found, source, place, delimiter=delimiter, only=only)
     except (VBCError, OSError) as error:
         exit_with(VBCError(describe(error)), NOTHING_SENT)
     if place is not None:
-        typer.echo(f"{rows:,} rows: {plain(place)}")
+        typer.echo(f"{rows:,} record{'' if rows == 1 else 's'}: {plain(place)}")
 
 
 @app.command("template")
@@ -375,11 +371,17 @@ def print_template() -> None:
 DirectoryArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Where to look.")]
 
 
+_SET_ASIDE: Final = re.compile(r".*\.\d{4}-\d{2}-\d{2}(\.\d+)?")
+
+
 def _states(directory: Path) -> list[Path]:
-    return sorted(path for path in directory.glob("*.push*") if path.is_file() and is_state(path))
+    try:
+        return sorted(path for path in directory.iterdir() if path.is_file() and is_state(path))
+    except OSError as error:
+        exit_with(ConfigurationError(f"{plain(directory)} cannot be listed ({error.strerror})"), NOTHING_SENT)
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_pushes(directory: DirectoryArgument = Path(), *, as_json: AsJSON = False) -> None:
     """List the pushes that are remembered in a directory."""
     rows: list[dict[str, Any]] = []
@@ -403,7 +405,7 @@ def list_pushes(directory: DirectoryArgument = Path(), *, as_json: AsJSON = Fals
     )
 
 
-@app.command("prune")
+@app.command("prune", cls=Command)
 def prune_pushes(
     directory: DirectoryArgument = Path(),
     *,
@@ -412,7 +414,7 @@ def prune_pushes(
     """Delete states of finished pushes that were set aside (FILE.push.DATE), and list them."""
     limit = time.time() - older_than * 86_400
     for path in _states(directory):
-        if path.name.rpartition(".push.")[1] and path.stat().st_mtime <= limit:
+        if _SET_ASIDE.fullmatch(path.name) and path.stat().st_mtime <= limit:
             path.unlink()
             typer.echo(f"deleted {plain(path)}")
 
@@ -424,15 +426,18 @@ async def show_batch(connection: Connection, batch: str, *, wait: float | None, 
         VBCError: it cannot be had.
     """
     async with connection.open() as vbc:
-        if wait is None:
-            status = await vbc.calls.batch_status(batch, version=version)
-        else:
-            try:
+        try:
+            if wait is None:
+                status = await vbc.calls.batch_status(batch, version=version)
+            else:
                 status = await vbc.calls.wait_for_batch(batch, timeout=wait, version=version)
-            except StillPendingError as error:
-                if error.done is None:
-                    raise
-                status = cast(BatchStatus, error.done)
+        except (NotFoundError, StillPendingError) as error:
+            if (last := getattr(error, "done", None)) is None:
+                raise VBCError(
+                    f"HTTP 404: the API knows no batch {plain(batch, 80)}: check BATCH, or ask again in a minute if it "
+                    "was sent just now"
+                ) from None
+            status = cast(BatchStatus, last)
     if as_json:
         facts = {"batch_id": status.batch_id, "final": status.final, "counts": status.counts, "records": status.data}
         print_json(facts)
@@ -453,11 +458,13 @@ def _print(status: BatchStatus) -> None:
         typer.echo("it is not final: ask again later, or wait for it with --wait SECONDS", err=True)
 
 
-@app.command("status", help=_STATUS)
+@app.command("status", help=_STATUS, cls=Command)
 def show_status(  # noqa: D103 - as above
     batch: Annotated[str, typer.Argument(metavar="BATCH", help="The push_batch_id in the results.")],
     *,
-    wait: Annotated[float | None, typer.Option(min=0.001, help="Seconds to wait until it is final.")] = None,
+    wait: Annotated[
+        str | None, typer.Option(metavar="[DURATION]", help="Wait until it is final, for so long (10m if not said).")
+    ] = None,
     api_version: VersionOption = APIVersion.V3,
     prefix: Prefix = PREFIX,
     base_url: BaseURL = None,
@@ -465,5 +472,9 @@ def show_status(  # noqa: D103 - as above
     as_json: AsJSON = False,
 ) -> None:
     connection = Connection(prefix=prefix, base_url=base_url, store=store)
-    main = show_batch(connection, batch, wait=wait, version=api_version.value, as_json=as_json)
-    sys.exit(run_to_code(main))
+    try:
+        seconds = None if wait is None else duration(wait, "--wait")
+    except ConfigurationError as error:
+        exit_with(error, NOTHING_SENT, as_json=as_json)
+    main = show_batch(connection, batch, wait=seconds, version=api_version.value, as_json=as_json)
+    sys.exit(run_to_code(main, as_json=as_json))

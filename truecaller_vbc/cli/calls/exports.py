@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import functools
 import io
+import itertools
 import json
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple, TextIO
+from typing import BinaryIO, Final, NamedTuple, TextIO, cast
 
 from ...api.records import is_e164
 from ...errors import ConfigurationError
@@ -16,11 +20,14 @@ from ...files import replace_atomically
 from ..output import plain
 from .columns import RESERVED, RowParser
 from .formats import Row
-from .source import Source
+from .source import Format, Source
 from .state import PENDING, PushState
 
 # Characters that make a spreadsheet read text as a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_NUMBER: Final = re.compile(r"-?\d+([.,]\d+)*")
+_BLOCK: Final = 1024 * 1024
+_MOST_REASON: Final = 1000
 _REJECTS: Final = frozenset({"invalid", "refused", "unsent", "failed"})
 _IN_WORDS: Final = {"open": "unsent", "sending": "unknown"}
 _LOST: Final = "it may have been taken or not, since its answer was lost"
@@ -33,6 +40,11 @@ class Result(NamedTuple):
     outcome: str
     reason: str
     batch_id: str
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """Return the cells of `RESERVED`."""
+        return str(self.row.line), self.outcome, self.reason, self.batch_id
 
 
 def results(source: Source, parser: RowParser, state: PushState) -> Iterator[Result]:
@@ -50,7 +62,7 @@ def results(source: Source, parser: RowParser, state: PushState) -> Iterator[Res
     for batch in state.batches():
         told = state.outcomes(batch)
         word = "success" if batch.final else _IN_WORDS.get(batch.state, batch.state)
-        usual = word, batch.error or (_LOST if batch.state == "sending" else "")
+        usual = word, batch.error or (_LOST if word == "unknown" else "")
         while batch.size and (item := next(rows, None)) is not None:
             position, row = item
             outcome, reason = told.get(position, usual)
@@ -62,31 +74,38 @@ def results(source: Source, parser: RowParser, state: PushState) -> Iterator[Res
 
 
 def export(
-    found: Iterator[Result], columns: tuple[str, ...], target: Path | None, *, as_csv: bool, only: frozenset[str] | None
+    found: Iterator[Result], source: Source, target: Path | None, *, delimiter: str | None, only: frozenset[str] | None
 ) -> int:
     """Write results to a file, or to standard output if there is no target, and return the number of rows.
 
     Args:
         found: of `results`.
-        columns: of the input.
-        target: where to; a file that is not an export is never replaced.
-        as_csv: as CSV; else as JSON Lines.
+        source: the input.
+        target: where to; a file that is not an export is never replaced, and an earlier one with other rows to mend
+            is renamed, since it may have been mended.
+        delimiter: of CSV; None for JSON Lines.
         only: outcomes to write; None for all.
 
     Raises:
         ConfigurationError: it cannot be written, or another file has its name.
     """
     chosen = (result for result in found if only is None or result.outcome in only)
+    stdout: TextIO | None = sys.stdout
     if target is None:
-        return _write(chosen, columns, sys.stdout, as_csv=as_csv)
-    if target.exists() and not _is_export(target):
-        raise ConfigurationError(f"{target} is another kind of file, and is not replaced: name another with --output")
+        if stdout is None:
+            raise ConfigurationError("there is no standard output: name a file with --output")
+        return _write(chosen, source, stdout.buffer, delimiter, encoding="utf-8")
+    if target.exists() and (not _is_export(target) or target.samefile(source.path)):
+        raise ConfigurationError(
+            f"{plain(target)} is not an export of this push, and is not replaced: name another with --output"
+        )
     try:
-        with replace_atomically(target) as raw:
-            file = io.TextIOWrapper(raw, encoding="utf-8", newline="")
-            rows = _write(chosen, columns, file, as_csv=as_csv)
-            file.flush()
-            file.detach()
+        with replace_atomically(target) as file:
+            # A spreadsheet takes a file without the mark for one in the old encoding of its country.
+            encoding = "utf-8" if delimiter is None else "utf-8-sig"
+            rows = _write(chosen, source, cast(BinaryIO, file), delimiter, encoding=encoding)
+            if only is not None and target.exists():
+                _set_aside(target, cast(BinaryIO, file))
     except OSError as error:
         raise ConfigurationError(
             f"{target} cannot be written ({error.strerror}): name another place with --output"
@@ -99,35 +118,61 @@ def rejected(*, with_unknown: bool) -> frozenset[str]:
     return _REJECTS | {"unknown"} if with_unknown else _REJECTS
 
 
+def _set_aside(earlier: Path, new: BinaryIO) -> None:
+    """Rename the earlier file, unless it has the same content as the new one."""
+    new.seek(0)
+    with earlier.open("rb") as file:
+        blocks = (iter(functools.partial(it.read, _BLOCK), b"") for it in (file, new))
+        if all(one == other for one, other in itertools.zip_longest(*blocks)):
+            return
+    names = (earlier.with_name(f"{earlier.name}.{count}") for count in itertools.count(1))
+    earlier.rename(next(name for name in names if not name.exists()))
+
+
 def without_formula(text: str) -> str:
-    """Return foreign text on one line that no spreadsheet reads as a formula; a reader drops the apostrophe."""
-    line = plain(text, len(text) + 1)
-    return f"'{line}" if line.lstrip().startswith(_FORMULA) and not is_e164(line) else line
+    """Return text that no spreadsheet reads as a formula; a reader drops the apostrophe."""
+    is_harmless = not text.lstrip().startswith(_FORMULA) or is_e164(text) or _NUMBER.fullmatch(text)
+    return text if is_harmless else f"'{text}"
 
 
-def _write(found: Iterator[Result], columns: tuple[str, ...], file: TextIO | IO[str], *, as_csv: bool) -> int:
-    own = tuple(name for name in columns if name not in RESERVED)
-    put: Callable[[list[str], Mapping[str, Any]], object]
-    if as_csv:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow((*RESERVED, *(without_formula(name) for name in own)))
+def _write(found: Iterator[Result], source: Source, raw: BinaryIO, delimiter: str | None, *, encoding: str) -> int:
+    # Bytes of a CSV file that are not UTF-8 stay as they are.
+    errors = "surrogateescape" if source.format is Format.CSV else "backslashreplace"
+    file = io.TextIOWrapper(raw, encoding=encoding, errors=errors, newline="")
+    try:
+        put = _jsonl(file) if delimiter is None else _csv(file, source, delimiter)
+        rows = 0
+        for result in found:
+            put(result)
+            rows += 1
+        file.flush()
+        return rows
+    finally:
+        with contextlib.suppress(OSError):
+            file.detach()
 
-        def put(ours: list[str], cells: Mapping[str, Any]) -> object:
-            return writer.writerow(
-                [*map(without_formula, ours), *(without_formula(_cell(cells.get(it))) for it in own)]
-            )
 
-    else:
+def _jsonl(file: TextIO) -> Callable[[Result], object]:
+    def put(result: Result) -> object:
+        theirs = {name: value for name, value in result.row.cells.items() if name not in RESERVED}
+        return file.write(json.dumps(dict(zip(RESERVED, result.told, strict=True)) | theirs, default=str) + "\n")
 
-        def put(ours: list[str], cells: Mapping[str, Any]) -> object:
-            theirs = {name: value for name, value in cells.items() if name not in RESERVED}
-            return file.write(json.dumps(dict(zip(RESERVED, ours, strict=True)) | theirs, default=str) + "\n")
+    return put
 
-    rows = 0
-    for result in found:
-        put([str(result.row.line), result.outcome, result.reason, result.batch_id], result.row.cells)
-        rows += 1
-    return rows
+
+def _csv(file: TextIO, source: Source, delimiter: str) -> Callable[[Result], object]:
+    names: Iterable[str] = source.columns()
+    if source.format in (Format.JSON, Format.JSONL):  # each object may have other names
+        names = (name for row in source.rows() for name in row.cells)
+    own = [name for name in dict.fromkeys(names) if name not in RESERVED]
+    writer = csv.writer(file, lineterminator="\n", delimiter=delimiter)
+    writer.writerow((*RESERVED, *map(without_formula, own)))
+
+    def put(result: Result) -> object:
+        cells = [_cell(result.row.cells.get(name)) for name in own]
+        return writer.writerow(map(without_formula, (*(plain(it, _MOST_REASON) for it in result.told), *cells)))
+
+    return put
 
 
 def _cell(value: object) -> str:
@@ -139,6 +184,7 @@ def _cell(value: object) -> str:
 def _is_export(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return file.read(len(RESERVED[0]) + 2).lstrip(b'{"').startswith(RESERVED[0].encode())
+            start = file.read(64).removeprefix(b"\xef\xbb\xbf").removeprefix(b'{"')
+        return start.startswith(RESERVED[0].encode())
     except OSError:
         return False

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Final
 
 from ...api.calls import Calls
-from ...api.models import BatchStatus, RecordStatus
+from ...api.models import BatchStatus, RecordStatus, Status
 from ...api.records import CallRecord
 from ...backoff import backoff
 from ...errors import NotFoundError
-from ..failures import ANY_FAILURE
+from ..failures import ANY_FAILURE, describe
 from .columns import RowParser
 from .pieces import Pieces
 from .progress import Bar
-from .pusher import is_temporary
+from .pusher import StoppedError, is_temporary
 from .source import Source
 from .state import BatchRow, PushState
 
-_AT_ONCE: Final = 4
+_AT_ONCE: Final = 2
+_PATIENCE: Final = 60.0
 _SPREAD: Final = (0.8, 1.2)
 _PAUSE_FIRST: Final = 1.0
 _PAUSE_MOST: Final = 30.0
+_ASKING: Final = "asking what became of them"
 
 
 class OutcomeReader:
@@ -55,89 +58,131 @@ class OutcomeReader:
         self._calls = calls
         self._bar = bar
         self._asked = asked
+        self._end = 0.0
 
     async def ask(self, wait: float) -> Exception | None:
         """Ask until all is known, at least once and for `wait` seconds at most. Return what ended it early."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + wait
-        count = 0
-        while (batches := self._open()) and not self._asked.is_set():
-            count += 1
-            error = await self._look(batches)
-            if error is not None and not is_temporary(error):
-                return error
-            pause = backoff(_PAUSE_FIRST, count, spread=_SPREAD, most=_PAUSE_MOST)
-            if not self._open() or loop.time() + pause > end:
-                return error
-            self._bar.say(f"{len(self._open()):,} batches are not done: next look in {pause:.0f} s")
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._asked.wait(), pause)
+        now = asyncio.get_running_loop().time
+        self._end = now() + wait
+        looks = 0
+        try:
+            while batches := self._open():
+                await self._look(batches)
+                looks += 1
+                pause = backoff(_PAUSE_FIRST, looks, spread=_SPREAD, most=_PAUSE_MOST)
+                if not self._open() or now() + pause > self._end:
+                    return None
+                await self._sleep(pause, "waiting for the API to work on the batches")
+        except StoppedError:
+            return None
+        except (*ANY_FAILURE, OSError) as error:
+            return error
         return None
 
     def _open(self) -> list[BatchRow]:
         return [batch for batch in self._state.batches("acknowledged") if not batch.final]
 
-    async def _look(self, batches: list[BatchRow]) -> Exception | None:
-        """Ask once for each of these batches, a few at a time; stop at the first failure."""
+    async def _look(self, batches: Iterable[BatchRow]) -> None:
+        """Ask once for each batch, in the order of the input, which is read once at most."""
+        running: deque[tuple[BatchRow, asyncio.Task[BatchStatus | None]]] = deque()
         pieces = Pieces(self._source)
         try:
-            for first in range(0, len(batches), _AT_ONCE):
-                if self._asked.is_set():
-                    return None
-                group = batches[first : first + _AT_ONCE]
-                answers = await asyncio.gather(*map(self._status, group), return_exceptions=True)
-                for batch, answer in zip(group, answers, strict=True):
-                    if isinstance(answer, BaseException):
-                        if not isinstance(answer, ANY_FAILURE):
-                            raise answer
-                        return answer
-                    if answer is not None:
-                        await self._keep(batch, answer, pieces)
-                self._bar.show(self._state.totals(), "asking what became of them")
-        except ANY_FAILURE as error:
-            return error
+            for batch in batches:
+                running.append((batch, asyncio.create_task(self._status(batch))))
+                if len(running) == _AT_ONCE:
+                    await self._take(*running[0], pieces)
+                    running.popleft()
+            while running:
+                await self._take(*running[0], pieces)
+                running.popleft()
         finally:
+            for _, task in running:
+                task.cancel()
+            await asyncio.gather(*(task for _, task in running), return_exceptions=True)
             pieces.close()
-        return None
+
+    async def _take(self, batch: BatchRow, task: asyncio.Task[BatchStatus | None], pieces: Pieces) -> None:
+        stop = asyncio.create_task(self._asked.wait())
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not task.done():
+            raise StoppedError("asked to stop")
+        if (answer := task.result()) is not None:
+            await self._keep(batch, answer, pieces)
+        self._bar.show(self._state.totals(), _ASKING)
 
     async def _status(self, batch: BatchRow) -> BatchStatus | None:
-        try:
-            return await self._calls.batch_status(batch.batch_id or "", version=self._state.facts.version)
-        except NotFoundError:
-            return None  # the server has not begun with it yet, or no longer knows it
+        """Return the status of a batch, waiting for a busy API; None if the server has not begun with it."""
+        now = asyncio.get_running_loop().time
+        last: float | None = None
+        failures = 0
+        while True:
+            try:
+                return await self._calls.batch_status(batch.batch_id or "", version=self._state.facts.version)
+            except NotFoundError:
+                return None
+            except ANY_FAILURE as error:
+                failures += 1
+                last = max(now() + _PATIENCE, self._end) if last is None else last
+                pause = backoff(_PAUSE_FIRST, failures, spread=_SPREAD, most=_PAUSE_MOST)
+                pause = max(pause, getattr(error, "retry_after", None) or 0.0)
+                if not is_temporary(error) or now() + pause > last:
+                    raise
+                await self._sleep(pause, f"waiting for the API: {describe(error)}; next look in {pause:.0f} s")
 
     async def _keep(self, batch: BatchRow, answer: BatchStatus, pieces: Pieces) -> None:
-        known: defaultdict[object, deque[RecordStatus]] = defaultdict(deque)
-        for told in answer.data:
-            known[_key_of_answer(told)].append(told)
-        skipped = self._state.outcomes(batch)
-        outcomes: dict[int, tuple[str, str]] = {}
-        sent = 0
-        for position, row in enumerate(await pieces.read(batch), batch.first):
-            record = None if skipped.get(position, ("",))[0] == "invalid" else self._parser.record(row)
-            if not isinstance(record, CallRecord):
-                continue
-            sent += 1
-            if (told_of := known.get(_key(record))) and (told := told_of.popleft()).status.final:
-                outcomes[position] = _outcome(told)
-        self._state.told(batch, outcomes, final=len(outcomes) == sent)
+        skipped = {at for at, (outcome, _) in self._state.outcomes(batch).items() if outcome == "invalid"}
+        sent = [at for at in range(batch.first, batch.first + batch.size) if at not in skipped]
+        found: dict[int, tuple[str, str]] = {}
+        final = answer.counts == {Status.SUCCESS: len(sent)}  # the usual case: its rows need not be read
+        if not final and answer.data:
+            rows = await pieces.read(batch)
+            records = {at: self._parser.record(rows[at - batch.first]) for at in sent}
+            found = match({at: it for at, it in records.items() if isinstance(it, CallRecord)}, answer.data)
+            final = len(found) == len(sent)
+        if final or found:
+            self._state.told(batch, found, final=final)
+
+    async def _sleep(self, seconds: float, note: str) -> None:
+        self._bar.show(self._state.totals(), note)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._asked.wait(), seconds)
+            raise StoppedError("asked to stop")
 
 
-def _outcome(told: RecordStatus) -> tuple[str, str]:
-    if told.status == "success":
-        return "success", ""
-    return "failed", told.status_info.message or str(told.status)
+def match(records: Mapping[int, CallRecord], told: Iterable[RecordStatus]) -> dict[int, tuple[str, str]]:
+    """Return outcome and reason of each record that the API has told finally, by position.
+
+    The API may return any order, and leave out the plus of a number or a whole field; equal records pair off.
+    """
+    by_receiver: dict[str, list[RecordStatus]] = {}
+    for status in told:
+        by_receiver.setdefault(_digits(status.receiver_number), []).append(status)
+    found: dict[int, tuple[str, str]] = {}
+    for position, record in records.items():
+        candidates = by_receiver.get(_digits(record.receiver_number), [])
+        answer = next((it for it in candidates if _is_of(it, record)), None)
+        if answer is None:
+            continue
+        candidates.remove(answer)
+        if answer.status is Status.SUCCESS:
+            found[position] = ("success", "")
+        elif answer.status.final:
+            found[position] = ("failed", answer.status_info.message or answer.status)
+    return found
 
 
-def _key(record: CallRecord) -> object:
-    numbers = record.caller_number.lstrip("+"), record.receiver_number.lstrip("+")
-    return *numbers, record.starts_at, record.ends_at
+def _is_of(status: RecordStatus, record: CallRecord) -> bool:
+    return (
+        _digits(status.caller_number) in ("", _digits(record.caller_number))
+        and _milliseconds(status.starts_at) in (None, record.starts_at)
+        and _milliseconds(status.ends_at) in (None, record.ends_at)
+    )
 
 
-def _key_of_answer(told: RecordStatus) -> object:
-    numbers = told.caller_number.lstrip("+"), told.receiver_number.lstrip("+")
-    times: Mapping[str, int | None] = {
-        name: None if (time := getattr(told, name)) is None else round(time.timestamp() * 1000)
-        for name in ("starts_at", "ends_at")
-    }
-    return *numbers, *times.values()
+def _milliseconds(stamp: datetime | None) -> int | None:
+    return None if stamp is None else round(stamp.timestamp() * 1000)
+
+
+def _digits(number: str) -> str:
+    return number.lstrip("+")

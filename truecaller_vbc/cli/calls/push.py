@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shlex
 import tempfile
 import time
 from collections.abc import Generator, Iterable, Mapping
@@ -71,6 +70,7 @@ class PushOptions:
     until: float | None = None
     rate: int = 60
     as_json: bool = False
+    arguments: tuple[str, ...] = ()
 
     @property
     def state_path(self) -> Path:
@@ -165,7 +165,7 @@ class _Push:
             waited=options.wait is not None and reason is None,
             unit=source.unit,
             file=options.file,
-            options="" if options.state is None else f" --state {shlex.quote(str(options.state))}",
+            arguments=options.arguments,
             state=state.path,
         )
 
@@ -267,7 +267,7 @@ def open_push(file: str, given: Path | None) -> Generator[tuple[Source, PushStat
     with open_state(path) as state:
         options = source_options(state)
     # The input first: FILE may be the state itself, which can be opened only once.
-    with open_input(file, options) as (source, _), open_state(path) as state:
+    with open_input(str(path) if file == STDIN else file, options) as (source, _), open_state(path) as state:
         yield source, state
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +15,40 @@ import typer
 from ..failures import DONE, IN_PART, INTERRUPTED, NOTHING_SENT, STOPPED, describe, exit_code
 from ..output import plain
 from .check import Checked, preview
+from .state import STDIN
 
 _MOST_REASONS: Final = 10
+_MOST_EXAMPLES: Final = 5
+_MOST_IN_JSON: Final = 100
+_MOST_CHARACTERS: Final = 600
+_VALUE: Final = re.compile(r"(?<=: )(?:\"[^\"]*\"|'[^']*')")
+_PROGRAM: Final = ("truecaller-vbc", "calls")
 _NOTHING: Final[Mapping[str, int]] = dict.fromkeys(
     ("success", "failed", "acknowledged", "refused", "unknown", "unsent", "invalid"), 0
 )
+
+
+@attrs.frozen
+class Reason:
+    """Count the records of one outcome and reason.
+
+    Args:
+        outcome: of the records.
+        reason: in words.
+        records: how many.
+        lines: the first of them in the input, if known.
+    """
+
+    outcome: str
+    reason: str
+    records: int
+    lines: tuple[int, ...] = ()
+
+    def in_words(self, unit: str) -> str:
+        """Return one line."""
+        lines = ", ".join(map(str, self.lines)) + (", …" if self.records > len(self.lines) else "")
+        where = f", {unit}{'' if self.records == 1 else 's'} {lines}" if self.lines else ""
+        return f"{self.outcome}: {plain(self.reason, _MOST_CHARACTERS)} ({_some(self.records, 'record')}{where})"
 
 
 @attrs.frozen(kw_only=True)
@@ -39,7 +69,7 @@ class Report:
         unit: what the numbers of rows count.
         rate: batches a minute.
         file: the input, as it was given.
-        options: what a next command needs to find the state.
+        arguments: of ``calls push``, to print the command that goes on.
         state: state of the push.
         kept: where the state of an earlier push is kept now.
     """
@@ -57,7 +87,7 @@ class Report:
     unit: str = "line"
     rate: float = 60
     file: str = ""
-    options: str = ""
+    arguments: tuple[str, ...] = ()
     state: Path | None = None
     kept: Path | None = None
 
@@ -70,7 +100,7 @@ class Report:
             return NOTHING_SENT if is_bad or self.reason is not None else DONE
         if self.refusal or (self.reason is not None and exit_code(self.reason) == NOTHING_SENT):
             return NOTHING_SENT
-        if self.interrupted and (totals["unsent"] or not sum(totals.values())):
+        if self.interrupted and (totals["unsent"] or self._is_waiting or not sum(totals.values())):
             return INTERRUPTED
         if self.reason is not None or (totals["unsent"] and not self.limited) or self._is_waiting:
             return STOPPED
@@ -97,14 +127,11 @@ class Report:
             "exit_code": self.exit_code,
             "records": checked.records if checked is not None else sum(self.totals.values()),
             **self.totals,
-            "reasons": [
-                {"outcome": outcome, "reason": reason, "records": count}
-                for (outcome, reason), count in self._sorted_reasons()
-            ],
+            "reasons": [attrs.asdict(it) for it in self._sorted_reasons()[:_MOST_IN_JSON]],
             "problems": [attrs.asdict(problem) for problem in checked.problems] if checked is not None else [],
             "warnings": {} if checked is None else {text: count for text, (count, _) in checked.warnings.items()},
             "duplicates": checked.duplicates[0] if checked is not None and checked.duplicates is not None else None,
-            "error": None if self.reason is None else describe(self.reason),
+            "error": self._refusal() or None if self.reason is None else describe(self.reason),
             "interrupted": self.interrupted,
             "resumable": self._can_go_on,
             "state": None if self.state is None else str(self.state),
@@ -115,25 +142,48 @@ class Report:
     def _can_go_on(self) -> bool:
         return self.state is not None and not self.refusal and self.totals["unsent"] > 0
 
-    def _sorted_reasons(self) -> list[tuple[tuple[str, str], int]]:
-        return sorted(self.reasons.items(), key=lambda item: -item[1])
+    def _sorted_reasons(self) -> list[Reason]:
+        """Return the reasons, the most frequent first; those of the check have the lines."""
+        found: dict[tuple[str, str], Reason] = {}
+        if self.checked is not None:
+            for text, (count, lines) in self.checked.reasons.items():
+                found["invalid", text] = Reason("invalid", text, count, lines)
+        for (outcome, text), count in self.reasons.items():
+            if outcome == "invalid" and self.checked is not None:
+                continue
+            words = _VALUE.sub("…", text) if outcome == "invalid" else text
+            before = found.get((outcome, words))
+            found[outcome, words] = Reason(outcome, words, count + (before.records if before else 0))
+        return sorted(found.values(), key=lambda it: -it.records)
 
     def _problems(self) -> list[str]:
         """Return the lines about what needs attention, which cron sends by mail."""
         lines: list[str] = []
         checked = self.checked
-        if checked is not None and not self.only_check:
-            lines += [f"{self.unit} {problem.line}: {problem.fault}" for problem in checked.problems]
-            if (more := checked.invalid - len(checked.problems)) > 0:
-                lines.append(f"and {_some(more, 'more record')} with problems")
-            if checked.unreadable:
-                lines.append(f"error: nothing was sent: correct that {self.unit}")
-            elif self.refusal and self.reason is None:
-                lines.append("error: nothing was sent: correct these records, or leave them out with --skip-invalid")
-        if checked is None:
-            reasons = [item for item in self._sorted_reasons() if item[0][0] != "unsent"]
-            lines += [f"{count:,} {outcome}: {plain(reason)}" for (outcome, reason), count in reasons[:_MOST_REASONS]]
+        reasons = [] if self.only_check else self._sorted_reasons()
+        lines += [it.in_words(self.unit) for it in reasons[:_MOST_REASONS]]
+        if more := reasons[_MOST_REASONS:]:
+            lines.append(f"{_some(len(more), 'other reason')} ({_some(sum(it.records for it in more), 'record')})")
+        if refusal := self._refusal():
+            known = {it.reason for it in self._sorted_reasons()}
+            examples = [] if checked is None or checked.unreadable else checked.problems
+            lines += [f"for example {self.unit} {it.line}: {it.fault}" for it in examples if it.fault not in known][
+                :_MOST_EXAMPLES
+            ]
+            lines.append(f"error: {refusal}")
         return lines
+
+    def _refusal(self) -> str:
+        """Return why nothing was sent, or "" if that is not because of the input."""
+        checked = self.checked
+        if checked is None or not (self.refusal or self.only_check) or self.reason is not None:
+            return ""
+        if checked.unreadable:
+            last = checked.problems[-1]
+            return f"nothing was sent: {self.unit} {last.line}: {last.fault}"
+        return (
+            "nothing was sent: correct these records, or leave them out with --skip-invalid" if checked.invalid else ""
+        )
 
     def _print(self) -> None:
         if self.checked is not None and self.only_check:
@@ -158,12 +208,11 @@ class Report:
         if self.state is None:
             return lines
         if self._can_go_on:
-            again = f"run the same command again, or {self._command('push')}" if self._is_stdin else "run it again"
-            lines.append(f"{_some(totals['unsent'], 'record')} not sent: to go on, {again}")
+            lines.append(f"{_some(totals['unsent'], 'record')} not sent: to go on, {self._push()}")
         if totals["unknown"]:
             lines.append(
                 f"{_some(totals['unknown'], 'record')} may have been taken or not, since the answer was lost: to send "
-                f"them once more, {self._command('push')} --send-unknown"
+                f"them once more, {self._push('--send-unknown')}"
             )
         if totals["refused"] or totals["invalid"] or totals["failed"]:
             lines.append(f"to mend the others: {self._command('rejects')}")
@@ -171,14 +220,18 @@ class Report:
             lines.append(f"what became of them: {self._command('outcomes')}")
         return lines
 
-    @property
-    def _is_stdin(self) -> bool:
-        return self.file == "-"
+    def _push(self, *more: str) -> str:
+        """Return the command that goes on with the same options."""
+        name = str(self.state) if self.file == STDIN else self.file
+        given = [name if it == STDIN else it for it in self.arguments if it not in more] or [name]
+        return shlex.join((*_PROGRAM, "push", *more, *given))
 
-    def _command(self, name: str) -> str:
-        file = str(self.state) if self._is_stdin else self.file
-        options = "" if self._is_stdin else self.options
-        return f"truecaller-vbc calls {name} {shlex.quote(file)}{options}"
+    def _command(self, name: str, *more: str) -> str:
+        state = str(self.state)
+        file = state if self.file == STDIN else self.file
+        if state not in (file, f"{file}.push"):
+            more = (*more, "--state", state)
+        return shlex.join((*_PROGRAM, name, *((*more, "--", file) if file.startswith("-") else (file, *more))))
 
 
 def _some(count: int, one: str) -> str:

@@ -1,0 +1,119 @@
+"""Parse the command line of ``calls``: settings files, ``--wait`` without a value, errors with ``--json``."""
+
+from __future__ import annotations
+
+import contextlib
+import tomllib
+from datetime import date, time
+from pathlib import Path
+from typing import Any, Final, cast
+
+import typer
+from typer.core import TyperCommand
+
+from ...errors import ConfigurationError
+from ..failures import NOTHING_SENT, exit_with
+from ..output import plain, print_json
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DEFAULT_WAIT: Final = "--wait=10m"
+# Sending records in doubt once more is decided each time.
+_NOT_SETTINGS: Final = {"", "help", "settings", "send-unknown"}
+# What the command line says excludes these settings.
+_EXCLUDES: Final = {
+    "--label": ("no-label",),
+    "--no-label": ("label",),
+    "--date": ("starts-at", "ends-at"),
+    "--window": ("starts-at", "ends-at"),
+    "--starts-at": ("date", "window"),
+    "--ends-at": ("date", "window"),
+}
+# Typer has its own copy of click in newer versions, and exports only a subclass of this one.
+_UsageError: type[Any] = typer.BadParameter.__mro__[1]
+
+
+class Command(TyperCommand):
+    """Print one JSON document with ``--json`` also where the command line is wrong."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments."""
+        ctx.meta["arguments"] = tuple(args)
+        try:
+            return super().parse_args(ctx, _with_wait(args))
+        except ConfigurationError as error:
+            exit_with(error, NOTHING_SENT, as_json="--json" in args)
+        except _UsageError as error:
+            if "--json" in args:
+                print_json({"exit_code": NOTHING_SENT, "error": error.format_message()})
+            raise
+
+
+def _with_wait(args: list[str]) -> list[str]:
+    """Fill in how long to wait where that is not said."""
+    pairs = zip(args, [*args[1:], ""], strict=False)
+    return [_DEFAULT_WAIT if it == "--wait" and not _is_duration(after) else it for it, after in pairs]
+
+
+def _is_duration(text: str) -> bool:
+    with contextlib.suppress(ConfigurationError):
+        return duration(text, "--wait") >= 0
+    return False
+
+
+def duration(text: str, option: str) -> float:
+    """Return a duration such as 90, 30m or 1h in seconds.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    number, unit = (text[:-1], _UNITS[text[-1]]) if text[-1:] in _UNITS else (text, 1)
+    try:
+        seconds = float(number) * unit
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise ConfigurationError(f"{option} {plain(text, 40)}: write seconds, or a time such as 30m or 1h")
+    return seconds
+
+
+def load_settings(context: typer.Context, path: Path | None) -> Path | None:
+    """Take the options of a TOML file where the command line has none.
+
+    Raises:
+        ConfigurationError: it is wrong.
+    """
+    if path is None:
+        return None
+    # One file serves all commands: the options of `push` that another one has not are left out.
+    group: Any = context.parent and context.parent.command
+    known = {_option(it) for it in group.commands["push"].params} - _NOT_SETTINGS
+    try:
+        found = tomllib.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"--settings {plain(path)} cannot be read ({plain(reason)}): correct it") from None
+    settings = {name.replace("_", "-"): _argument(name, value) for name, value in found.items()}
+    if unknown := [name for name in settings if name not in known]:
+        raise ConfigurationError(
+            f"--settings {plain(path)}: {plain(unknown[0], 40)} is not an option; there are {', '.join(sorted(known))}"
+        )
+    for argument in context.meta["arguments"]:
+        for name in _EXCLUDES.get(argument.partition("=")[0], ()):
+            settings.pop(name, None)
+    names = {_option(it): it.name for it in context.command.params}
+    context.default_map = {names[name]: value for name, value in settings.items() if name in names}
+    return path
+
+
+def _option(parameter: Any) -> str:
+    """Return the name of an option, and "" for an argument."""
+    return parameter.opts[0].removeprefix("--") if parameter.opts[0].startswith("--") else ""
+
+
+def _argument(name: str, value: Any) -> Any:
+    """Return a value of TOML as it would be given on the command line."""
+    if name == "column" and isinstance(value, dict):
+        return [f"{field}={column}" for field, column in cast(dict[str, Any], value).items()]
+    if isinstance(value, dict | list) and name != "column":
+        raise ConfigurationError(f"--settings: {plain(name, 40)} takes one value")
+    return value.isoformat() if isinstance(value, date | time) else value
