@@ -11,6 +11,7 @@ import os
 import pickle
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -40,12 +41,18 @@ async def _refusal(store: str) -> tuple[str, int]:
         return str(caught.value), sandbox.token_requests
 
 
-@pytest.mark.parametrize("kind", ["pipe", "directory", "long name", "file in the path", "loop"])
-async def test_impossible_place_is_refused_before_the_first_request(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["pipe", "socket", "directory", "long name", "file in the path", "loop"])
+async def test_impossible_place_is_refused_before_the_first_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     """A FIFO, a directory, a name too long, a file as a directory: an error with a remedy, and no token request."""
     path = tmp_path / "token.json"
     if kind == "pipe":
         os.mkfifo(path, 0o600)
+    elif kind == "socket":
+        monkeypatch.chdir(tmp_path)  # the name of a socket must be short
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path.name)
     elif kind == "directory":
         path.mkdir()
     elif kind == "long name":
@@ -62,7 +69,7 @@ async def test_impossible_place_is_refused_before_the_first_request(tmp_path: Pa
     assert requests == 0
 
 
-@pytest.mark.parametrize("number", [errno.EBUSY, errno.EROFS, errno.ENOSPC, errno.EACCES])
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.EROFS, errno.ENOSPC, errno.EACCES, errno.EFBIG, errno.EILSEQ])
 async def test_failing_replacement_is_refused_at_first_and_survived_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
