@@ -69,7 +69,7 @@ class GuardedStore:
     _announce: Callable[[TokenEvent], None]
     _failing: frozenset[str] = attrs.field(init=False, default=_NONE)
 
-    # Whether a write has succeeded in this process: then a place that cannot be used is an outage.
+    # Whether a write has succeeded in this process, or gave it a token: then a place that cannot be used is an outage.
     has_worked: bool = attrs.field(init=False, default=False)
     _bug_was_logged: bool = attrs.field(init=False, default=False)
 

@@ -169,7 +169,11 @@ class Minter:
         step = self._state.next_step(*self._time(), mode)
         if isinstance(step, Wait):
             raise RefreshDeferred(step.until) if mode is RefreshMode.ADVISORY else step.error
-        return step if isinstance(step, CurrentToken) else None
+        if not isinstance(step, CurrentToken):
+            return None
+        if self._store is not None and not self._store.down:
+            self._store.has_worked = True  # this process has a token, so a store that fails later is an outage
+        return step
 
     async def _mint(self, http: aiohttp.ClientSession | None, mode: RefreshMode, lease_end: float) -> CurrentToken:
         """Enter the attempt before its request, so that it counts if the process is killed; then enter the outcome.
@@ -185,17 +189,20 @@ class Minter:
             is_first = self._store is not None and not self._store.has_worked
             is_entered = await self._save(raising=is_first and mode is RefreshMode.MANDATORY)
         except StoreRefusedError:
-            state.enter(attrs.evolve(attempt, at=clock.now(), outcome=Outcome.UNSENT), clock.now())
+            self._cancel(attempt)
             raise
+        if (newer := state.adoptable(clock.now(), mode)) is not None:
+            # The lease ended before this process, which was stopped or slow, could enter its attempt.
+            self._cancel(attempt)
+            await self._save()
+            return newer
         if not is_entered and is_first and mode is RefreshMode.MANDATORY:
             _log.error(
                 "the token store is down as this process starts, so its token request is not counted by others: if "
                 "programs start often, the account's quota is at risk"
             )
         if not is_entered and mode is RefreshMode.ADVISORY:
-            # Entered as unsent, not removed: the failed write may have reached the store, which is told so later.
-            now = clock.now()
-            state.enter(attrs.evolve(attempt, at=now, outcome=Outcome.UNSENT), now)
+            self._cancel(attempt)
             raise self._deferred()
         # Before the wait for a connection of http=: the token may be believed to be older than it is, never younger.
         sent = clock.now()
@@ -216,6 +223,11 @@ class Minter:
         if isinstance(token, TokenError):
             raise token
         return token
+
+    def _cancel(self, attempt: Attempt) -> None:
+        """Enter an attempt as unsent; not removed, since the store, which may have it, is told so later."""
+        now = self._clock.now()
+        self._state.enter(attrs.evolve(attempt, at=now, outcome=Outcome.UNSENT), now)
 
     def _overdue(self) -> None:
         """End the wait of the callers, but not the request."""

@@ -198,13 +198,8 @@ class AccountState:
 
         A wait for the quota is remembered as a failure, so that callers do not look into the store each time.
         """
-        known = self.key_tokens
-        if (
-            known.token is not None
-            and now < known.starts_at + self._max_age(mode)
-            and known.token.value not in self._rejected
-        ):
-            return self._obtained(known, known.token, adopted=True)
+        if (adopted := self.adoptable(now, mode)) is not None:
+            return adopted
         advisory = mode is RefreshMode.ADVISORY
         if advisory and (quiet_until := self._quiet_until()) > now:
             return Wait(quiet_until, TokenEndpointError("the outcome of the last token requests is unknown"))
@@ -220,6 +215,14 @@ class AccountState:
         if not advisory:
             self._fail_for_quota(error, free_at, now, shift)
         return Wait(free_at, error)
+
+    def adoptable(self, now: float, mode: RefreshMode) -> CurrentToken | None:
+        """Return the newest known token if it makes a mint unnecessary."""
+        known = self.key_tokens
+        if known.token is None or known.token.value in self._rejected:
+            return None
+        is_new_enough = now < known.starts_at + self._max_age(mode)
+        return self._obtained(known, known.token, adopted=True) if is_new_enough else None
 
     def refresh_at(self, now: float) -> float:
         """Return when the background should refresh, or `NEVER`.
