@@ -100,6 +100,29 @@ async def test_failing_replacement_is_refused_at_first_and_survived_later(
             assert await vbc.token() != first
 
 
+@pytest.mark.parametrize("change", ["directory", "pipe", "vanished", "parent is a file"])
+async def test_place_that_is_taken_away_later_is_survived(tmp_path: Path, change: str) -> None:
+    """A store that has worked, and whose place is then removed or replaced, costs no caller its token."""
+    path = tmp_path / "place" / "token.json"
+    policy = TokenPolicy().scaled(1 / 1200)
+    async with (
+        Sandbox() as sandbox,
+        VBCSession(sandbox.credentials, base_url=sandbox.base_url, store=FileStore(path), policy=policy) as vbc,
+    ):
+        await vbc.token()
+        shutil.rmtree(path.parent)
+        if change == "parent is a file":
+            path.parent.touch()
+        elif change != "vanished":
+            path.parent.mkdir(0o700)
+            path.mkdir() if change == "directory" else os.mkfifo(path)
+        sandbox.revoke_all()
+        await asyncio.sleep(0.05)
+        async with vbc.get(f"/clients/{vbc.client_account_id}/labels") as response:
+            assert response.status == 200
+        assert sandbox.mints == 2
+
+
 @contextmanager
 def _mounted(*arguments: str | Path) -> Iterator[None]:
     mount, umount = shutil.which("mount"), shutil.which("umount")

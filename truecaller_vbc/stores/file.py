@@ -227,7 +227,7 @@ class FileStore:
 
     def _check_file(self, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode):
-            raise self._refused("is not a regular file")
+            raise StoreUnusableError(f"{self._path} is not a regular file: remove it, or use another path")
         if not _IS_POSIX:
             return
         if status.st_uid != os.geteuid():
