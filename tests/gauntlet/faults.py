@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from truecaller_vbc import FileStore, MemoryStore
 from truecaller_vbc.sandbox.faults import Endpoint, FaultOptions
 
+from .expected_failures import LEASE, TIMEOUT
 from .faulty_store import STORE_FAULTS, FaultyStore
 
 if TYPE_CHECKING:
@@ -89,6 +90,16 @@ def next_requests(simulation: Simulation) -> str:
 
 def outage(simulation: Simulation) -> str:
     return _on_the_wire(simulation, outage=True)
+
+
+def late_answer(simulation: Simulation) -> str:
+    """Make the server answer after callers have stopped waiting, but before the lease ends."""
+    seconds = simulation.rng.uniform(TIMEOUT + 0.1, LEASE - 1.0 - simulation.settings.sandbox.token_latency)
+    if simulation.rng.random() < 0.7:
+        simulation.sandbox.fail_next("token", times=simulation.rng.choice((1, 1, 2)), delay=seconds)
+    else:
+        simulation.sandbox.set_outage("token", delay=seconds)
+    return f"{seconds:.1f}"
 
 
 def outage_ends(simulation: Simulation) -> str:
@@ -183,6 +194,7 @@ def vault_fails(simulation: Simulation) -> str:
 FAULTS: Final[dict[str, tuple[int, Fault]]] = {
     "fault: next requests": (24, next_requests),
     "fault: outage": (6, outage),
+    "fault: late answer": (5, late_answer),
     "fault: outage ends": (10, outage_ends),
     "fault: all tokens revoked": (8, revoked),
     "fault: connections dropped": (4, connections_dropped),

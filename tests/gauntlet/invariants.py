@@ -10,6 +10,7 @@ from truecaller_vbc.errors import CredentialsRejectedError, MintQuotaExhaustedEr
 from truecaller_vbc.sandbox.tokens import fingerprint
 
 from .expected_failures import LONGEST_CALL, USABLE, Case, is_expected, knows_of
+from .kept_mints import KeptMints
 from .recorder import Attempt
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Checker:
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
         self._found: list[Violation] = []
+        self._kept = KeptMints(simulation)
 
     def _add(self, invariant: str, what: str) -> None:
         self._found.append(Violation(invariant, f"{what} (at {self._simulation.now():.3f})"))
@@ -100,8 +102,10 @@ class Checker:
         if attempt.sent - mine[-1].ended < LEAST_REFRESH_WAIT:
             self._add("one mint for one need", f"session {attempt.actor} tries a failed refresh again at once")
 
-    def after_mint(self, attempt: Attempt) -> None:
-        """Check that the server refused for quota only what the ledger could not know."""
+    def after_mint(self, session: Session, attempt: Attempt) -> None:
+        """Check that the answer was waited for, and that a refusal for the quota could not be known before."""
+        if (lost := self._kept.ended(session, attempt)) is not None:
+            self._add("no mint is lost", lost)
         recorder = self._simulation.recorder
         if not any(attempt.sent <= at <= attempt.ended for at in recorder.refusals):
             return
@@ -178,6 +182,8 @@ class Checker:
             for shown in (status, session.vbc, session.vbc.ledger(), session.vbc.current_token, status.last_error):
                 simulation.scanner.scan(repr(shown), f"the repr of a {type(shown).__name__}")
             self._check_sizes(session)
+        for lost in self._kept.lost():
+            self._add("no mint is lost", lost)
         self._check_tasks()
         self._check_output()
         self.raise_first()

@@ -52,12 +52,13 @@ class Call:
 class Session:
     """A `VBCSession` and what the simulation knows of it."""
 
-    def __init__(self, simulation: Simulation, number: int, group: int, store: TokenStore) -> None:
+    def __init__(self, simulation: Simulation, number: int, group: int, store: FaultyStore) -> None:
         self.simulation = simulation
         self.number = number
         self.group = group
         self.opened = simulation.now()
         self.closed = False
+        self.store = store
         self.events: list[TokenEvent] = []
         self.vbc = VBCSession(
             simulation.vault if simulation.settings.vault else simulation.right_credentials(),
@@ -91,7 +92,7 @@ class Session:
         attempt.ended, attempt.answer = self.simulation.now(), answer
         if answer.result:
             self.simulation.scanner.known.add(str(answer.result.value))
-        self.simulation.checker.after_mint(attempt)
+        self.simulation.checker.after_mint(self, attempt)
 
 
 @attrs.frozen
@@ -207,7 +208,7 @@ class Simulation:
 
     # Sessions
 
-    def _new_store(self, number: int) -> TokenStore:
+    def _new_store(self, number: int) -> FaultyStore:
         inner: TokenStore
         inner = FileStore(self.directory / f"{self.seed}-{number}.json") if self.settings.file else MemoryStore()
         return FaultyStore(inner, self.condition)

@@ -1,0 +1,90 @@
+"""Check that no mint is lost: a token that the server answers with is waited for, kept, and stored, however late it is."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from truecaller_vbc import FileStore, MemoryStore
+
+from .expected_failures import LEASE, SETTLE_TIME, USABLE
+from .recorder import Attempt
+
+if TYPE_CHECKING:
+    from .simulation import Session, Simulation
+
+_WRITTEN_WITHIN: Final = 10.0
+_ROUNDING: Final = 1.0
+_CUT: Final = "did not answer within"
+
+
+@attrs.frozen
+class _Answered:
+    session: Session
+    attempt: Attempt
+    loop_time: float
+
+
+class KeptMints:
+    """Remember the tokens that sessions were answered with, and look for them shortly afterwards.
+
+    Args:
+        simulation: whose sessions and stores are looked at.
+    """
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        self._answered: list[_Answered] = []
+
+    def ended(self, session: Session, attempt: Attempt) -> str | None:
+        """Note the end of an attempt. Return what is wrong with it, if anything."""
+        simulation = self._simulation
+        if attempt.value is not None:
+            self._answered.append(_Answered(session, attempt, simulation.loop.time()))
+            return None
+        error = attempt.answer.error if attempt.answer else None
+        waited = attempt.ended - attempt.sent
+        # A store that fails takes time off the lease before the request is sent.
+        healthy = simulation.condition.healthy_since + SETTLE_TIME < attempt.sent
+        if error is not None and _CUT in str(error) and healthy and waited < LEASE - _ROUNDING:
+            return f"session {session.number} hung up after {waited:.1f} s, although it had the lease"
+        return None
+
+    def lost(self) -> list[str]:
+        """Return a text for each token that was answered a while ago and is neither kept nor replaced."""
+        now = self._simulation.loop.time()
+        due = [it for it in self._answered if it.loop_time + _WRITTEN_WITHIN <= now]
+        self._answered = [it for it in self._answered if it.loop_time + _WRITTEN_WITHIN > now]
+        return [said for it in due if (said := self._judged(it.session, it.attempt)) is not None]
+
+    def _judged(self, session: Session, attempt: Attempt) -> str | None:
+        simulation, recorder = self._simulation, self._simulation.recorder
+        assert attempt.value is not None
+        made = recorder.minted_at(attempt.value)
+        ended_on_arrival = made is None or attempt.ended - min(made, attempt.sent) > USABLE - 20.0
+        newer = [a for a in recorder.group(attempt.group) if a.value is not None and a.ended >= attempt.ended]
+        if session.closed or ended_on_arrival or newer != [attempt]:
+            return None
+        took = f"the token of session {session.number}, answered after {attempt.ended - attempt.sent:.1f} s"
+        known = session.vbc._holder.state.key_tokens.token
+        if known is None or known.value != attempt.value:
+            return f"{took}, is not kept"
+        condition = simulation.condition
+        if condition.fault is None and condition.healthy_since + SETTLE_TIME < attempt.sent:
+            stored = stored_documents(session.store.inner)
+            if stored and not any(attempt.value in text for text in stored):
+                return f"{took}, is not stored"
+        return None
+
+
+def stored_documents(store: object) -> list[str]:
+    """Return all documents of a store, without using the store."""
+    if isinstance(store, MemoryStore):
+        return list(store._documents.values())
+    assert isinstance(store, FileStore)
+    if not store._path.exists():
+        return []
+    documents: dict[str, str] = json.loads(store._path.read_text())["documents"]
+    return list(documents.values())

@@ -1,0 +1,60 @@
+"""Break, one place at a time, what keeps processes, documents and clocks of others from doing harm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+import aiohttp
+import pytest
+
+from truecaller_vbc import Credentials
+from truecaller_vbc.errors import TokenEndpointError
+from truecaller_vbc.token.endpoint import Answer, TokenEndpoint
+from truecaller_vbc.token.ledger import Outcome
+from truecaller_vbc.token.minter import Minter
+from truecaller_vbc.token.state import AccountState
+
+Mutation: TypeAlias = Callable[[pytest.MonkeyPatch], None]
+
+
+def hangs_up_at_the_deadline(patch: pytest.MonkeyPatch) -> None:
+    """End a token request when its callers stop waiting."""
+    mint = TokenEndpoint.mint
+
+    async def until_deadline(
+        self: TokenEndpoint, http: aiohttp.ClientSession, credentials: Credentials, seconds: float
+    ) -> Answer:
+        return await mint(self, http, credentials, min(seconds, self._policy.mint_timeout.total_seconds()))
+
+    patch.setattr(TokenEndpoint, "mint", until_deadline)
+
+
+def forgets_late_answers(patch: pytest.MonkeyPatch) -> None:
+    """Keep only what is answered before callers stop waiting."""
+    answered = AccountState.answered
+
+    def in_time(self: AccountState, attempt: Any, answer: Answer, sent: float, now: float, shift: float) -> Any:
+        if now - sent > self._policy.mint_timeout.total_seconds():
+            answer = Answer(Outcome.UNKNOWN, error=TokenEndpointError("late"))
+        return answered(self, attempt, answer, sent, now, shift)
+
+    patch.setattr(AccountState, "answered", in_time)
+
+
+def stores_no_answer(patch: pytest.MonkeyPatch) -> None:
+    """Write only the attempt to the store, not what came of it."""
+    save = Minter._save
+
+    async def save_attempt(self: Minter, *, raising: bool | None = None) -> bool:
+        return True if raising is None else await save(self, raising=raising)
+
+    patch.setattr(Minter, "_save", save_attempt)
+
+
+PROCESS_MUTATIONS: Final[dict[Mutation, str]] = {
+    hangs_up_at_the_deadline: "no mint is lost",
+    forgets_late_answers: "one mint for one need",
+    stores_no_answer: "no mint is lost",
+}
+"""The invariant that each mutation violates."""
