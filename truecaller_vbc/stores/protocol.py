@@ -8,8 +8,8 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from ..errors import StoreRefusedError
 
-REVISIONS: Final = range(2**51)
-"""The range of every counter in a document: whole numbers that every store's arithmetic keeps exact."""
+REVISIONS: Final = range(10**400)
+"""The range of revisions. It has no end that any sequence of writes reaches: the last revision could not be replaced."""
 
 
 @runtime_checkable
