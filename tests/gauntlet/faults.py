@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 from collections.abc import Awaitable, Callable
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from truecaller_vbc import FileStore, MemoryStore
 from truecaller_vbc.sandbox.faults import Endpoint, FaultOptions
 
 from .expected_failures import LEASE, TIMEOUT
-from .faulty_store import STORE_FAULTS, FaultyStore
+from .faulty_store import STORE_FAULTS, documents_in, replace_document
+from .poison import poisoned
 
 if TYPE_CHECKING:
     from .simulation import Simulation
@@ -160,7 +162,7 @@ def store_is_back(simulation: Simulation) -> str:
 
 def store_forgets(simulation: Simulation) -> str:
     """Empty the store like a restarted Redis, or damage its file."""
-    inner = cast(FaultyStore, simulation._shared).inner
+    inner = simulation._shared.inner
     damaged = simulation.rng.choice(("", "{", '{"documents": 7}', "\x00" * 40))
     if isinstance(inner, MemoryStore):
         for key in inner._documents:
@@ -170,6 +172,24 @@ def store_forgets(simulation: Simulation) -> str:
     if simulation.condition.fault is None:
         simulation.condition.lost()
     return ""
+
+
+def document_poisoned(simulation: Simulation) -> str:
+    """Put values that cannot be true into a stored document."""
+    store = simulation.rng.choice(simulation.sessions).store
+    said = "nothing stored"
+    for key, text in documents_in(store).items():
+        try:
+            document = json.loads(text)
+        except ValueError:
+            continue
+        wall = simulation.clock.wall()
+        said, stamps = poisoned(document, simulation.rng, wall)
+        replace_document(store, key, json.dumps(document))
+        simulation.poisoned(stamp - wall + simulation.now() for stamp in stamps)
+        if simulation.condition.fault is None:
+            simulation.condition.lost()
+    return said
 
 
 def key_rotated(simulation: Simulation) -> str:
@@ -204,6 +224,7 @@ FAULTS: Final[dict[str, tuple[int, Fault]]] = {
     "fault: store fails": (4, store_fails),
     "fault: store is back": (7, store_is_back),
     "fault: store forgets": (2, store_forgets),
+    "fault: document poisoned": (4, document_poisoned),
     "fault: API key rotated": (2, key_rotated),
     "fault: vault lies": (2, vault_gives_wrong_key),
     "fault: vault fails": (2, vault_fails),

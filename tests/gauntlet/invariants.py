@@ -161,7 +161,12 @@ class Checker:
             # A server that returns a token after its end has a wrong clock, by the rules: that age is ignored.
             sent = [a.sent for a in simulation.recorder.attempts if a.value == call.token.value]
             made = max([made, *(at for at in sent if at - made >= USABLE - INSTANT)])
-        if ages_are_told and made is not None and simulation.stepped_at < made and simulation.now() >= made + LIFETIME:
+        if (
+            ages_are_told
+            and made is not None
+            and max(simulation.stepped_at, simulation.poisoned_at) < made
+            and simulation.now() >= made + LIFETIME
+        ):
             self._add(
                 "no expired token",
                 f"session {session.number} handed out a token made {simulation.now() - made:.1f} s ago",

@@ -10,7 +10,9 @@ import pytest
 
 from truecaller_vbc import Credentials
 from truecaller_vbc.errors import TokenEndpointError
+from truecaller_vbc.stores import protocol
 from truecaller_vbc.token.endpoint import Answer, TokenEndpoint
+from truecaller_vbc.token.exchange import Exchange
 from truecaller_vbc.token.ledger import Outcome
 from truecaller_vbc.token.minter import Minter
 from truecaller_vbc.token.state import AccountState
@@ -52,9 +54,21 @@ def stores_no_answer(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Minter, "_save", save_attempt)
 
 
+def believes_every_time(patch: pytest.MonkeyPatch) -> None:
+    """Believe waits of any length in a document."""
+    patch.setattr(Exchange, "_may_last_until", lambda *_: True)
+
+
+def counts_to_the_end(patch: pytest.MonkeyPatch) -> None:
+    """Give revisions a highest number, which no write can replace."""
+    patch.setattr(protocol, "REVISIONS", range(2**51))
+
+
 PROCESS_MUTATIONS: Final[dict[Mutation, str]] = {
     hangs_up_at_the_deadline: "no mint is lost",
     forgets_late_answers: "one mint for one need",
     stores_no_answer: "no mint is lost",
+    believes_every_time: "no call lacks a token",
+    counts_to_the_end: "no mint is lost",
 }
 """The invariant that each mutation violates."""

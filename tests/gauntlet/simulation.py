@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -19,6 +19,7 @@ from truecaller_vbc.token.endpoint import Answer
 from truecaller_vbc.token.events import TokenEvent
 
 from ..token.virtual_time import LoopClock
+from .expected_failures import LEASE, WINDOW
 from .faulty_store import FaultyStore, StoreCondition
 from .invariants import Checker
 from .recorder import Attempt, Recorder, RecordingEndpoint
@@ -175,6 +176,8 @@ class Simulation:
         self.vault_healthy_since = float("-inf")
         self.stepped_at = float("-inf")
         self.stepped_back_until = float("-inf")
+        self.poisoned_at = float("-inf")
+        self.false_times: list[tuple[float, float]] = []
         self.key_changed_at = float("-inf")
         self.paused = False
         self.checker = Checker(self)
@@ -205,6 +208,16 @@ class Simulation:
         wrong = "00000000-0000-4000-8000-000000000000"
         self.scanner.known.add(wrong)
         return wrong
+
+    def poisoned(self, stamps: Iterable[float]) -> None:
+        """Note that a document has false values, of which `stamps` are times in the future.
+
+        A false time is believed for a window at most: from now on, or when it has come that near.
+        """
+        self.poisoned_at = self.now()
+        self.false_times = [(since, until) for since, until in self.false_times if until > self.now()]
+        for stamp in (self.now() + WINDOW, *stamps):
+            self.false_times.append((stamp - WINDOW - LEASE, stamp + LEASE))
 
     # Sessions
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 from ..errors import StoreRefusedError
 
 REVISIONS: Final = range(10**400)
-"""The range of revisions. It has no end that any sequence of writes reaches: the last revision could not be replaced."""
+"""The range of revisions. No document comes near its end, since nothing could replace the last revision."""
 
 
 @runtime_checkable
