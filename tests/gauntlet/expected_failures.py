@@ -92,7 +92,7 @@ def _has_failed(case: Case) -> bool:
 
 def _is_overdue(case: Case, longest: float) -> bool:
     """Tell whether callers have stopped waiting for an attempt that still goes on, or did so shortly before."""
-    overdue = [a.sent + TIMEOUT for a in case.simulation.recorder.group(case.group) if a.ended > a.sent + TIMEOUT]
+    overdue = [a.overdue for a in case.simulation.recorder.group(case.group) if a.overdue != NEVER]
     return any(case.began <= at <= case.now or at <= case.now <= at + longest for at in overdue)
 
 
@@ -110,7 +110,7 @@ class _Failures:
         began, now = self._case.began, self._case.now
         for number in range(len(self._attempts) - 1, -1, -1):
             attempt = self._attempts[number]
-            if now > attempt.ended + WINDOW + LONGEST_CALL:
+            if attempt.ended < began and now > attempt.ended + WINDOW + LONGEST_CALL:
                 return False
             if self._fails(attempt):
                 until = attempt.ended + _retry_after(attempt, wait(self._in_a_row(number))) + 0.01

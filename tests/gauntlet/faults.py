@@ -94,6 +94,11 @@ def outage(simulation: Simulation) -> str:
     return _on_the_wire(simulation, outage=True)
 
 
+def owner_frozen(simulation: Simulation) -> str:
+    """Freeze the next session that comes to a certain point, or any of them at once."""
+    return simulation.freezer.arm()
+
+
 def late_answer(simulation: Simulation) -> str:
     """Make the server answer after callers have stopped waiting, but before the lease ends."""
     seconds = simulation.rng.uniform(TIMEOUT + 0.1, LEASE - 1.0 - simulation.settings.sandbox.token_latency)
@@ -214,6 +219,7 @@ def vault_fails(simulation: Simulation) -> str:
 FAULTS: Final[dict[str, tuple[int, Fault]]] = {
     "fault: next requests": (24, next_requests),
     "fault: outage": (6, outage),
+    "fault: owner frozen": (6, owner_frozen),
     "fault: late answer": (5, late_answer),
     "fault: outage ends": (10, outage_ends),
     "fault: all tokens revoked": (8, revoked),
@@ -240,6 +246,7 @@ async def inflict(simulation: Simulation, fault: Fault) -> str:
 
 async def heal(simulation: Simulation) -> None:
     """End every fault."""
+    simulation.freezer.thaw_all()
     outage_ends(simulation)
     simulation.sandbox.clear_faults()
     simulation.condition.mend()

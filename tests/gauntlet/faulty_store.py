@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -24,11 +24,13 @@ class StoreCondition:
     Attributes:
         fault: None while the store works.
         healthy_since: when the store last began to work; infinity while it does not.
+        reached: called with what a session does next, if set.
         lease_free_since: when leases were last granted correctly; infinity while they are not.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
+        self.reached: Callable[[str], Awaitable[None]] | None = None
         self.fault: StoreFault | None = None
         self.healthy_since = float("-inf")
         self.lease_free_since = float("-inf")
@@ -73,10 +75,17 @@ class FaultyStore:
             yield False
             return
         async with self.inner.lease(key, seconds) as granted:
+            if granted:
+                await self._reach("granted")
             yield granted
         await self._suffer("release")
 
+    async def _reach(self, point: str) -> None:
+        if self._condition.reached is not None:
+            await self._condition.reached(point)
+
     async def _suffer(self, kind: str) -> None:
+        await self._reach(kind)
         fault = self._condition.fault
         if fault == "is slow":
             await asyncio.sleep(1.5)

@@ -44,8 +44,10 @@ class KeptMints:
             return None
         error = attempt.answer.error if attempt.answer else None
         waited = attempt.ended - attempt.sent
-        # A store that fails takes time off the lease before the request is sent.
+        # A store that fails, or being frozen, takes time off the lease before the request is sent.
         healthy = simulation.condition.healthy_since + SETTLE_TIME < attempt.sent
+        healthy &= simulation.freezer.last_frozen(session.number) + 2 * LEASE < simulation.loop.time()
+        healthy &= simulation.suspended_at + 2 * LEASE < simulation.loop.time()
         if error is not None and _CUT in str(error) and healthy and waited < LEASE - _ROUNDING:
             return f"session {session.number} hung up after {waited:.1f} s, although it had the lease"
         return None

@@ -8,9 +8,9 @@ from typing import Any, Final, TypeAlias
 import aiohttp
 import pytest
 
-from truecaller_vbc import Credentials
+from truecaller_vbc import Credentials, MemoryStore
 from truecaller_vbc.errors import TokenEndpointError
-from truecaller_vbc.stores import protocol
+from truecaller_vbc.stores import locks, protocol
 from truecaller_vbc.token.endpoint import Answer, TokenEndpoint
 from truecaller_vbc.token.exchange import Exchange
 from truecaller_vbc.token.ledger import Outcome
@@ -64,11 +64,30 @@ def counts_to_the_end(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(protocol, "REVISIONS", range(2**51))
 
 
+def mints_after_its_lease(patch: pytest.MonkeyPatch) -> None:
+    """Send a token request although the process was stopped until its lease had ended."""
+    mint = Minter._mint
+
+    async def mint_late(self: Minter, http: Any, mode: Any, lease_end: float, **_: bool) -> Any:
+        return await mint(self, http, mode, lease_end)
+
+    patch.setattr(Minter, "_mint", mint_late)
+
+
+def leases_never_end(patch: pytest.MonkeyPatch) -> None:
+    """Let a lease last until its owner gives it back."""
+    taken = MemoryStore._taken
+    patch.setattr(MemoryStore, "_taken", lambda self, key, _: taken(self, key, float("inf")))
+    patch.setattr(locks, "_is_over", lambda _: False)
+
+
 PROCESS_MUTATIONS: Final[dict[Mutation, str]] = {
     hangs_up_at_the_deadline: "no mint is lost",
     forgets_late_answers: "one mint for one need",
     stores_no_answer: "no mint is lost",
     believes_every_time: "no call lacks a token",
-    counts_to_the_end: "no mint is lost",
+    counts_to_the_end: "one mint for one need",
+    mints_after_its_lease: "one mint for one need",
+    leases_never_end: "no call lacks a token",
 }
 """The invariant that each mutation violates."""

@@ -27,6 +27,7 @@ class Attempt:
         ahead: whether the sender had a usable token.
         ended: time of the answer; infinity while there is none.
         answer: the parsed answer.
+        overdue: when its callers stopped waiting; infinity if they did not. Timers stand still while a machine sleeps.
     """
 
     actor: int
@@ -35,6 +36,7 @@ class Attempt:
     ahead: bool
     ended: float = NEVER
     answer: Answer | None = None
+    overdue: float = NEVER
 
     @property
     def outcome(self) -> str:
@@ -133,6 +135,7 @@ class RecordingEndpoint:
 
     async def mint(self, http: aiohttp.ClientSession, credentials: Credentials, seconds: float) -> Answer:
         attempt = self._session.mint_started()
+        await self._session.simulation.reached("minting")
         answer = await self._inner.mint(http, credentials, seconds)
         self._session.mint_ended(attempt, answer)
         return answer

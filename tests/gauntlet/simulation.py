@@ -19,10 +19,11 @@ from truecaller_vbc.token.endpoint import Answer
 from truecaller_vbc.token.events import TokenEvent
 
 from ..token.virtual_time import LoopClock
-from .expected_failures import LEASE, WINDOW
+from .expected_failures import LEASE, TIMEOUT, WINDOW
 from .faulty_store import FaultyStore, StoreCondition
+from .freezer import Freezer
 from .invariants import Checker
-from .recorder import Attempt, Recorder, RecordingEndpoint
+from .recorder import NEVER, Attempt, Recorder, RecordingEndpoint
 from .secret_scanner import SecretScanner
 from .simulation_loop import SimulationLoop
 
@@ -87,7 +88,12 @@ class Session:
         attempt = Attempt(self.number, self.group, self.simulation.now(), ahead=self.usable() is not None)
         self.simulation.checker.before_mint(attempt)
         self.simulation.recorder.attempts.append(attempt)
+        self.simulation.loop.call_later(TIMEOUT, self._overdue, attempt)
         return attempt
+
+    def _overdue(self, attempt: Attempt) -> None:
+        if attempt.ended == NEVER:
+            attempt.overdue = self.simulation.now()
 
     def mint_ended(self, attempt: Attempt, answer: Answer) -> None:
         attempt.ended, attempt.answer = self.simulation.now(), answer
@@ -180,6 +186,8 @@ class Simulation:
         self.false_times: list[tuple[float, float]] = []
         self.key_changed_at = float("-inf")
         self.paused = False
+        self.freezer = Freezer(self)
+        self.condition.reached = self.reached = self.freezer.reached
         self.checker = Checker(self)
         self._shared = self._new_store(0)
 
@@ -231,11 +239,19 @@ class Simulation:
         number = self.all_sessions
         shared = self.settings.shared
         session = Session(self, number, 0 if shared else number, self._shared if shared else self._new_store(number))
-        await session.vbc.__aenter__()
+        await self._start(session, session.vbc.__aenter__())
         self.sessions.append(session)
         return session
 
+    def _start(self, session: Session, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a task in the process of a session."""
+        with self.loop.as_process(session.number):
+            return asyncio.create_task(coroutine)
+
     async def close_session(self, session: Session) -> None:
+        await self._start(session, self._close(session))
+
+    async def _close(self, session: Session) -> None:
         session.closed = True
         self.sessions.remove(session)
         await session.vbc.close()
@@ -245,13 +261,14 @@ class Simulation:
     def call(self, session: Session, kind: str) -> asyncio.Task[Call]:
         """Start a call in its own task."""
         call = Call(session.number, kind, self.now(), self.loop.time())
-        task = asyncio.create_task(self._call(session, call))
+        task = self._start(session, self._call(session, call))
         self.callers.add(task)
         task.add_done_callback(self.callers.discard)
         return task
 
     async def _call(self, session: Session, call: Call) -> Call:
         self.count(f"call {call.kind}")
+        call.began, call.began_loop = self.now(), self.loop.time()  # later than asked for, in a process that was frozen
         self.waiting.append(call)
         try:
             await self._send(session, call)
@@ -301,6 +318,7 @@ class Simulation:
 
     async def end(self) -> None:
         """Close everything, or sometimes leave the sessions open until the loop ends."""
+        self.freezer.thaw_all()
         if self.paused:
             await self.sandbox.resume_listening()
         await self.sandbox.drop_connections()

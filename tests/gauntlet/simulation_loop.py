@@ -10,6 +10,8 @@ import termios
 from array import array
 from typing import Any, Final
 
+from .frozen_processes import ProcessesLoop
+
 _GRACE: Final = 0.001
 _CAN_TELL: Final = sys.platform == "linux"
 
@@ -17,12 +19,15 @@ _CAN_TELL: Final = sys.platform == "linux"
 class _Selector(selectors.DefaultSelector):
     loop: SimulationLoop
 
+    def _ready(self, timeout: float) -> list[tuple[selectors.SelectorKey, int]]:
+        return [(key, mask) for key, mask in super().select(timeout) if not self.loop.is_stopped(key)]
+
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        events = super().select(0)
+        events = self._ready(0)
         if events or timeout == 0:
             return events
         while self._on_their_way():
-            if events := super().select(_GRACE):
+            if events := self._ready(_GRACE):
                 return events
         if timeout is None:
             raise RuntimeError("nothing is left to wait for: every task waits for another")
@@ -42,7 +47,7 @@ def _unreceived(fd: int) -> bool:
     return count[0] > 0
 
 
-class SimulationLoop(asyncio.SelectorEventLoop):
+class SimulationLoop(ProcessesLoop):
     """Event loop with virtual time, for simulations that repeat exactly.
 
     Work for threads, such as the reads and writes of a file store, runs at once on the loop: otherwise the speed of
