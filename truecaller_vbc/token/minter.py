@@ -144,25 +144,24 @@ class Minter:
         if (store := self._store) is None:
             return self._adopt(mode) or await self._mint(http, mode, self._clock.now() + self._lease)
         try:
-            patience = self._timeout + self._lease
-            patience_end = self._clock.now() + patience
-            while self._clock.now() < patience_end:
+            waited = 0.0
+            while waited < self._timeout + self._lease:
+                began = self._clock.now()
                 await self._read(store)
                 if self._exchange.doubtful:
                     await self._read_and_write(store)
                 if (token := self._adopt(mode)) is not None:
                     return token
                 lease_end = self._clock.now() + self._lease
-                try:
+                with contextlib.suppress(_LeaseEnded):
                     async with store.lease(self._key, self._lease) as granted:
                         if granted:
                             # Again: the last owner may have written after our first read.
                             await self._read(store)
                             return self._adopt(mode) or await self._mint(http, mode, lease_end, leased=True)
-                except _LeaseEnded:
-                    # Once: with a store that is slower than its lease, callers would wait without end.
-                    patience_end, patience = self._clock.now() + patience, 0.0
                 await asyncio.sleep(random.uniform(*_POLL))
+                # No look takes longer than that, unless this process was stopped: then it has not waited.
+                waited += min(self._clock.now() - began, self._timeout)
         except StoreDown:
             if mode is RefreshMode.ADVISORY:
                 raise self._deferred() from None
