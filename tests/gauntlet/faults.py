@@ -14,6 +14,7 @@ from truecaller_vbc.sandbox.faults import Endpoint, FaultOptions
 
 from .expected_failures import LEASE, TIMEOUT
 from .faulty_store import STORE_FAULTS, documents_in, replace_document
+from .forks import fork
 from .poison import poisoned
 
 if TYPE_CHECKING:
@@ -99,6 +100,13 @@ def owner_frozen(simulation: Simulation) -> str:
     return simulation.freezer.arm()
 
 
+def forked(simulation: Simulation) -> str:
+    """Fork, and let the child use what it has inherited."""
+    if (wrong := fork(simulation)) is not None:
+        simulation.checker.child_did(wrong)
+    return ""
+
+
 def late_answer(simulation: Simulation) -> str:
     """Make the server answer after callers have stopped waiting, but before the lease ends."""
     seconds = simulation.rng.uniform(TIMEOUT + 0.1, LEASE - 1.0 - simulation.settings.sandbox.token_latency)
@@ -138,6 +146,8 @@ async def connections_refused(simulation: Simulation) -> str:
 def wall_clock_stepped(simulation: Simulation) -> str:
     by = simulation.rng.choice((-86_400.0, -3_600.0, -90.0, -1.0, 1.0, 90.0, 3_600.0, 86_400.0))
     simulation.clock.step(by)
+    if simulation.settings.store_clock:
+        return f"{by:g}, which the store does not mind"
     simulation.stepped_at = simulation.now()
     if by < 0:
         simulation.stepped_back_until = max(simulation.stepped_back_until, simulation.now()) - by
@@ -220,6 +230,7 @@ FAULTS: Final[dict[str, tuple[int, Fault]]] = {
     "fault: next requests": (24, next_requests),
     "fault: outage": (6, outage),
     "fault: owner frozen": (6, owner_frozen),
+    "fault: forked": (2, forked),
     "fault: late answer": (5, late_answer),
     "fault: outage ends": (10, outage_ends),
     "fault: all tokens revoked": (8, revoked),

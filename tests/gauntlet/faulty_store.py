@@ -97,6 +97,18 @@ class FaultyStore:
             raise OSError(28, "something foreign")
 
 
+class ClockedStore(FaultyStore):
+    """A faulty store with a clock of its own."""
+
+    def __init__(self, inner: TokenStore, condition: StoreCondition, time: Callable[[], float]) -> None:
+        super().__init__(inner, condition)
+        self._time = time
+
+    async def now(self) -> float:
+        await self._suffer("now")
+        return self._time()
+
+
 def documents_in(store: FaultyStore) -> dict[str, str]:
     """Return all documents of a store by their keys, without using the store."""
     inner = store.inner

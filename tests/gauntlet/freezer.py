@@ -15,10 +15,11 @@ from truecaller_vbc.stores import locks, memory
 from .frozen_processes import SIMULATION
 
 if TYPE_CHECKING:
-    from .simulation import Simulation
+    from .simulation import Call, Simulation
 
 _POINTS: Final = ("granted", "granted", "write", "write", "read", "minting", "minting", "release", "any")
 _SECONDS: Final = (10.0, 25.0, 40.0, 100.0, 900.0, 4_000.0)
+_STORE_TIME: Final = 10.0
 _INTO_A_MINT: Final = (0.0, 0.0, 0.01, 0.3, 3.0)
 
 
@@ -33,6 +34,7 @@ class Freezer:
         self._simulation = simulation
         self._armed: str | None = None
         self._seconds = 0.0
+        self._frozen_at: dict[int, float] = {}
         self._thawed_at: dict[int, float] = {}
 
     def arm(self) -> str:
@@ -66,6 +68,7 @@ class Freezer:
         loop = self._simulation.loop
         self._simulation.count(f"frozen: {where}")
         loop.stop_process(process)
+        self._frozen_at[process] = self._simulation.now()
         with loop.as_process(SIMULATION):
             loop.call_later(self._seconds, self._thaw, process)
 
@@ -85,6 +88,16 @@ class Freezer:
         """Return the time of the loop until which a process was frozen, which is now if it still is."""
         loop = self._simulation.loop
         return loop.time() if process in loop.stopped else self._thawed_at.get(process, float("-inf"))
+
+    def began(self, call: Call) -> float:
+        """Return when a call began, or shortly before its process was frozen if it is the first since.
+
+        Such a call may join an attempt that had failed already, and be told of that.
+        """
+        thawed = self._thawed_at.get(call.session)
+        if thawed is None or call.began_loop - thawed > 1.0:
+            return call.began
+        return min(call.began, self._frozen_at[call.session] - _STORE_TIME)
 
 
 @contextmanager

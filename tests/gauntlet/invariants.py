@@ -145,9 +145,9 @@ class Checker:
             self._add("typed errors", f"{what} without retry_at")
         if call.kind == "token" and session.usable() is not None:
             self._add("no call lacks a token", f"{what} while there is a usable token")
-        elif not is_expected(
-            Case(self._simulation, session.group, call.began, self._simulation.decided_at(call)), error
-        ):
+            return
+        began, decided = self._simulation.freezer.began(call), self._simulation.decided_at(call)
+        if not is_expected(Case(self._simulation, session.group, began, decided), error):
             self._add("no call lacks a token", f"{what} for no reason: {error}")
 
     def _check_token_age(self, session: Session, call: Call) -> None:
@@ -227,6 +227,10 @@ class Checker:
         """Raise the first violation that was found, if any."""
         if self._found:
             raise self._found[0]
+
+    def child_did(self, wrong: str) -> None:
+        """Report what a forked process did with the sessions of its parent."""
+        self._add("a child leaves its parent alone", wrong)
 
     # At the end
 

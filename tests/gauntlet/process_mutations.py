@@ -8,11 +8,13 @@ from typing import Any, Final, TypeAlias
 import aiohttp
 import pytest
 
-from truecaller_vbc import Credentials, MemoryStore
+from truecaller_vbc import Credentials, MemoryStore, VBCSession
 from truecaller_vbc.errors import TokenEndpointError
 from truecaller_vbc.stores import locks, protocol
+from truecaller_vbc.token.clock import DocumentClock
 from truecaller_vbc.token.endpoint import Answer, TokenEndpoint
 from truecaller_vbc.token.exchange import Exchange
+from truecaller_vbc.token.guards import GuardedStore
 from truecaller_vbc.token.ledger import Outcome
 from truecaller_vbc.token.minter import Minter
 from truecaller_vbc.token.state import AccountState
@@ -81,6 +83,25 @@ def leases_never_end(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(locks, "_is_over", lambda _: False)
 
 
+def ignores_the_clock_of_the_store(patch: pytest.MonkeyPatch) -> None:
+    """Take the time of the document from wall clocks although the store has a clock."""
+
+    async def none(_: GuardedStore) -> None:
+        return None
+
+    patch.setattr(GuardedStore, "now", none)
+
+
+def takes_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
+    """Take each machine's wall clock for the time of the document."""
+    patch.setattr(DocumentClock, "_measured", lambda self, now, wall, *_: wall)
+
+
+def lives_on_in_children(patch: pytest.MonkeyPatch) -> None:
+    """Let a session work in a forked process as in its own."""
+    patch.setattr(VBCSession, "disown", lambda _: None)
+
+
 PROCESS_MUTATIONS: Final[dict[Mutation, str]] = {
     hangs_up_at_the_deadline: "no mint is lost",
     forgets_late_answers: "one mint for one need",
@@ -88,6 +109,9 @@ PROCESS_MUTATIONS: Final[dict[Mutation, str]] = {
     believes_every_time: "no call lacks a token",
     counts_to_the_end: "one mint for one need",
     mints_after_its_lease: "one mint for one need",
-    leases_never_end: "no call lacks a token",
+    leases_never_end: "one mint for one need",
+    ignores_the_clock_of_the_store: "one mint for one need",
+    takes_the_wall_clock: "one mint for one need",
+    lives_on_in_children: "a child leaves its parent alone",
 }
 """The invariant that each mutation violates."""

@@ -18,9 +18,9 @@ from truecaller_vbc.stores import TokenStore
 from truecaller_vbc.token.endpoint import Answer
 from truecaller_vbc.token.events import TokenEvent
 
-from ..token.virtual_time import LoopClock
+from ..token.virtual_time import EPOCH, LoopClock
 from .expected_failures import LEASE, TIMEOUT, WINDOW
-from .faulty_store import FaultyStore, StoreCondition
+from .faulty_store import ClockedStore, FaultyStore, StoreCondition
 from .freezer import Freezer
 from .invariants import Checker
 from .recorder import NEVER, Attempt, Recorder, RecordingEndpoint
@@ -51,6 +51,18 @@ class Call:
         return type(self.error).__name__ if self.error else str(self.status or (self.token and "token"))
 
 
+class Machine:
+    """The clock of one machine, whose wall clock is off by so many seconds."""
+
+    def __init__(self, right: LoopClock, off: float) -> None:
+        self._right = right
+        self.off = off
+        self.now = right.now
+
+    def wall(self) -> float:
+        return self._right.wall() + self.off
+
+
 class Session:
     """A `VBCSession` and what the simulation knows of it."""
 
@@ -59,6 +71,7 @@ class Session:
         self.number = number
         self.group = group
         self.opened = simulation.now()
+        self.machine = simulation.rng.choice(simulation.machines)
         self.closed = False
         self.store = store
         self.events: list[TokenEvent] = []
@@ -67,7 +80,7 @@ class Session:
             base_url=simulation.sandbox.base_url,
             store=store,
             policy=POLICY,
-            clock=simulation.clock,
+            clock=self.machine,
             on_event=self._on_event,
         )
         minter = self.vbc._holder._minter
@@ -112,6 +125,8 @@ class Settings:
         file: whether stores are files.
         vault: whether credentials come from a callable.
         most_sessions: maximum number of open sessions.
+        clocks_apart: whether each machine's wall clock is off by up to an hour.
+        store_clock: whether the store has a clock of its own, which is right.
     """
 
     sandbox: SandboxRules
@@ -119,6 +134,13 @@ class Settings:
     file: bool
     vault: bool
     most_sessions: int
+    clocks_apart: bool
+    store_clock: bool
+
+    @property
+    def agree_on_time(self) -> bool:
+        """Whether sessions that share a store know the same time, so that each counts what the others did."""
+        return self.store_clock or not self.clocks_apart
 
     @classmethod
     def drawn(cls, rng: random.Random) -> Settings:
@@ -142,7 +164,15 @@ class Settings:
             date_header=rng.random() < 0.8,
             created_at=either("iso", "garbage", "missing"),
         )
-        return cls(rules, rng.random() < 0.7, rng.random() < 0.3, rng.random() < 0.4, rng.choice((1, 1, 2, 3, 5)))
+        return cls(
+            rules,
+            shared=rng.random() < 0.7,
+            file=rng.random() < 0.3,
+            vault=rng.random() < 0.4,
+            most_sessions=rng.choice((1, 1, 2, 3, 5)),
+            clocks_apart=rng.random() < 0.4,
+            store_clock=rng.random() < 0.4,
+        )
 
 
 class Simulation:
@@ -166,6 +196,8 @@ class Simulation:
         self.clock = LoopClock(self.loop.time)
         self.now = self.clock.now
         self.settings = Settings.drawn(self.rng)
+        offsets = [self.rng.uniform(-3600.0, 3600.0) for _ in range(3)] if self.settings.clocks_apart else [0.0]
+        self.machines = [Machine(self.clock, off) for off in offsets]
         self.sandbox = Sandbox(self.settings.sandbox, clock=self.now)
         self.recorder = Recorder()
         self.recorder.attach(self.sandbox, self.now)
@@ -187,7 +219,8 @@ class Simulation:
         self.key_changed_at = float("-inf")
         self.paused = False
         self.freezer = Freezer(self)
-        self.condition.reached = self.reached = self.freezer.reached
+        self.condition.reached = self.reached
+        self._met: set[tuple[int, str]] = set()
         self.checker = Checker(self)
         self._shared = self._new_store(0)
 
@@ -217,6 +250,16 @@ class Simulation:
         self.scanner.known.add(wrong)
         return wrong
 
+    async def reached(self, point: str) -> None:
+        """Note what the running process does next, and freeze it there if that was drawn."""
+        met = (self.loop.process, point)
+        if point in ("read", "write") and met not in self._met and not self.settings.agree_on_time:
+            # Without a clock in the store, each new process takes its wall clock, or the last write if that is later.
+            self._met.add(met)
+            self.stepped_at = self.now()
+            self.stepped_back_until = max(self.stepped_back_until, self.now())
+        await self.freezer.reached(point)
+
     def poisoned(self, stamps: Iterable[float]) -> None:
         """Note that a document has false values, of which `stamps` are times in the future.
 
@@ -232,6 +275,8 @@ class Simulation:
     def _new_store(self, number: int) -> FaultyStore:
         inner: TokenStore
         inner = FileStore(self.directory / f"{self.seed}-{number}.json") if self.settings.file else MemoryStore()
+        if self.settings.store_clock:
+            return ClockedStore(inner, self.condition, lambda: EPOCH + self.now())
         return FaultyStore(inner, self.condition)
 
     async def open_session(self) -> Session:
