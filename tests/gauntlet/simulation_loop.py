@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import selectors
+import socket
 import sys
 import termios
 from array import array
@@ -13,6 +14,9 @@ from typing import Any, Final
 from .frozen_processes import ProcessesLoop
 
 _GRACE: Final = 0.001
+_ENDLESS: Final = float("inf")
+# What is sent to a stopped process may never be received.
+_PATIENCE: Final = 5.0
 _CAN_TELL: Final = sys.platform == "linux"
 
 
@@ -26,7 +30,9 @@ class _Selector(selectors.DefaultSelector):
         events = self._ready(0)
         if events or timeout == 0:
             return events
-        while self._on_their_way():
+        patience = _PATIENCE if self.loop.stopped else _ENDLESS
+        while patience > 0 and self._on_their_way():
+            patience -= 1
             if events := self._ready(_GRACE):
                 return events
         if timeout is None:
@@ -44,7 +50,17 @@ def _unreceived(fd: int) -> bool:
         fcntl.ioctl(fd, termios.TIOCOUTQ, count := array("i", [0]))
     except OSError:
         return False
-    return count[0] > 0
+    return count[0] > 0 and _is_connected(fd)
+
+
+def _is_connected(fd: int) -> bool:
+    """Return False for a socket that was reset: what it had to send is lost."""
+    with socket.fromfd(fd, socket.AF_INET, socket.SOCK_STREAM) as copy:
+        try:
+            copy.getpeername()
+        except OSError:
+            return False
+    return True
 
 
 class SimulationLoop(ProcessesLoop):
