@@ -67,10 +67,11 @@ def is_expected(case: Case, error: TokenError) -> bool:
 def _quota_is_spent(case: Case) -> bool:
     """Return whether ten attempts count, or the server said that the quota is used up and its wait is not over."""
     attempts = case.simulation.recorder.group(case.group)
-    if sum(a.counts and _counted_at(a) + WINDOW > case.now for a in attempts) >= POLICY.max_mints:
+    window = WINDOW + case.simulation.settings.clock_error
+    if sum(a.counts and _counted_at(a) + window > case.now for a in attempts) >= POLICY.max_mints:
         return True
     refused = [a for a in attempts if a.error is MintQuotaExhaustedError]
-    return any(a.ended >= case.began or a.ended + _retry_after(a, WINDOW + LEASE) > case.now for a in refused)
+    return any(a.ended >= case.began or a.ended + _retry_after(a, window + LEASE) > case.now for a in refused)
 
 
 def _was_refused(case: Case) -> bool:

@@ -66,7 +66,7 @@ class Checker:
 
     def _check_quota(self, attempt: Attempt) -> None:
         spent = sum(
-            other.counts and other.sent + WINDOW > attempt.sent + INSTANT
+            other.counts and other.sent + WINDOW > attempt.sent + INSTANT + self._simulation.settings.clock_error
             for other in self._simulation.recorder.attempts
             if knows_of(self._simulation, attempt.actor, attempt.group, other)
         )
@@ -84,6 +84,7 @@ class Checker:
             made = recorder.minted_at(other.value)
             # The age of a repeated token includes the time that its answer took.
             slack = TIMEOUT if made is not None and made < other.sent else INSTANT
+            slack += self._simulation.settings.clock_error
             young = made is not None and attempt.sent - min(made, other.sent) < REFRESH_AFTER - slack
             if young and fingerprint(other.value) not in recorder.dead:
                 self._add(

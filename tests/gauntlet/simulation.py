@@ -142,6 +142,11 @@ class Settings:
         """Whether sessions that share a store know the same time, so that each counts what the others did."""
         return self.store_clock or not self.clocks_apart
 
+    @property
+    def clock_error(self) -> float:
+        """How far a session may be wrong about the times of others: clocks that differ by a minute are not doubted."""
+        return 0.0 if self.agree_on_time else 60.0
+
     @classmethod
     def drawn(cls, rng: random.Random) -> Settings:
         """Draw every switch of the sandbox at random, the documented value most often."""
