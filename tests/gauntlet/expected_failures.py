@@ -40,12 +40,23 @@ def knows_of(simulation: Simulation, actor: int, group: int, other: Attempt) -> 
 
 @attrs.frozen
 class Case:
-    """An error that a caller got at `now` after waiting since `began`; `group` is the store of its session."""
+    """An error that a caller of `actor` got at `now` after waiting since `began`; `group` is its store."""
 
     simulation: Simulation
+    actor: int
     group: int
     began: float
     now: float
+
+    def known_late(self, attempt: Attempt) -> float:
+        """Return by how much later than it should a session may take an attempt to have ended.
+
+        Without a common clock, the last write may be the latest time that it knows when it first reads of the attempt.
+        """
+        settings = self.simulation.settings
+        if settings.agree_on_time or attempt.actor == self.actor:
+            return 0.0
+        return max(0.0, attempt.seen.get(self.actor, attempt.ended) - attempt.ended) + settings.clock_error
 
 
 def is_expected(case: Case, error: TokenError) -> bool:
@@ -67,11 +78,13 @@ def is_expected(case: Case, error: TokenError) -> bool:
 def _quota_is_spent(case: Case) -> bool:
     """Return whether ten attempts count, or the server said that the quota is used up and its wait is not over."""
     attempts = case.simulation.recorder.group(case.group)
-    window = WINDOW + case.simulation.settings.clock_error
-    if sum(a.counts and _counted_at(a) + window > case.now for a in attempts) >= POLICY.max_mints:
+    if sum(a.counts and _counted_at(a) + WINDOW + case.known_late(a) > case.now for a in attempts) >= POLICY.max_mints:
         return True
     refused = [a for a in attempts if a.error is MintQuotaExhaustedError]
-    return any(a.ended >= case.began or a.ended + _retry_after(a, window + LEASE) > case.now for a in refused)
+    return any(
+        a.ended >= case.began or a.ended + _retry_after(a, WINDOW + LEASE) + case.known_late(a) > case.now
+        for a in refused
+    )
 
 
 def _was_refused(case: Case) -> bool:
@@ -111,10 +124,12 @@ class _Failures:
         began, now = self._case.began, self._case.now
         for number in range(len(self._attempts) - 1, -1, -1):
             attempt = self._attempts[number]
-            if attempt.ended < began and now > attempt.ended + WINDOW + LONGEST_CALL:
+            latest = attempt.ended + WINDOW + LONGEST_CALL + self._case.known_late(attempt)
+            if attempt.ended < began and now > latest:
                 return False
             if self._fails(attempt):
                 until = attempt.ended + _retry_after(attempt, wait(self._in_a_row(number))) + 0.01
+                until += self._case.known_late(attempt)
                 if attempt.ended >= began or now <= until:
                     return True
         return False

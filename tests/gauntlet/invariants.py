@@ -148,7 +148,7 @@ class Checker:
             self._add("no call lacks a token", f"{what} while there is a usable token")
             return
         began, decided = self._simulation.freezer.began(call), self._simulation.decided_at(call)
-        if not is_expected(Case(self._simulation, session.group, began, decided), error):
+        if not is_expected(Case(self._simulation, session.number, session.group, began, decided), error):
             self._add("no call lacks a token", f"{what} for no reason: {error}")
 
     def _check_token_age(self, session: Session, call: Call) -> None:

@@ -14,6 +14,7 @@ from truecaller_vbc.sandbox.tokens import IssuedToken, QuotaSpentError, fingerpr
 from truecaller_vbc.token.endpoint import Answer, TokenEndpoint
 
 NEVER: Final = float("inf")
+_NEWEST: Final = 40
 
 
 @attrs.define
@@ -28,6 +29,7 @@ class Attempt:
         ended: time of the answer; infinity while there is none.
         answer: the parsed answer.
         overdue: when its callers stopped waiting; infinity if they did not. Timers stand still while a machine sleeps.
+        seen: when each session first read the store after the answer.
     """
 
     actor: int
@@ -37,6 +39,7 @@ class Attempt:
     ended: float = NEVER
     answer: Answer | None = None
     overdue: float = NEVER
+    seen: dict[int, float] = attrs.field(factory=dict[int, float])
 
     @property
     def outcome(self) -> str:
@@ -112,6 +115,12 @@ class Recorder:
             if record.fingerprint is not None and record.status in (401, 500):
                 self.dead.add(record.fingerprint)
         self._read = len(records)
+
+    def store_read(self, reader: int, now: float) -> None:
+        """Note that a session reads the store, and so learns of all attempts that have ended."""
+        for attempt in self.attempts[-_NEWEST:]:
+            if attempt.ended <= now:
+                attempt.seen.setdefault(reader, now)
 
     def minted_at(self, value: str) -> float | None:
         """Return when the sandbox made a token."""

@@ -258,6 +258,8 @@ class Simulation:
     async def reached(self, point: str) -> None:
         """Note what the running process does next, and freeze it there if that was drawn."""
         met = (self.loop.process, point)
+        if point == "read":
+            self.recorder.store_read(self.loop.process, self.now())
         if point in ("read", "write") and met not in self._met and not self.settings.agree_on_time:
             # Without a clock in the store, each new process takes its wall clock, or the last write if that is later.
             self._met.add(met)
