@@ -191,17 +191,19 @@ def store_forgets(simulation: Simulation) -> str:
 
 def document_poisoned(simulation: Simulation) -> str:
     """Put values that cannot be true into a stored document."""
-    store = simulation.rng.choice(simulation.sessions).store
+    session = simulation.rng.choice(simulation.sessions)
+    store, shift = session.store, session.vbc._holder._minter._exchange._clock.shift
+    # The time of the document, which is that of wall clocks unless one was set.
+    at = session.machine.wall() if shift is None else simulation.now() + shift
     said = "nothing stored"
     for key, text in documents_in(store).items():
         try:
             document = json.loads(text)
         except ValueError:
             continue
-        wall = simulation.clock.wall()
-        said, stamps = poisoned(document, simulation.rng, wall)
+        said, stamps = poisoned(document, simulation.rng, at)
         replace_document(store, key, json.dumps(document))
-        simulation.poisoned(stamp - wall + simulation.now() for stamp in stamps)
+        simulation.poisoned(stamp - at + simulation.now() for stamp in stamps)
         if simulation.condition.fault is None:
             simulation.condition.lost()
     return said

@@ -54,10 +54,13 @@ class KeptMints:
 
     def lost(self) -> list[str]:
         """Return a text for each token that was answered a while ago and is neither kept nor replaced."""
-        now = self._simulation.loop.time()
-        due = [it for it in self._answered if it.loop_time + _WRITTEN_WITHIN <= now]
-        self._answered = [it for it in self._answered if it.loop_time + _WRITTEN_WITHIN > now]
+        due = [it for it in self._answered if self._is_due(it)]
+        self._answered = [it for it in self._answered if it not in due]
         return [said for it in due if (said := self._judged(it.session, it.attempt)) is not None]
+
+    def _is_due(self, answered: _Answered) -> bool:
+        frozen = self._simulation.freezer.last_frozen(answered.session.number)
+        return max(answered.loop_time, frozen) + _WRITTEN_WITHIN <= self._simulation.loop.time()
 
     def _judged(self, session: Session, attempt: Attempt) -> str | None:
         simulation, recorder = self._simulation, self._simulation.recorder
