@@ -153,8 +153,8 @@ class _Failures:
                 succeeded = attempt.ended
                 break
             count += self._fails(attempt)
-        # Equal times count too: the success may belong to another session, which does not end this session's count.
-        return _MANY if self._case.simulation.condition.healthy_since >= succeeded else count
+        # The success may belong to another session: it ends this session's count only if the store was known to work.
+        return _MANY if self._case.simulation.condition.healthy_since + SETTLE_TIME >= succeeded else count
 
 
 def _retry_after(attempt: Attempt, otherwise: float) -> float:
