@@ -33,8 +33,8 @@ local old = redis.call('GET', KEYS[1])
 if old then
   local ok, document = pcall(cjson.decode, old)
   local revision = ok and type(document) == 'table' and document.revision
-  -- One that is no revision, or is out of range, is what anything may replace: see revision_of.
-  if type(revision) == 'number' and revision % 1 == 0 and revision < 2^51 and revision >= tonumber(ARGV[2]) then
+  -- One that is no revision, or is too high to be counted in Lua, is what anything may replace.
+  if type(revision) == 'number' and revision % 1 == 0 and revision < 2^53 and revision >= tonumber(ARGV[2]) then
     return 0
   end
 end

@@ -513,16 +513,19 @@ class AccountState:
         theirs = attrs.evolve(self.ledger, attempts=attempts, full_until=full_until)
         self.ledger = self.ledger.merged(theirs).pruned(now)
 
-    def merge_tokens(self, theirs: KeyTokens) -> None:
+    def merge_tokens(self, theirs: KeyTokens, now: float) -> None:
         """Keep the newer one of the known token and that of other processes.
 
         A lower generation means that the store missed our token, or lost it. After a loss other processes count from
-        one again, so that a token of a lower generation that began later is newer, too.
+        one again, so that a token of a lower generation that began later is newer, too. A process that mints while the
+        store is down may not know the generation there, so one of any generation that has ended gives way.
         """
         ours = self.key_tokens
         generation = max(theirs.generation, ours.generation)
         later = theirs.token is not None and ours.token is not None and theirs.starts_at > ours.starts_at
-        if theirs.token is None and ours.token is not None:
+        has_ended = now >= theirs.starts_at + self._policy.usable_for.total_seconds()
+        none_left = theirs.token is None or (has_ended and ours.starts_at > theirs.starts_at)
+        if none_left and ours.token is not None:
             self._put_key_tokens(attrs.evolve(ours, generation=generation))
         elif theirs.generation >= ours.generation or later:
             self._put_key_tokens(attrs.evolve(theirs, generation=generation))
