@@ -277,8 +277,10 @@ class VBCSession:
         self._state = "forked"
         self._owner = _Thread(None)
         self._holder.fast_token = None
-        if self._user_http is None and self._http is not None:
-            self._http.detach()
+        if self._user_http is None and self._http is not None and self._http.connector is not None:
+            # Else its end would take the idle sockets out of the selector that the child shares with its parent, who
+            # would wait in vain for answers on them.
+            self._http.connector._closed = True  # noqa: SLF001
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> Never:
         raise SessionClosedError(

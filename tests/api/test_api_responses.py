@@ -200,6 +200,14 @@ def test_deeply_nested_json_is_an_error() -> None:
     assert isinstance(read_error(400, b'{"a":' * 100_000), BadRequestError)
 
 
+def test_character_reference_of_thousands_of_digits() -> None:
+    """A page with a number that Python does not convert is an APIError like any other page."""
+    reference = f"&#{'9' * 5_000};"
+    assert isinstance(read_error(500, f"<title>{reference}</title>".encode()), ServerError)
+    assert isinstance(read_error(400, json.dumps({"slug": "x", "message": reference}).encode()), BadRequestError)
+    assert readable(f"out of order {reference}").startswith("out of order")
+
+
 @given(st.text(max_size=3000))
 def test_readable_is_one_short_line(text: str) -> None:
     """`readable` returns one line of limited length for any text."""

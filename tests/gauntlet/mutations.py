@@ -27,6 +27,7 @@ from truecaller_vbc.token.state import AccountState, RefreshMode
 from truecaller_vbc.transport import Transport
 
 from . import simulation
+from .process_mutations import PROCESS_MUTATIONS
 from .simulation import Settings
 
 Mutation: TypeAlias = Callable[[pytest.MonkeyPatch], None]
@@ -243,6 +244,7 @@ MUTATIONS: Final[dict[Mutation, str]] = {
     fails_with_a_bug: "typed errors",
     keeps_a_rejected_token: "recovery",
     uses_expired_tokens: "no expired token",
+    **PROCESS_MUTATIONS,
 }
 """The invariant that each mutation violates."""
 

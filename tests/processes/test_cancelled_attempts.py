@@ -49,6 +49,28 @@ def test_attempt_that_is_cancelled_twice_is_reported() -> None:
     run_virtual(main())
 
 
+def test_event_callback_that_cancels_its_task_costs_nothing() -> None:
+    """`on_event` runs in the task of the attempt; if it cancels that, the token is kept, and is not minted again."""
+
+    def cancel(_: object) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+    async def main() -> None:
+        async with world() as it:
+            it.holder._announce._on_event = cancel
+            first, *others = await asyncio.gather(*(it.holder.token() for _ in range(5)))
+            assert {token.value for token in others} == {first.value}
+            assert it.holder.status().last_error is None
+            for _ in range(80):
+                await asyncio.sleep(60)
+                await it.holder.token()
+            assert it.server.mints == 2
+
+    run_virtual(main())
+
+
 def test_interrupt_in_an_attempt_leaves_no_waiter() -> None:
     """A KeyboardInterrupt that hits the attempt is raised by the loop, and the callers get an error."""
 

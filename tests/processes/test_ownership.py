@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import logging
 import os
 import pickle
 import warnings
 from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
 
 from truecaller_vbc import Credentials, MemoryStore, SessionClosedError, VBCSession
@@ -54,6 +56,25 @@ async def test_forked_child_cannot_use_the_session(sandbox: Sandbox) -> None:
 
     assert "opened before a fork" in answer
     assert sandbox.mints == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+async def test_fork_leaves_the_connections_to_the_parent(sandbox: Sandbox) -> None:
+    """The parent gets its next answer on a connection that was idle as it forked, whatever the child frees."""
+    async with _session(sandbox) as vbc:
+        path = f"/clients/{vbc.client_account_id}/labels"
+        async with vbc.get(path) as response:
+            await response.read()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of threads that a fork does not copy
+            child = os.fork()
+        if child == 0:
+            vbc._http = None
+            gc.collect()
+            os._exit(0)
+        os.waitpid(child, 0)  # noqa: ASYNC222 - the child ends at once
+        async with vbc.get(path, timeout=aiohttp.ClientTimeout(total=10.0)) as response:
+            assert response.status == 200
 
 
 async def test_session_is_neither_copied_nor_pickled(sandbox: Sandbox) -> None:

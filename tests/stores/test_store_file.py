@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
 import resource
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
 
-from truecaller_vbc import ConfigurationError, FileStore, StoreError, StoreRefusedError, VBCSession
+from truecaller_vbc import ConfigurationError, FileStore, StoreError, StoreRefusedError, TokenPolicy, VBCSession
 from truecaller_vbc.sandbox import Sandbox
 
 DOCUMENT = '{"revision": 1}'
@@ -108,6 +110,21 @@ async def test_damaged_file_is_set_aside(tmp_path: Path, damage: str, caplog: py
     assert await FileStore(path).read(KEY) == DOCUMENT
 
 
+async def test_file_of_many_gigabytes_is_set_aside(tmp_path: Path) -> None:
+    """A file that is too long is not read into memory, and one is never made that long."""
+    path = tmp_path / "token.json"
+    path.touch(0o600)
+    os.truncate(path, 2**40)
+    store = FileStore(path)
+
+    async with asyncio.timeout(5):
+        assert await store.write(KEY, DOCUMENT)
+    assert Path(f"{path}.corrupt").stat().st_size == 2**40
+    with pytest.raises(StoreRefusedError, match="too many accounts"):
+        await store.write("b" * 32, json.dumps({"revision": 1, "more": "x" * 2**24}))
+    assert await store.read(KEY) == DOCUMENT
+
+
 async def test_a_new_file_is_not_taken_for_the_damaged_one(tmp_path: Path) -> None:
     """Before a damaged file is set aside, it is read again under the lock, since it may have been replaced."""
     path = tmp_path / "token.json"
@@ -150,28 +167,36 @@ def _full_disk() -> Iterator[None]:
 
 
 async def test_full_disk_is_survived(tmp_path: Path) -> None:
-    """On a full disk the old file stays whole, no temporary file stays, and the session goes on in memory."""
+    """On a full disk the old file stays whole, and only a session that has worked goes on."""
     events: list[str] = []
     path = tmp_path / "token.json"
-    await FileStore(path).write(KEY, DOCUMENT)
-    with _full_disk():
-        with pytest.raises(StoreError, match="could not be"):
-            await FileStore(path).write(KEY, '{"revision": 2}')
-        async with (
-            Sandbox() as sandbox,
-            VBCSession(
-                sandbox.credentials,
-                base_url=sandbox.base_url,
-                store=FileStore(path),
-                on_event=lambda event: events.append(type(event).__name__),
-            ) as vbc,
-        ):
+    async with Sandbox() as sandbox:
+        options: dict[str, Any] = {"base_url": sandbox.base_url, "policy": TokenPolicy().scaled(1 / 1200)}
+        async with VBCSession(
+            sandbox.credentials,
+            store=FileStore(path),
+            on_event=lambda event: events.append(type(event).__name__),
+            **options,
+        ) as vbc:
             await vbc.token()
-            assert sandbox.mints == 1
+            whole = path.read_text()
+            with _full_disk():
+                with pytest.raises(StoreRefusedError, match="cannot be used"):
+                    await FileStore(path).write(KEY, DOCUMENT)
+                sandbox.revoke_all()
+                await asyncio.sleep(0.05)
+                async with vbc.get(f"/clients/{vbc.client_account_id}/labels") as response:
+                    assert response.status == 200
+                assert sandbox.mints == 2
+                assert path.read_text() == whole
+                path.unlink()
+                async with VBCSession(sandbox.credentials, store=FileStore(path), **options) as late:
+                    with pytest.raises(StoreRefusedError, match="cannot be used"):
+                        await late.token()
+            assert sandbox.mints == 2
 
-    assert await FileStore(path).read(KEY) == DOCUMENT
     assert not list(tmp_path.glob(".token*"))
-    assert events == ["StoreUnavailable", "TokenMinted"]
+    assert events == ["TokenMinted", "TokenRejected", "StoreUnavailable", "TokenMinted"]
 
 
 async def test_write_is_flushed_before_it_takes_the_place_of_the_old_one(

@@ -11,6 +11,7 @@ import os
 import pickle
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -40,12 +41,18 @@ async def _refusal(store: str) -> tuple[str, int]:
         return str(caught.value), sandbox.token_requests
 
 
-@pytest.mark.parametrize("kind", ["pipe", "directory", "long name", "file in the path", "loop"])
-async def test_impossible_place_is_refused_before_the_first_request(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["pipe", "socket", "directory", "long name", "file in the path", "loop"])
+async def test_impossible_place_is_refused_before_the_first_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     """A FIFO, a directory, a name too long, a file as a directory: an error with a remedy, and no token request."""
     path = tmp_path / "token.json"
     if kind == "pipe":
         os.mkfifo(path, 0o600)
+    elif kind == "socket":
+        monkeypatch.chdir(tmp_path)  # the name of a socket must be short
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path.name)
     elif kind == "directory":
         path.mkdir()
     elif kind == "long name":
@@ -62,7 +69,7 @@ async def test_impossible_place_is_refused_before_the_first_request(tmp_path: Pa
     assert requests == 0
 
 
-@pytest.mark.parametrize("number", [errno.EBUSY, errno.EROFS, errno.ENOSPC, errno.EACCES])
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.EROFS, errno.ENOSPC, errno.EACCES, errno.EFBIG, errno.EILSEQ])
 async def test_failing_replacement_is_refused_at_first_and_survived_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -91,6 +98,29 @@ async def test_failing_replacement_is_refused_at_first_and_survived_later(
             async with vbc.get(f"/clients/{vbc.client_account_id}/labels") as response:
                 assert response.status == 200
             assert await vbc.token() != first
+
+
+@pytest.mark.parametrize("change", ["directory", "pipe", "vanished", "parent is a file"])
+async def test_place_that_is_taken_away_later_is_survived(tmp_path: Path, change: str) -> None:
+    """A store that has worked, and whose place is then removed or replaced, costs no caller its token."""
+    path = tmp_path / "place" / "token.json"
+    policy = TokenPolicy().scaled(1 / 1200)
+    async with (
+        Sandbox() as sandbox,
+        VBCSession(sandbox.credentials, base_url=sandbox.base_url, store=FileStore(path), policy=policy) as vbc,
+    ):
+        await vbc.token()
+        shutil.rmtree(path.parent)
+        if change == "parent is a file":
+            path.parent.touch()
+        elif change != "vanished":
+            path.parent.mkdir(0o700)
+            path.mkdir() if change == "directory" else os.mkfifo(path)
+        sandbox.revoke_all()
+        await asyncio.sleep(0.05)
+        async with vbc.get(f"/clients/{vbc.client_account_id}/labels") as response:
+            assert response.status == 200
+        assert sandbox.mints == 2
 
 
 @contextmanager

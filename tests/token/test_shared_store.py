@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from yarl import URL
@@ -62,6 +63,39 @@ def test_another_base_url_is_another_document() -> None:
             assert (one.server.mints, two.server.mints) == (1, 1)
             assert two.kinds() == ["TokenMinted"]
             assert two.holder.status().mints_in_window == 1
+
+    run_virtual(main())
+
+
+def test_a_process_that_was_stopped_for_longer_than_its_lease_looks_again() -> None:
+    """It was stopped after its lease had been granted; it takes the token that another has minted meanwhile."""
+
+    class StoppedStore(MemoryStore):
+        stopped: Any = None
+
+        async def write(self, key: str, document: str) -> bool:
+            if (stopped := self.stopped) is not None:
+                self.stopped = None
+                self._leased.clear()  # it has ended
+                await stopped()
+            return await super().write(key, document)
+
+    async def main() -> None:
+        store = StoppedStore()
+        async with world(store=store) as stopped:
+            other = World(store=store, server=stopped.server)
+            other.holder.open(None)
+
+            async def meanwhile() -> None:
+                stopped.clock.suspend(100.0)
+                await other.holder.token()
+
+            store.stopped = meanwhile
+            assert await stopped.holder.token() == await other.holder.token()
+            assert stopped.server.mints == 1
+            outcomes = [entry.outcome for entry in stopped.holder.ledger()]
+            assert sorted(outcomes) == ["minted", "unsent"]
+            await other.holder.close()
 
     run_virtual(main())
 

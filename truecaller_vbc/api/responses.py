@@ -205,11 +205,18 @@ def is_passing(error: BaseException) -> bool:
 def readable(text: str) -> str:
     """Reduce foreign text to one line of limited length, without mark-up and without anything like a token."""
     title = _TITLE.search(text)
-    plain = html.unescape(_TAG.sub(" ", _CODE.sub(" ", text)))
+    plain = _unescape(_TAG.sub(" ", _CODE.sub(" ", text)))
     if title is not None:
-        plain = f"{html.unescape(title[1])} {plain}"
+        plain = f"{_unescape(title[1])} {plain}"
     line = _SECRETS.sub("***", _BLANK.sub(" ", plain)).strip()
     return line if len(line) <= _MAX_SHOWN else line[:_MAX_SHOWN] + "…"
+
+
+def _unescape(text: str) -> str:
+    try:
+        return html.unescape(text)
+    except ValueError:  # a character reference of more digits than Python converts
+        return text
 
 
 def _unreadable(status: int, headers: Mapping[str, str], body: bytes) -> APIError:

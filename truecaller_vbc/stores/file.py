@@ -44,7 +44,21 @@ _REMEDIES: Final = {
     errno.ENOENT: "its directory cannot be made, so use another path",
     errno.ENOSPC: "the disk is full, so free space or use another path",
     getattr(errno, "EDQUOT", errno.ENOSPC): "the disk quota is used up, so free space or use another path",
+    errno.EFBIG: "this process may not write files of this size, so raise its limit (ulimit -f)",
+    errno.ENXIO: "it is not a regular file, so use another path",
 }
+_OTHER_REMEDY: Final = "this path does not work as a file, so use another one"
+# Shortages and disturbances, which may pass by themselves; any other error of the system lasts.
+_PASSING: Final = frozenset(
+    getattr(errno, name, None)
+    for name in (
+        *("EAGAIN", "EINTR", "EIO", "EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EDEADLK", "ETXTBSY", "ESTALE"),
+        *("ETIMEDOUT", "ENOTCONN", "ECONNRESET", "ECONNREFUSED", "ECONNABORTED", "EHOSTDOWN", "EHOSTUNREACH"),
+        *("ENETDOWN", "ENETUNREACH", "EREMOTEIO"),
+    )
+)
+# A file for thousands of accounts has a few million characters; a longer one would take the memory of the process.
+_MAX_LENGTH: Final = 16 * 1024 * 1024
 
 
 class _DamagedError(Exception):
@@ -129,9 +143,10 @@ class FileStore:
     def _failed(self, error: OSError) -> StoreError:
         """Return an outage, or what has to be changed if no waiting helps."""
         reason = error.strerror or type(error).__name__
-        if (remedy := _REMEDIES.get(error.errno or 0)) is not None:
-            return StoreUnusableError(f"{self._path} cannot be used ({reason}): {remedy}")
-        return StoreError(f"{self._path} could not be used ({reason})")
+        if error.errno is None or error.errno in _PASSING:
+            return StoreError(f"{self._path} could not be used ({reason})")
+        remedy = _REMEDIES.get(error.errno, _OTHER_REMEDY)
+        return StoreUnusableError(f"{self._path} cannot be used ({reason}): {remedy}")
 
     # Run in a thread
 
@@ -153,7 +168,7 @@ class FileStore:
             os.close(descriptor)
             raise
         with os.fdopen(descriptor, encoding="utf-8", errors="replace") as file:
-            return _parsed(hidden(file.read()))
+            return _parsed(hidden(file.read(_MAX_LENGTH + 1)))
 
     def _load_whole(self) -> dict[str, str]:
         """Return the documents; set a damaged file aside while holding the write lock, so that no new file is moved."""
@@ -180,6 +195,10 @@ class FileStore:
                 return False
             alive = {name: other for name, other in documents.items() if not _has_ended(other)}
             text = hidden(json.dumps({"documents": {**alive, key: document}}))
+            if len(text) > _MAX_LENGTH:
+                raise StoreUnusableError(
+                    f"{self._path} has too many accounts: use a file for each, or a redis:// store"
+                )
             with replace_atomically(self._path) as file:
                 file.write(text.encode())
                 if not held.is_mine():
@@ -208,7 +227,7 @@ class FileStore:
 
     def _check_file(self, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode):
-            raise self._refused("is not a regular file")
+            raise StoreUnusableError(f"{self._path} is not a regular file: remove it, or use another path")
         if not _IS_POSIX:
             return
         if status.st_uid != os.geteuid():
@@ -231,6 +250,8 @@ def _parsed(text: str) -> dict[str, str]:
     Raises:
         _DamagedError: the text does not contain documents.
     """
+    if len(text) > _MAX_LENGTH:
+        raise _DamagedError
     try:
         return {str(key): hidden(str(document)) for key, document in json.loads(text)["documents"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -28,6 +28,10 @@ except ImportError:  # Windows
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL})
 _OPTIONS: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _LONGEST: Final = 24 * 3600.0
+# A gate is held for microseconds, unless its owner was stopped in it, or was forked in it and the child lives on.
+_GATE_SECONDS: Final = 2.0
+# What was seen of locks that others hold, and since when.
+_seen: Final[dict[Path, tuple[tuple[int, int], float]]] = {}
 
 
 @attrs.define(eq=False, weakref_slot=True)
@@ -83,14 +87,18 @@ def try_lock(path: Path, seconds: float) -> HeldLock | None:
     """
     if fcntl is None:
         return _try_filelock(path)
-    # Held for microseconds: it lets one process at a time look at the lock and take it.
-    gate = _flock(Path(f"{path}.gate"))
+    # It lets one process at a time look at the lock and take it.
+    gate_path = Path(f"{path}.gate")
+    gate = _flock(gate_path)
     if gate is None:
+        if _is_kept(gate_path, _GATE_SECONDS):
+            gate_path.unlink(missing_ok=True)
         return None
     try:
+        os.utime(gate)  # each owner leaves another time
         held = _flock(path)
         if held is None:
-            if not _is_over(path):
+            if not _is_over(path, seconds):
                 return None
             new = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
             held = _flock(new)
@@ -118,7 +126,7 @@ def _flock(path: Path) -> int | None:
         if not os.path.samestat(os.fstat(descriptor), path.stat()):
             os.close(descriptor)  # replaced in between
             return None
-    except BlockingIOError:
+    except (BlockingIOError, FileNotFoundError):
         os.close(descriptor)
         return None
     except OSError as error:
@@ -144,7 +152,8 @@ def _deadline(seconds: float) -> dict[str, Any]:
     return {"wall": time.time() + seconds, "boot": _boot_time() + seconds, "boot_id": _boot_id()}
 
 
-def _is_over(path: Path) -> bool:
+def _is_over(path: Path, seconds: float) -> bool:
+    """Tell whether the time of a held lock has passed; if its owner wrote none, whether it was seen for `seconds`."""
     try:
         deadline = json.loads(path.read_bytes()[:1000])
         if deadline["boot_id"] == _boot_id():
@@ -152,8 +161,20 @@ def _is_over(path: Path) -> bool:
         else:
             left = float(deadline["wall"]) - time.time()
     except (OSError, ValueError, KeyError, TypeError):
-        return False
+        return _is_kept(path, seconds)
     return not 0 < left < _LONGEST
+
+
+def _is_kept(path: Path, seconds: float) -> bool:
+    """Tell whether this process has seen the same owner hold a lock for longer than `seconds`."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return False
+    now, owner = time.monotonic(), (status.st_ino, status.st_mtime_ns)
+    last, since = _seen.get(path, (owner, now))
+    _seen[path] = owner, since if last == owner else now
+    return last == owner and now - since > seconds
 
 
 def _boot_time() -> float:

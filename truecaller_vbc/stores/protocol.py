@@ -8,8 +8,8 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from ..errors import StoreRefusedError
 
-REVISIONS: Final = range(2**51)
-"""The range of every counter in a document: whole numbers that every store's arithmetic keeps exact."""
+REVISIONS: Final = range(10**400)
+"""The range of revisions. No document comes near its end, since nothing could replace the last revision."""
 
 
 @runtime_checkable

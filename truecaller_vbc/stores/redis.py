@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import ssl
 import time
 import weakref
 from collections.abc import AsyncGenerator, Generator
@@ -32,14 +33,43 @@ local old = redis.call('GET', KEYS[1])
 if old then
   local ok, document = pcall(cjson.decode, old)
   local revision = ok and type(document) == 'table' and document.revision
-  -- One that is no revision, or is out of range, is what anything may replace: see revision_of.
-  if type(revision) == 'number' and revision % 1 == 0 and revision < 2^51 and revision >= tonumber(ARGV[2]) then
+  -- One that is no revision, or is too high to be counted in Lua, is what anything may replace.
+  if type(revision) == 'number' and revision % 1 == 0 and revision < 2^53 and revision >= tonumber(ARGV[2]) then
     return 0
   end
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
 return 1
 """
+
+# What no waiting mends, by the names of redis-py's errors and the words of the server, and what to do about it.
+_REMEDIES: Final = {
+    frozenset(
+        {
+            "AuthenticationError",
+            "AuthenticationWrongNumberOfArgsError",
+            "AuthorizationError",
+            "without any password configured",
+        }
+    ): "check user and password in the store's URL",
+    frozenset({"NoPermissionError", "NOPERM", "ACL failure", "can't run this command"}): (
+        "allow its user GET, SET, EVAL, EVALSHA, TIME, PTTL and PEXPIRE on the keys of this store"
+    ),
+    frozenset({"OutOfMemoryError", "OOM"}): (
+        "it is full and evicts nothing, so free memory, raise maxmemory, or set an eviction policy"
+    ),
+    frozenset({"WRONGTYPE"}): "another program uses its keys, so use another prefix or database",
+    frozenset({"ReadOnlyError", "READONLY"}): "it is a read-only replica, so use the URL of the primary",
+    frozenset({"MovedError", "MOVED"}): (
+        "it is a node of a cluster, so give RedisStore a redis.asyncio.RedisCluster instead of a URL"
+    ),
+    frozenset({"MISCONF"}): "it cannot save to its disk and refuses writes, so mend that",
+    frozenset({"DB index is out of range"}): "it has no database of this number, so use another one",
+}
+_CHECK_URL: Final = "check that the store's URL leads to a Redis or Valkey that allows scripts (EVAL)"
+# Errors that are answered while a server starts, fails over or is busy.
+_PASSING: Final = frozenset({"BusyLoadingError", "MaxClientsError", "TryAgainError", "ClusterDownError", "AskError"})
+_PASSING_ANSWERS: Final = ("BUSY", "NOREPLICAS", "UNKILLABLE")
 
 
 class RedisStore:
@@ -137,6 +167,8 @@ class RedisStore:
             lock.local.token = token.encode()
             await _release(lock)
             raise
+        if not granted:
+            await _end_after(client, lock.name, seconds)
         try:
             yield granted
         finally:
@@ -241,16 +273,21 @@ def _convert_errors() -> Generator[None]:
 def _remedy(error: Exception) -> str | None:
     """Return what to do about an error that no waiting mends; None for an outage."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
-    if kinds & {"AuthenticationError", "AuthenticationWrongNumberOfArgsError", "AuthorizationError"}:
-        return "check user and password in the store's URL"
-    if "NoPermissionError" in kinds:
-        return "allow its user GET, SET, EVAL, EVALSHA, TIME and PEXPIRE on the keys of this store"
-    text = str(error)[:200]
-    if "OutOfMemoryError" in kinds or text.startswith("OOM"):
-        return "it is full and evicts nothing, so free memory, raise maxmemory, or set an eviction policy"
-    if text.startswith("WRONGTYPE"):
-        return "another program uses its keys, so use another prefix or database"
-    return None
+    text = str(error)[:500]
+    for signs, remedy in _REMEDIES.items():
+        if kinds & signs or any(sign in text for sign in signs):
+            return remedy
+    if isinstance(error.__cause__ or error.__context__, ssl.SSLError):
+        return "check its certificate, and that the port is the one for TLS"
+    is_an_answer = bool(kinds & {"ResponseError", "InvalidResponse"})
+    return None if kinds & _PASSING or text.startswith(_PASSING_ANSWERS) or not is_an_answer else _CHECK_URL
+
+
+async def _end_after(client: Any, name: str, seconds: float) -> None:
+    """Give a lease that has lost its time limit, as in a restored copy of the data, a new one."""
+    with contextlib.suppress(Exception):
+        if await client.pttl(name) == -1:
+            await client.pexpire(name, max(1, int(seconds * 1000)))
 
 
 async def _release(lock: Any) -> None:

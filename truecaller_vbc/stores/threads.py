@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, Final, TypeVar
-
-from ..errors import StoreError
 
 _T = TypeVar("_T")
 _MAX_THREADS: Final = 16
@@ -16,36 +15,64 @@ _TIME_TO_UNDO: Final = 0.5
 
 
 class _DaemonThreads(Executor):
-    """Start a daemon thread for each call: a hung file system must not take the loop's own executor."""
+    """Run calls in a few daemon threads: a hung file system must not take the loop's own executor."""
 
     def __init__(self, most: int) -> None:
-        self._places = threading.BoundedSemaphore(most)
+        self._most = most
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin with no threads and no calls, as in a forked process."""
+        self._guard = threading.Lock()
+        self._waiting: dict[Future[Any], Callable[[], Any]] = {}
+        self._threads = 0
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run a call, and return its future.
-
-        Raises:
-            StoreError: too many calls are running already.
-        """
-        if not self._places.acquire(blocking=False):
-            raise StoreError(f"{_MAX_THREADS} calls wait for the file system already: check whether it hangs")
+        """Run a call as soon as a thread is free, and return its future. A cancelled one is never begun."""
         future: Future[Any] = Future()
-
-        def run() -> None:
+        with self._guard:
+            self._waiting[future] = lambda: fn(*args, **kwargs)
+            is_new = self._threads < self._most
+            self._threads += is_new
+        future.add_done_callback(self._drop)
+        if is_new:
             try:
-                result = fn(*args, **kwargs)
+                threading.Thread(target=self._run, name="truecaller_vbc file", daemon=True).start()
+            except BaseException:  # the system has no more threads
+                with self._guard:
+                    self._threads -= 1
+                future.cancel()
+                raise
+        return future
+
+    def _drop(self, future: Future[Any]) -> None:
+        with self._guard:
+            self._waiting.pop(future, None)
+
+    def _run(self) -> None:
+        while True:
+            with self._guard:
+                future = next(iter(self._waiting), None)
+                if future is None:
+                    self._threads -= 1
+                    return
+                call = self._waiting.pop(future)
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                result = call()
             except BaseException as error:
-                self._places.release()
                 future.set_exception(error)
             else:
-                self._places.release()
                 future.set_result(result)
-
-        threading.Thread(target=run, name="truecaller_vbc file", daemon=True).start()
-        return future
+            # Not kept until the next call, since it refers to documents.
+            del future, call
 
 
 _threads: Final = _DaemonThreads(_MAX_THREADS)
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_threads.forget)
 
 
 async def run_in_thread(work: Callable[[], _T], undo: Callable[[_T], object] | None = None) -> _T:
@@ -54,11 +81,9 @@ async def run_in_thread(work: Callable[[], _T], undo: Callable[[_T], object] | N
     Args:
         work: what to do.
         undo: called with the result if the caller was cancelled meanwhile.
-
-    Raises:
-        StoreError: sixteen calls are running already, so the file system hangs.
     """
-    running = asyncio.get_running_loop().run_in_executor(_threads, work)
+    call: Future[_T] = _threads.submit(work)
+    running = asyncio.wrap_future(call)
     if undo is None:
         return await running
     try:
@@ -70,6 +95,7 @@ async def run_in_thread(work: Callable[[], _T], undo: Callable[[_T], object] | N
                 undo(done.result())
 
         running.add_done_callback(take_back)
+        call.cancel()  # if no thread has begun it
         # Usually it is done in a moment, and then the caller leaves nothing behind.
         await asyncio.wait({running}, timeout=_TIME_TO_UNDO)
         raise

@@ -23,6 +23,7 @@ from .model import HEADER_SAFE
 _VERSION: Final = 1
 _MAX_CHARACTERS: Final = 256 * 1024
 _MAX_SHOWN: Final = 500
+_COUNTS: Final = range(2**51)
 MAX_TIME: Final = 2.0**35
 """Limit of all times, in seconds before and after 1970 (the years 882 to 3058), so that each is a valid datetime."""
 
@@ -38,7 +39,7 @@ def _time(_: object, field: attrs.Attribute[float], value: float | None) -> None
 
 
 def _count(_: object, field: attrs.Attribute[int], value: int) -> None:
-    if value not in REVISIONS:
+    if value not in _COUNTS:
         raise ValueError(f"{field.name} is not a valid count")
 
 
@@ -169,7 +170,7 @@ def load(text: str | None) -> Document:
         raise ValueError(f"a token document of version {document.version}, not {_VERSION}")
     if document.revision < 0:
         raise ValueError("not a token document (revision)")
-    # Every store lets a write replace a revision beyond the range, so count again from 0.
+    # Every store lets a write replace a revision beyond the range, which begins again from 0.
     return document if document.revision in REVISIONS else attrs.evolve(document, revision=0)
 
 

@@ -75,7 +75,7 @@ class Exchange:
         self.doubtful = torn or self._clock.unsure or self._clock.wrong
         self._merge_ledger(document, now)
         stored = document.keys.get(self._key, _NOTHING_STORED)
-        self._state.merge_tokens(self._known_tokens(stored, now, shift))
+        self._state.merge_tokens(self._known_tokens(stored, now, shift), now)
         if stored.failure is not None and stored.failure.kind in _SHARED_ERRORS:
             self._merge_failure(stored.failure, now, shift)
 

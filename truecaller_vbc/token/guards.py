@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import NoneType
 from typing import Final, TypeVar
 
 import attrs
@@ -37,7 +39,7 @@ async def ask_for_credentials(source: Callable[[], Awaitable[Credentials]], dead
         async with asyncio.timeout(deadline):
             answer: object = source()
             credentials = await answer if inspect.isawaitable(answer) else answer
-    except (Exception, asyncio.CancelledError) as error:
+    except BaseException as error:
         reraise_if_cancelled(error)
         what = f"the credentials callable failed ({type(error).__name__}): repair it, or what it asks"
         raise TokenError(what) from error
@@ -67,7 +69,7 @@ class GuardedStore:
     _announce: Callable[[TokenEvent], None]
     _failing: frozenset[str] = attrs.field(init=False, default=_NONE)
 
-    # Whether a write has succeeded in this process: then a place that cannot be used is an outage.
+    # Whether a write has succeeded in this process, or gave it a token: then a place that cannot be used is an outage.
     has_worked: bool = attrs.field(init=False, default=False)
     _bug_was_logged: bool = attrs.field(init=False, default=False)
 
@@ -78,8 +80,9 @@ class GuardedStore:
 
     async def read(self, key: str) -> Document:
         """Return the document at `key`; an empty one if it is missing or unreadable."""
-        text = await self._call("read", self._store.read(key))
-        text = text if text is None else hidden(text)  # tracebacks can show the locals of their frames
+        # Hidden, since tracebacks can show the locals of their frames.
+        text = await self._call("read", lambda: self._store.read(key), (str, NoneType))
+        text = text if text is None else hidden(text)
         try:
             return load(text)
         except ValueError as error:
@@ -94,35 +97,44 @@ class GuardedStore:
         try:
             async with asyncio.timeout(self._deadline):
                 time: object = await clock()
-        except (Exception, asyncio.CancelledError) as error:
+        except BaseException as error:
             reraise_if_cancelled(error)
             return None
         return float(time) if is_finite(time) and abs(time) < MAX_TIME else None
 
     async def write(self, key: str, document: Document) -> bool:
         """Write the document. Return False if the store has a newer one."""
-        kept = await self._call("write", self._store.write(key, dump(document))) is not False
+        kept = await self._call("write", lambda: self._store.write(key, dump(document))) is not False
         self.has_worked = True
         return kept
 
     @asynccontextmanager
     async def lease(self, key: str, seconds: float) -> AsyncGenerator[bool]:
         """Take the store's lease. A failure to release it is ignored, since the lease ends after its seconds."""
-        lease = self._store.lease(key, seconds)
-        granted = await self._call("lease", lease.__aenter__())
+        lease: AbstractAsyncContextManager[bool] | None = None
+
+        def enter() -> Awaitable[bool]:
+            nonlocal lease
+            lease = self._store.lease(key, seconds)
+            return lease.__aenter__()
+
+        granted = await self._call("lease", enter, (bool, int))
+        assert lease is not None  # noqa: S101 - set by enter
         try:
             yield granted
         finally:
             try:
-                await self._call("release", lease.__aexit__(None, None, None))
+                await self._call("release", functools.partial(lease.__aexit__, None, None, None))
             except (StoreDown, StoreRefusedError):
                 _log.debug("a lease could not be released; it ends after its seconds")
 
-    async def _call(self, kind: str, call: Awaitable[_T]) -> _T:
+    async def _call(self, kind: str, call: Callable[[], Awaitable[_T]], kinds: tuple[type, ...] = (object,)) -> _T:
         try:
             async with asyncio.timeout(self._deadline):
-                result = await call
-        except (Exception, asyncio.CancelledError) as error:
+                result = await call()
+            if not isinstance(result, kinds):
+                raise TypeError  # noqa: TRY301 - a bug like any other
+        except BaseException as error:
             reraise_if_cancelled(error)
             if isinstance(error, StoreRefusedError) and not (isinstance(error, StoreUnusableError) and self.has_worked):
                 raise

@@ -101,6 +101,8 @@ class TokenHolder:
     _attempt: asyncio.Task[AttemptResult] | None = attrs.field(init=False, default=None)
     # Whether callers have stopped waiting for the running attempt, whose answer is still used.
     _is_overdue: bool = attrs.field(init=False, default=False)
+    # Whether the running attempt has kept its token, so that a cancellation, by on_event for example, is too late.
+    _has_token: bool = attrs.field(init=False, default=False)
     # Whether the running attempt takes the place of one that was cancelled from outside.
     _is_second_try: bool = attrs.field(init=False, default=False)
     _waiters: list[asyncio.Future[AttemptResult]] | None = attrs.field(init=False, default=None)
@@ -186,6 +188,7 @@ class TokenHolder:
 
     def _start(self, mode: RefreshMode) -> asyncio.Task[AttemptResult]:
         grace = self._policy.close_grace.total_seconds()
+        self._has_token = False
         self._attempt = GracefulTask(self._run(mode), loop=self._loop, grace=grace, name="truecaller_vbc attempt")
         self._attempt.add_done_callback(self._deliver)
         return self._attempt
@@ -194,10 +197,15 @@ class TokenHolder:
         self._attempt, self._is_overdue = None, False
         if not attempt.cancelled():
             self._is_second_try = False
-            failed = attempt.exception() is not None  # such as a KeyboardInterrupt, which the loop raises as well
-            self._release(self._bug() if failed else attempt.result())
+            error = attempt.exception()  # such as a KeyboardInterrupt, which the loop raises as well
+            if error is not None:
+                _log.error("an attempt to get a token was ended by %s", type(error).__name__)
+            self._release(self._bug() if error is not None else attempt.result())
         elif self._closed:
             self._release(_closed_during_mint())
+        elif self._has_token:
+            self._is_second_try = False
+            self._release(None)  # callers take the token that it has kept
         elif not self._is_second_try and any(not waiter.done() for waiter in self._waiters or ()):
             # Cancelled by other code (all tasks of the loop, for example) while callers are waiting.
             self._is_second_try = True
@@ -255,6 +263,7 @@ class TokenHolder:
             self._clear_fast_token()
         # Waiting callers will use it; otherwise only later reads count as use.
         self.state.keep(current, now, used=busy or bool(self._waiters))
+        self._has_token = True
         self._refresher.wake()
         token = current.token
         if current.adopted:

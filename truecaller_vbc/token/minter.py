@@ -44,6 +44,10 @@ class RefreshDeferred(Exception):  # noqa: N818 - not an error: callers have a t
         self.until = until
 
 
+class _LeaseEnded(Exception):  # noqa: N818 - not an error: the store is asked again
+    """Raised when this process was stopped for so long that another one may be minting now."""
+
+
 @attrs.define(eq=False, repr=False, weakref_slot=False)
 class Minter:
     """Does the I/O for a new token (credentials callable, store, token endpoint) as the state decides.
@@ -140,20 +144,24 @@ class Minter:
         if (store := self._store) is None:
             return self._adopt(mode) or await self._mint(http, mode, self._clock.now() + self._lease)
         try:
-            patience_end = self._clock.now() + self._timeout + self._lease
-            while self._clock.now() < patience_end:
+            waited = 0.0
+            while waited < self._timeout + self._lease:
+                began = self._clock.now()
                 await self._read(store)
                 if self._exchange.doubtful:
                     await self._read_and_write(store)
                 if (token := self._adopt(mode)) is not None:
                     return token
                 lease_end = self._clock.now() + self._lease
-                async with store.lease(self._key, self._lease) as granted:
-                    if granted:
-                        # Again: the last owner may have written after our first read.
-                        await self._read(store)
-                        return self._adopt(mode) or await self._mint(http, mode, lease_end)
+                with contextlib.suppress(_LeaseEnded):
+                    async with store.lease(self._key, self._lease) as granted:
+                        if granted:
+                            # Again: the last owner may have written after our first read.
+                            await self._read(store)
+                            return self._adopt(mode) or await self._mint(http, mode, lease_end, leased=True)
                 await asyncio.sleep(random.uniform(*_POLL))
+                # No look takes longer than that, unless this process was stopped: then it has not waited.
+                waited += min(self._clock.now() - began, self._timeout)
         except StoreDown:
             if mode is RefreshMode.ADVISORY:
                 raise self._deferred() from None
@@ -169,9 +177,15 @@ class Minter:
         step = self._state.next_step(*self._time(), mode)
         if isinstance(step, Wait):
             raise RefreshDeferred(step.until) if mode is RefreshMode.ADVISORY else step.error
-        return step if isinstance(step, CurrentToken) else None
+        if not isinstance(step, CurrentToken):
+            return None
+        if self._store is not None and not self._store.down:
+            self._store.has_worked = True  # this process has a token, so a store that fails later is an outage
+        return step
 
-    async def _mint(self, http: aiohttp.ClientSession | None, mode: RefreshMode, lease_end: float) -> CurrentToken:
+    async def _mint(
+        self, http: aiohttp.ClientSession | None, mode: RefreshMode, lease_end: float, *, leased: bool = False
+    ) -> CurrentToken:
         """Enter the attempt before its request, so that it counts if the process is killed; then enter the outcome.
 
         Callers wait for `TokenPolicy.mint_timeout`. The request goes on until `lease_end`: a token that comes later is
@@ -185,18 +199,25 @@ class Minter:
             is_first = self._store is not None and not self._store.has_worked
             is_entered = await self._save(raising=is_first and mode is RefreshMode.MANDATORY)
         except StoreRefusedError:
-            state.enter(attrs.evolve(attempt, at=clock.now(), outcome=Outcome.UNSENT), clock.now())
+            self._enter_unsent(attempt)
             raise
+        if (newer := state.adoptable(clock.now(), mode)) is not None:
+            # The lease ended before this process, which was stopped or slow, could enter its attempt.
+            self._enter_unsent(attempt)
+            await self._save()
+            return newer
         if not is_entered and is_first and mode is RefreshMode.MANDATORY:
             _log.error(
                 "the token store is down as this process starts, so its token request is not counted by others: if "
                 "programs start often, the account's quota is at risk"
             )
         if not is_entered and mode is RefreshMode.ADVISORY:
-            # Entered as unsent, not removed: the failed write may have reached the store, which is told so later.
-            now = clock.now()
-            state.enter(attrs.evolve(attempt, at=now, outcome=Outcome.UNSENT), now)
+            self._enter_unsent(attempt)
             raise self._deferred()
+        if leased and clock.now() >= lease_end:
+            self._enter_unsent(attempt)
+            await self._save()
+            raise _LeaseEnded
         # Before the wait for a connection of http=: the token may be believed to be older than it is, never younger.
         sent = clock.now()
         timer = asyncio.get_running_loop().call_later(self._timeout, self._overdue, context=contextvars.Context())
@@ -216,6 +237,11 @@ class Minter:
         if isinstance(token, TokenError):
             raise token
         return token
+
+    def _enter_unsent(self, attempt: Attempt) -> None:
+        """Enter an attempt as unsent; not removed, since the store, which may have it, is told so later."""
+        now = self._clock.now()
+        self._state.enter(attrs.evolve(attempt, at=now, outcome=Outcome.UNSENT), now)
 
     def _overdue(self) -> None:
         """End the wait of the callers, but not the request."""

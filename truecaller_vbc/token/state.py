@@ -198,13 +198,8 @@ class AccountState:
 
         A wait for the quota is remembered as a failure, so that callers do not look into the store each time.
         """
-        known = self.key_tokens
-        if (
-            known.token is not None
-            and now < known.starts_at + self._max_age(mode)
-            and known.token.value not in self._rejected
-        ):
-            return self._obtained(known, known.token, adopted=True)
+        if (adopted := self.adoptable(now, mode)) is not None:
+            return adopted
         advisory = mode is RefreshMode.ADVISORY
         if advisory and (quiet_until := self._quiet_until()) > now:
             return Wait(quiet_until, TokenEndpointError("the outcome of the last token requests is unknown"))
@@ -220,6 +215,14 @@ class AccountState:
         if not advisory:
             self._fail_for_quota(error, free_at, now, shift)
         return Wait(free_at, error)
+
+    def adoptable(self, now: float, mode: RefreshMode) -> CurrentToken | None:
+        """Return the newest known token if it makes a mint unnecessary."""
+        known = self.key_tokens
+        if known.token is None or known.token.value in self._rejected:
+            return None
+        is_new_enough = now < known.starts_at + self._max_age(mode)
+        return self._obtained(known, known.token, adopted=True) if is_new_enough else None
 
     def refresh_at(self, now: float) -> float:
         """Return when the background should refresh, or `NEVER`.
@@ -510,16 +513,19 @@ class AccountState:
         theirs = attrs.evolve(self.ledger, attempts=attempts, full_until=full_until)
         self.ledger = self.ledger.merged(theirs).pruned(now)
 
-    def merge_tokens(self, theirs: KeyTokens) -> None:
+    def merge_tokens(self, theirs: KeyTokens, now: float) -> None:
         """Keep the newer one of the known token and that of other processes.
 
         A lower generation means that the store missed our token, or lost it. After a loss other processes count from
-        one again, so that a token of a lower generation that began later is newer, too.
+        one again, so that a token of a lower generation that began later is newer, too. A process that mints while the
+        store is down may not know the generation there, so one of any generation that has ended gives way.
         """
         ours = self.key_tokens
         generation = max(theirs.generation, ours.generation)
         later = theirs.token is not None and ours.token is not None and theirs.starts_at > ours.starts_at
-        if theirs.token is None and ours.token is not None:
+        has_ended = now >= theirs.starts_at + self._policy.usable_for.total_seconds()
+        none_left = theirs.token is None or (has_ended and ours.starts_at > theirs.starts_at)
+        if none_left and ours.token is not None:
             self._put_key_tokens(attrs.evolve(ours, generation=generation))
         elif theirs.generation >= ours.generation or later:
             self._put_key_tokens(attrs.evolve(theirs, generation=generation))

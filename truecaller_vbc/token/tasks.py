@@ -92,7 +92,9 @@ def raise_if_cancelled() -> None:
 
 
 def reraise_if_cancelled(error: BaseException) -> None:
-    """Re-raise `error` if it is a cancellation of this task itself."""
+    """Re-raise `error` if it is a cancellation of this task itself, or ends the coroutine or the program."""
+    if isinstance(error, GeneratorExit | KeyboardInterrupt | SystemExit):
+        raise error
     if isinstance(error, asyncio.CancelledError) and _is_cancelled():
         raise error
 
