@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "session": {"api", "credentials", "errors", "secret", "stores", "token", "transport"},
     "sandbox": {"credentials"},
     "pytest_plugin": {"session", "token", "sandbox"},
-    "cli": {"files", "api", "credentials", "errors", "sandbox", "session", "stores", "token"},
+    "cli": {"files", "api", "backoff", "credentials", "errors", "sandbox", "session", "stores", "token"},
 }
 
 

@@ -44,6 +44,9 @@ dynamic_label_name, dynamic_call_reason; those that FILE has not are given as op
 truecaller-vbc calls push customers.csv --column receiver_number=Mobile --ignore-extra --country IN --caller \
 +911234567890 --label 'Flower shop' --date tomorrow --window 10:00-18:00 --timezone Asia/Kolkata
 
+These options can stand in a file. In cron: 0 17 * * * . /etc/vbc.env && truecaller-vbc calls push /data/list.csv \
+--settings /etc/desk.toml
+
 Everything is checked first, and nothing is sent if there is a problem. FILE.push remembers what was sent: whatever \
 ends it, the same command goes on where it was. While the API does not answer, it waits. Records whose answer was lost \
 are "unknown", and are sent once more only with --send-unknown.
@@ -130,7 +133,9 @@ def push_file(  # noqa: D103 - its help is what it says, and it has many options
     file: Annotated[str, typer.Argument(metavar="FILE", help="The list; - for standard input.")],
     *,
     settings: Settings = None,
-    check: Annotated[bool, typer.Option("--check", help="Look at list and account; nothing is sent.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Look at list and account; nothing is sent.", rich_help_panel=_PUSHING)
+    ] = False,
     column: Annotated[
         list[str] | None,
         typer.Option(metavar="FIELD=COLUMN", help="Where the list has another name.", rich_help_panel=_INPUT),
