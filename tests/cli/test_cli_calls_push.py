@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import stat
@@ -38,7 +37,7 @@ def _facts(ended: Ended) -> dict[str, object]:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
 
 
@@ -187,8 +186,8 @@ def test_records_in_doubt(sandbox: Sandbox, tmp_path: Path) -> None:
 
     assert done.code == 1
     assert "500 records may have been taken or not, since the answer was lost: to send them once more, " in done.out
-    assert f"calls push {path} --send-unknown" in done.out
-    assert "500 unknown: the answer was lost" in done.err
+    assert f"calls push --send-unknown {path}" in done.out
+    assert "unknown: the answer was lost" in done.err
     again = _push(sandbox, path, "--send-unknown")
     assert again.code == 0
     assert sandbox.accepted.total() == 1200  # the API keeps a record by its pair and window
@@ -202,7 +201,7 @@ def test_some_rows_are_invalid(sandbox: Sandbox, tmp_path: Path) -> None:
     assert refused.err.splitlines()[-1] == (
         "error: nothing was sent: correct these records, or leave them out with --skip-invalid"
     )
-    assert refused.err.startswith("line 3: has 2 cells")
+    assert refused.err.startswith("invalid: has 2 cells, and the header has 5 (1 record, line 3)")
     assert invoke(None, "calls", "rejects", path, "--output", tmp_path / "r.csv").code == 0
     assert [row["push_outcome"] for row in _rows(tmp_path / "r.csv")] == ["unsent", "invalid", "unsent"]
 
@@ -234,8 +233,11 @@ def test_one_wrong_record_is_found_by_cutting(sandbox: Sandbox, tmp_path: Path) 
     facts = _facts(done)
 
     assert (done.code, facts["acknowledged"], facts["refused"]) == (1, 599, 1)
-    assert facts["reasons"] == [{"outcome": "refused", "reason": facts["reasons"][0]["reason"], "records": 1}]  # type: ignore[index]
-    assert done.err.startswith("1 refused: HTTP 4")
+    assert "label_id must be a dynamic label" in done.err
+    assert "(1 record)" in done.err
+    reasons = facts["reasons"]
+    assert isinstance(reasons, list)
+    assert [(it["outcome"], it["records"]) for it in reasons] == [("refused", 1)]
 
 
 def test_wrong_credentials_are_a_setting(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -372,20 +374,19 @@ def test_results_need_the_list_as_it_was(sandbox: Sandbox, tmp_path: Path) -> No
     assert (refused.code, "not the file that was pushed" in refused.err) == (2, True)
 
 
-def test_formulas_and_escape_codes_are_harmless(tmp_path: Path, sandbox: Sandbox) -> None:
+def test_formulas_are_harmless(tmp_path: Path, sandbox: Sandbox) -> None:
     """A spreadsheet reads the exports as text, and a reader of ours gets the same text back."""
     path = tmp_path / "in.csv"
-    path.write_text(f"{HEADER},dynamic_label_name,x\n{line(0)},-Shop,=HYPERLINK(1)\n{line(1)},Shop,\x1b[2J\n")
+    path.write_text(f"{HEADER},dynamic_label_name,x\n{line(0)},-Shop,=HYPERLINK(1)\n{line(1)},Shop,@x\n")
     assert _push(sandbox, path, "--ignore-extra").code == 0
     assert invoke(None, "calls", "results", path).code == 0
-    text = (tmp_path / "in.csv.results.csv").read_text()
-    rows = list(csv.DictReader(io.StringIO(text)))
-    assert [row["x"] for row in rows] == ["'=HYPERLINK(1)", "\\x1b[2J"]
+    rows = _rows(tmp_path / "in.csv.results.csv")
+    assert [row["x"] for row in rows] == ["'=HYPERLINK(1)", "'@x"]
     assert [row["dynamic_label_name"] for row in rows] == ["'-Shop", "Shop"]
     assert rows[0]["receiver_number"] == number(0)
 
 
-@pytest.mark.parametrize("text", ["=1", "+1", "-1", "@a", " =1", "\t=1", "\r=1", "\n=1", "\uff1d1"])
+@pytest.mark.parametrize("text", ["=1", "+1", "-a", "@a", " =1", "\t=1", "\r=1", "\n=1", "\uff1d1"])
 def test_formula_after_other_characters(text: str) -> None:
     """A formula is made harmless whatever characters precede it."""
     assert without_formula(text)[0] in "'\\"
@@ -404,7 +405,7 @@ def test_a_state_of_another_account(sandbox: Sandbox, tmp_path: Path) -> None:
     assert _push(sandbox, path, "--limit", "10").code == 0
     with sandbox_in_a_thread() as other:
         refused = _push(other, path)
-        assert (refused.code, "another account, base_url" in refused.err) == (2, True)
+        assert (refused.code, "another account" in refused.err) == (2, True)
         assert other.accepted.total() == 0
     with open_state(tmp_path / "in.csv.push") as state:
         facts = state.facts

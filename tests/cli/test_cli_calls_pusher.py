@@ -34,7 +34,7 @@ from truecaller_vbc.stores import MemoryStore
 from .record_files import HOUR, line, write_csv
 
 QUICK = PushLimits(wait_first=0.01, wait_most=0.05, give_up_after=0.4)
-NO_LIMIT = APIPolicy(batch_rate=None, attempts=1, patience=0)
+NO_LIMIT = APIPolicy(batch_rate=None, attempts=1, patience=timedelta(0))
 
 
 class NoBar:
@@ -276,7 +276,7 @@ async def test_two_pushes_at_once_share_the_pace(tmp_path: Path) -> None:
         for name, first in (("a", 0), ("b", 4000)):
             path = write_csv(tmp_path / f"{name}.csv", [line(at) for at in range(first, first + 4000)])
             runs.append(Run(sandbox, path, 4000, store))
-        policy = APIPolicy(batch_rate=6, batch_window=timedelta(seconds=1), attempts=1, patience=0)
+        policy = APIPolicy(batch_rate=6, batch_window=timedelta(seconds=1), attempts=1, patience=timedelta(0))
         limits = attrs.evolve(QUICK, give_up_after=20)
         assert await asyncio.gather(*(run(policy=policy, limits=limits) for run in runs)) == [None, None]
         assert [run.totals for run in runs] == [{"acknowledged": 4000}] * 2
@@ -348,7 +348,7 @@ async def test_no_batch_is_sent_after_an_interruption(run: Run, monkeypatch: pyt
         interruption.asked.set()
 
     monkeypatch.setattr(PushState, "sending", sending)
-    policy = APIPolicy(batch_rate=1, batch_window=timedelta(seconds=0.1), attempts=1, patience=0)
+    policy = APIPolicy(batch_rate=1, batch_window=timedelta(seconds=0.1), attempts=1, patience=timedelta(0))
     assert await run(interruption=interruption, policy=policy) is None
     assert len(run.sandbox.batches) == 1
     assert run.totals == {"acknowledged": 500, "unsent": 4700}
