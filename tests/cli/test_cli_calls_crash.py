@@ -34,7 +34,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 def _begun(path: Path) -> int:
     """Count the batches that have been announced, while another process has the state locked."""
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{path}?immutable=1", uri=True)) as database:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as database:
             return int(database.execute("SELECT COUNT(*) FROM batches WHERE changed > 0").fetchone()[0])
     except sqlite3.Error:
         return 0

@@ -77,9 +77,10 @@ class Bar:
                 typer.echo(line, err=True)
 
     def stop(self) -> None:
-        """Remove the bar, and show the cursor again."""
+        """Remove the bar, and show the cursor again. Ignore a terminal that was closed."""
         if self._progress is not None:
-            self._progress.stop()
+            with contextlib.suppress(OSError):
+                self._progress.stop()
 
     def _left(self, done: int, now: float) -> float:
         """Return the seconds that it will take, or 0."""
