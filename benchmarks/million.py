@@ -12,12 +12,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import csv
 import json
 import os
 import random
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -28,7 +28,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from truecaller_vbc import APIPolicy
-from truecaller_vbc.cli.calls.push import PushOptions, push
+from truecaller_vbc.cli.calls.columns import RowParser
+from truecaller_vbc.cli.calls.exports import results
+from truecaller_vbc.cli.calls.push import PushOptions, open_push, push, rules_of
 from truecaller_vbc.cli.connection import Connection
 from truecaller_vbc.sandbox import ApiRules, Sandbox, SandboxRules
 
@@ -87,9 +89,9 @@ def _compare(path: Path, records: int, received: Counter[int]) -> dict[str, Any]
     outcomes: Counter[str] = Counter()
     lost = doubled = misreported = unknown_received = 0
     rows = 0
-    with Path(f"{path}.results.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            number, outcome = int(row["receiver_number"]), row["outcome"]
+    with open_push(str(path), None) as (source, state):
+        for result in results(source, RowParser(rules_of(state)), state):
+            number, outcome = int(result.row.cells["receiver_number"]), result.outcome
             misreported += number != _FIRST_NUMBER + rows * 10
             rows += 1
             outcomes[outcome] += 1
@@ -112,14 +114,14 @@ def _compare(path: Path, records: int, received: Counter[int]) -> dict[str, Any]
 
 
 def _kill_places(kills: int) -> list[float]:
-    """Return when to kill, as shares of the journal, so that each kill hits the sending on any machine."""
+    """Return when to kill, as shares of the batches, so that each kill hits the sending on any machine."""
     return sorted(random.uniform(0.02, 0.9) for _ in range(kills))
 
 
 def _push(path: Path, environment: dict[str, str], kill_at: float | None = None) -> tuple[int, int]:
     """Return the exit code of one run and its peak memory in KiB."""
-    journal = Path(f"{path}.journal")
-    journal_lines = 2 * -(-_count_records(path) // _BATCH_SIZE)
+    state = Path(f"{path}.push")
+    batches = -(-_count_records(path) // _BATCH_SIZE)
     process = subprocess.Popen(  # noqa: S603 - this file
         [sys.executable, __file__, "--push", str(path)], env=environment, stdout=subprocess.DEVNULL
     )
@@ -129,7 +131,7 @@ def _push(path: Path, environment: dict[str, str], kill_at: float | None = None)
             with contextlib.suppress(OSError):
                 found = _PEAK_MEMORY.search(Path(f"/proc/{process.pid}/status").read_text())
                 peak = int(found[1]) if found else peak
-            if kill_at is not None and journal.exists() and journal.read_bytes().count(b"\n") > kill_at * journal_lines:
+            if kill_at is not None and _begun(state) > kill_at * batches:
                 time.sleep(random.uniform(0, 0.1))
                 process.kill()
                 break
@@ -138,6 +140,15 @@ def _push(path: Path, environment: dict[str, str], kill_at: float | None = None)
         if process.poll() is None:
             process.kill()
     return process.wait(), peak
+
+
+def _begun(state: Path) -> int:
+    """Count the batches that were announced, while the push has its state locked."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{state}?mode=ro&immutable=1", uri=True)) as database:
+            return int(database.execute("SELECT COUNT(*) FROM batches WHERE changed > 0").fetchone()[0])
+    except sqlite3.Error:
+        return 0
 
 
 def _count_records(path: Path) -> int:
