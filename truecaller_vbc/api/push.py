@@ -15,6 +15,7 @@ from collections.abc import (
     Awaitable,
     Callable,
     Collection,
+    Generator,
     Iterable,
     Mapping,
 )
@@ -178,6 +179,8 @@ async def _close(source: object) -> None:
     aclose: Callable[[], Awaitable[None]] | None = getattr(source, "aclose", None)
     if aclose is not None:
         await aclose()
+    elif isinstance(source, Generator):
+        source.close()
 
 
 class _ResultTracker:
