@@ -34,6 +34,16 @@ class _Counted(RateLimiter):
         super()._wake(loop, due)
 
 
+class _Blocking(RateLimiter):
+    """Block the loop after each grant, before the waiter runs."""
+
+    __slots__ = ()
+
+    def _wake(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        super()._wake(loop, due)
+        time.sleep(0.15)
+
+
 @given(
     most=st.integers(1, 20),
     seconds=st.sampled_from([1, 60, 1 / 3, 0.07]),
@@ -118,6 +128,28 @@ def test_granted_place_of_a_cancelled_waiter_is_returned() -> None:
         return loop.time()
 
     assert run_virtual(main()) == pytest.approx(1.02)
+
+
+def test_returned_place_is_the_granted_one() -> None:
+    """A place that is returned is the one that was granted, not that of an earlier start."""
+
+    async def main() -> list[float]:
+        limiter = RateLimiter(2, 1)
+        loop = asyncio.get_running_loop()
+        await limiter.acquire()
+        await asyncio.sleep(0.5)
+        await limiter.acquire()
+        first = asyncio.create_task(limiter.acquire())
+        others = [asyncio.create_task(limiter.acquire()) for _ in range(2)]
+        await asyncio.sleep(0)
+        loop.call_at(1.02, first.cancel)
+        times: list[float] = []
+        for other in others:
+            await other
+            times.append(loop.time())
+        return times
+
+    assert run_virtual(main()) == pytest.approx([1.02, 1.52])
 
 
 def test_cancelled_waiter_after_a_blocked_loop() -> None:
@@ -270,7 +302,7 @@ def test_close_after_a_waiter_was_cancelled() -> None:
 async def test_blocked_loop_counts_a_start_when_it_happens() -> None:
     """A start that is granted before the loop is blocked is counted when its task runs."""
     loop = asyncio.get_running_loop()
-    limiter = RateLimiter(1, 0.1)
+    limiter = _Blocking(1, 0.1)
     await limiter.acquire()
     starts = [loop.time()]
 
@@ -279,8 +311,6 @@ async def test_blocked_loop_counts_a_start_when_it_happens() -> None:
         starts.append(loop.time())
 
     waiting = [asyncio.create_task(start()) for _ in range(2)]
-    await asyncio.sleep(0.05)
-    loop.call_later(0.05, lambda: loop.call_soon(time.sleep, 0.15))  # runs beside the grant
     await asyncio.gather(*waiting)
     assert min(later - earlier for earlier, later in pairwise(starts)) >= 0.1
 
