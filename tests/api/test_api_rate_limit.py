@@ -35,13 +35,15 @@ class _Counted(RateLimiter):
 
 
 class _Blocking(RateLimiter):
-    """Block the loop after each grant, before the waiter runs."""
+    """Block the loop after the first grant, before the waiter runs."""
 
-    __slots__ = ()
+    __slots__ = ("blocked",)
 
     def _wake(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         super()._wake(loop, due)
-        time.sleep(0.15)
+        if not hasattr(self, "blocked"):
+            self.blocked = True
+            time.sleep(0.15)
 
 
 @given(
