@@ -144,7 +144,7 @@ async def test_words_of_nearly_documented_errors(
     answer: Any, slug: str | None, message: str, field: str | None, encoding: str
 ) -> None:
     """More fields, a missing status word, several messages and other encodings lose no word."""
-    error = await _outcome("batch", _response(422, json.dumps(answer).encode(encoding)))
+    error = await _outcome("batch", _response(422, f"\n{json.dumps(answer)}\n".encode(encoding)))
 
     assert type(error) is BadRequestError
     assert (error.slug, error.message, error.field) == (slug, message, field)

@@ -47,16 +47,19 @@ def mask_token(body: bytes, authorization: str) -> bytes:
         body: body of the response.
         authorization: the header that was sent; ``""`` for no header.
     """
-    token = authorization.rpartition(" ")[2]
-    if len(token) < _MIN_SECRET or _longest_run(token) not in body:
+    token, run = _token_in(authorization)
+    if not token or run not in body:
         return body
     return re.sub("".join(map(_escaped, token)).encode(), b"***", body)
 
 
 @functools.lru_cache(maxsize=4)
-def _longest_run(token: str) -> bytes:
-    """Return the longest part of a token that no escaping changes."""
-    return max(re.findall(r"[A-Za-z0-9]+", token), key=len, default="").encode()
+def _token_in(authorization: str) -> tuple[str, bytes]:
+    """Return the token in a header, if long enough for a secret, and its longest part that no escaping changes."""
+    token = authorization.rpartition(" ")[2]
+    if len(token) < _MIN_SECRET:
+        return "", b""
+    return token, max(re.findall(r"[A-Za-z0-9]+", token), key=len, default="").encode()
 
 
 def _escaped(character: str) -> str:
