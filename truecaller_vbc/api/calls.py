@@ -167,9 +167,9 @@ class Calls:
     ) -> AsyncGenerator[ChunkResult]:
         """Send any number of records in batches of 500, at most 60 in a minute, and yield the result of each batch.
 
-        Records are read as they are needed, so memory does not grow with their number; a generator is closed at the
-        end. Invalid records, and those whose window closes before they are sent, are left out and named in the result.
-        A batch that is refused, or whose answer is lost, does not stop the others.
+        Records are read as they are needed, so memory does not grow with their number; an async generator is closed at
+        the end. Invalid records, and those whose window closes before they are sent, are left out and named in the
+        result. A batch that is refused, or whose answer is lost, does not stop the others.
 
         Args:
             records: `CallRecord` or mappings (see `CallRecord.from_mapping`), from any iterable or async iterable.

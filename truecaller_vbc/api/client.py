@@ -79,7 +79,7 @@ class ApiRequest(Generic[T]):
         records: records that must not be sent twice; None if repeating the request does no harm.
         accept: see `read_response`.
         check: called before each attempt, when its first byte is about to leave; what it raises ends the request.
-        on_send: called once, after the first `check`.
+        on_send: called after each `check`.
     """
 
     method: str
@@ -177,7 +177,7 @@ class ApiClient:
         attempt = 0
         while True:
             try:
-                return await self._send_once(request, first=attempt == 0)
+                return await self._send_once(request)
             except InvalidRecordError:
                 if last is None or isinstance(last, RateLimitedError):
                     raise
@@ -199,14 +199,14 @@ class ApiClient:
                     request.limiter.pause_until(now + wait)
             await self._sleep(wait)
 
-    async def _send_once(self, request: ApiRequest[T], *, first: bool) -> T:
+    async def _send_once(self, request: ApiRequest[T]) -> T:
         # Get the token first: waiting for it must use neither a place in the rate limit nor the attempt's deadline.
         await self._session.token()
         if request.limiter is not None:
             await request.limiter.acquire()
         if request.check is not None:
             request.check()
-        if first and request.on_send is not None:
+        if request.on_send is not None:
             request.on_send()
         path = request.path.replace("{account}", str(self._session.client_account_id))
         middlewares = None
