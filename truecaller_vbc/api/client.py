@@ -216,7 +216,7 @@ class ApiClient:
             middlewares = (*getattr(getattr(self._session, "_http", None), "_middlewares", ()), _without_resending)
         answered: aiohttp.ClientResponse | None = None
         try:
-            async with self._session.request(
+            async with await self._session.request(
                 request.method,
                 path,
                 data=request.body,

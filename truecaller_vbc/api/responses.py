@@ -140,11 +140,11 @@ def read_envelope(answer: JSON, *, failed: bool = False) -> Envelope | None:
     nested = fields.get("status_info") or fields.get("statusInfo")
     if isinstance(nested, dict):
         inner = cast(dict[str, JSON], nested)
+        if inner.get("status") == "success" and len(fields) == 1:
+            return None  # the usual answer
         names_a_field = inner.get("status") is None and _text(inner.get("field"))
         if _is_bad(inner.get("status")) or names_a_field or (failed and _text(inner.get("message"))):
             return _envelope(inner, fields)
-        if inner.get("status") == "success" and len(fields) == 1:
-            return None  # the usual answer
     if failed and _text(fields.get("message")):
         return _envelope(fields)
     if _text(fields.get("slug")) or _is_bad(fields.get("status")) or _has_only_a_message(fields):
