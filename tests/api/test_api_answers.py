@@ -7,12 +7,14 @@ import json
 from collections.abc import Iterable
 from typing import Any, Final
 
+import aiohttp
 import pytest
 
 from truecaller_vbc import (
     APIConnectionError,
     APIError,
     BadRequestError,
+    Credentials,
     ForbiddenError,
     NotFoundError,
     NumbersRefusedError,
@@ -20,8 +22,11 @@ from truecaller_vbc import (
     ServerError,
     UnauthorizedError,
     UnknownOutcomeError,
+    VBCSession,
 )
 
+from .raw_server import raw_server
+from .sandbox_session import record
 from .test_api_envelopes import CALLS, NUMBERS, ONCE, _outcome, _response
 
 TAKEN: Final = {"status_info": {"status": "success", "message": "fine"}}
@@ -196,3 +201,43 @@ async def test_gzip_of_a_success() -> None:
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n".encode()
 
     assert (await _outcome("calls", head + body)).message == "fine"
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_token_in_an_answer_is_masked(name: str) -> None:
+    """A gateway that quotes the request does not get a token into an error, however the token looks."""
+    token = "abc/def+ghi.jkl=12"
+    answer = _response(400, f"<p>{token} was refused: X-Token={token}</p>".encode())
+    credentials = Credentials("account", "key", "secret-api-key")
+    async with raw_server(answer, token) as base_url, VBCSession(credentials, base_url=base_url) as vbc:
+        try:
+            results = await CALLS[name](vbc)
+            error = results[0].error
+        except BadRequestError as raised:
+            error = raised
+
+    assert "*** was refused" in str(error)
+    assert "abc" not in f"{error!r} {error.message}"
+
+
+@pytest.mark.parametrize("status", [200, 400])
+async def test_middleware_that_reads_the_answer(status: int) -> None:
+    """A middleware of the user's session may have read the answer before."""
+
+    async def reads(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        response = await handler(request)
+        await response.read()
+        return response
+
+    answer = _response(status, json.dumps(TAKEN if status == 200 else {"message": "the words"}).encode())
+    credentials = Credentials("account", "key", "secret-api-key")
+    async with (
+        raw_server(answer) as base_url,
+        aiohttp.ClientSession(middlewares=(reads,)) as http,
+        VBCSession(credentials, base_url=base_url, http=http) as vbc,
+    ):
+        if status == 200:
+            assert (await vbc.calls.push(record())).message == "fine"
+        else:
+            with pytest.raises(BadRequestError, match="the words"):
+                await vbc.calls.push(record())
