@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 
 
 @asynccontextmanager
-async def raw_server(answer: bytes) -> AsyncIterator[str]:
+async def raw_server(answer: bytes, token_text: str = "t" * 64) -> AsyncIterator[str]:
     """Run a server that answers every API call with these bytes."""
-    token = json.dumps({"token": "t" * 64, "created_at": "2026-01-01T00:00:00Z"}).encode()
+    token = json.dumps({"token": token_text, "created_at": "2026-01-01T00:00:00Z"}).encode()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -247,3 +247,32 @@ async def test_refused_page_that_must_exist(far: int, total: int | None) -> None
     assert [len(await anext(found)) for _ in range(2)] == [2, 2]
     with pytest.raises(NotFoundError):
         await anext(found)
+
+
+def listed(pages_of: dict[int | None, tuple[str, int | None]], refusal: APIError) -> Fetch:
+    """Return a fetch function for these pages, with their items and totals; other pages are refused."""
+
+    async def fetch(number: int | None) -> ListPage:
+        if number not in pages_of:
+            raise refusal
+        items, total = pages_of[number]
+        return ListPage(tuple(Label(id=item) for item in items), total)
+
+    return fetch
+
+
+@pytest.mark.parametrize("refusal", [BadRequestError, NotFoundError])
+async def test_last_page_counted_from_0_with_single_items(refusal: type[APIError]) -> None:
+    """Pages of one item do not tell the first number: the page with the number of the total may not exist."""
+    fetch = listed({None: ("a", 3), 0: ("a", 3), 1: ("b", 3), 2: ("c", 3)}, refusal("no such page", status=400))
+    assert await read(fetch) == "abc"
+
+
+@pytest.mark.parametrize("later", [4, None])
+async def test_refused_page_with_a_number_below_the_total(later: int | None) -> None:
+    """A page below the total exists, however the pages are counted, and if only the first page stated the total."""
+    fetch = listed({None: ("a", 4), 1: ("b", later)}, NotFoundError("no such page", status=404))
+    found = pages(fetch, lambda label: label.id)
+    assert [len(await anext(found)) for _ in range(2)] == [1, 1]
+    with pytest.raises(NotFoundError):
+        await anext(found)

@@ -353,5 +353,7 @@ async def test_answer_that_is_not_a_list(body: str) -> None:
         sandbox.set_outage("numbers", status=200, body=body if body != "{}" else "null")
         with pytest.raises(ServerError, match="HTTP 200, but the answer"):
             await anext(vbc.numbers.numbers())
-        sandbox.set_outage("numbers", status=200, body='{"numbers": [{}], "pagination_information": ["x"]}')
+        sandbox.set_outage(
+            "numbers", status=200, body='{"numbers": [{"phone_number": "1"}], "pagination_information": ["x"]}'
+        )
         assert [number.status async for number in vbc.numbers.numbers()] == [Status.NONE]

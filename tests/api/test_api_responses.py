@@ -26,8 +26,9 @@ from truecaller_vbc import (
     UnauthorizedError,
     UnknownOutcomeError,
 )
+from truecaller_vbc.api.foreign_text import readable
 from truecaller_vbc.api.number_results import is_refusal
-from truecaller_vbc.api.responses import Failure, classify, is_passing, read_response, readable
+from truecaller_vbc.api.responses import Failure, classify, is_passing, read_response
 
 E1 = {"slug": "invalid-input", "message": "api_key is required"}
 E2 = {"field": "ends_at", "message": "Request body is invalid", "status": "error"}

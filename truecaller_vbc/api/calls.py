@@ -22,13 +22,14 @@ from .models import Batch, BatchStatus, PushResult, Status
 from .push import Chunk, ChunkResult, Progress, PushConfig, RecordSource, read_chunks, send_chunks
 from .records import CallRecord, plain, without_plus
 from .responses import JSON
-from .wire import is_list_of_objects, read, spelled
+from .wire import is_list_of, read, spelled
 
 Version: TypeAlias = Literal["v3", "v2"]
 
 MAX_RECORDS: Final = 500
 """Records in one batch (API reference, "Rate limits and size limits")."""
 
+_RECORD_KEYS: Final = ("id", "caller_number", "receiver_number", "caller", "receiver")
 _REALTIME: Final = "/v2/clients/{account}/dynamic_call_record"
 _BATCH: Final = "clients/{account}/dynamic_call_records"
 _RENDERING: Final[Mapping[str, tuple[Callable[[str], str], Callable[[str], str]]]] = {
@@ -166,9 +167,9 @@ class Calls:
     ) -> AsyncGenerator[ChunkResult]:
         """Send any number of records in batches of 500, at most 60 in a minute, and yield the result of each batch.
 
-        Records are read as they are needed, so memory does not grow with their number; a generator is closed at the
-        end. Invalid records, and those whose window closes before they are sent, are left out and named in the result.
-        A batch that is refused, or whose answer is lost, does not stop the others.
+        Records are read as they are needed, so memory does not grow with their number; an async generator is closed at
+        the end. Invalid records, and those whose window closes before they are sent, are left out and named in the
+        result. A batch that is refused, or whose answer is lost, does not stop the others.
 
         Args:
             records: `CallRecord` or mappings (see `CallRecord.from_mapping`), from any iterable or async iterable.
@@ -275,7 +276,7 @@ def _read_push(answer: JSON) -> PushResult | None:
         if fields.get("status") == "success" and type(message := fields.get("message")) is str:
             return PushResult(Status.SUCCESS, message)
     result = read(info, PushResult)
-    return result if result.status else None
+    return result if result.status is Status.SUCCESS else None
 
 
 def _read_batch_id(answer: JSON) -> str | None:
@@ -286,15 +287,17 @@ def _read_batch_id(answer: JSON) -> str | None:
 
 
 def _read_batch_status(answer: JSON) -> BatchStatus | None:
-    if isinstance(answer, list):  # the deprecated v1 endpoint answers with a list
+    if is_list_of(answer, *_RECORD_KEYS):  # the deprecated v1 endpoint answers with a list
         answer = dict[str, JSON](data=answer)
     if not isinstance(answer, dict):
         return None
     fields = cast(dict[str, JSON], answer)
     data = fields.get("data")
-    if not is_list_of_objects(data) and (data is not None or not spelled(fields, "batch_id")):
+    if not is_list_of(data) and (data is not None or not spelled(fields, "batch_id")):
         return None
-    return read(fields, BatchStatus)
+    # A record that is no object has no status either; without it, the others would look like the whole batch.
+    records = [record if isinstance(record, dict) else {} for record in data or []]
+    return read(fields | {"data": records}, BatchStatus)
 
 
 def _checked(record: object, position: int | None = None) -> CallRecord:

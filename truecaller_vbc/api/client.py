@@ -27,9 +27,10 @@ from ..errors import (
     UnknownOutcomeError,
 )
 from ..transport_errors import NOT_RETRYABLE, NOT_SENT
+from .foreign_text import mask_token, readable
 from .policy import APIPolicy
 from .rate_limit import RateLimiter
-from .responses import JSON, classify, is_passing, mask_token, read_response, readable, undocumented_response
+from .responses import JSON, classify, is_passing, lost_body, read_response, undocumented_response
 
 T = TypeVar("T")
 
@@ -78,7 +79,7 @@ class ApiRequest(Generic[T]):
         records: records that must not be sent twice; None if repeating the request does no harm.
         accept: see `read_response`.
         check: called before each attempt, when its first byte is about to leave; what it raises ends the request.
-        on_send: called once, after the first `check`.
+        on_send: called after each `check`.
     """
 
     method: str
@@ -176,7 +177,7 @@ class ApiClient:
         attempt = 0
         while True:
             try:
-                return await self._send_once(request, first=attempt == 0)
+                return await self._send_once(request)
             except InvalidRecordError:
                 if last is None or isinstance(last, RateLimitedError):
                     raise
@@ -198,14 +199,14 @@ class ApiClient:
                     request.limiter.pause_until(now + wait)
             await self._sleep(wait)
 
-    async def _send_once(self, request: ApiRequest[T], *, first: bool) -> T:
+    async def _send_once(self, request: ApiRequest[T]) -> T:
         # Get the token first: waiting for it must use neither a place in the rate limit nor the attempt's deadline.
         await self._session.token()
         if request.limiter is not None:
             await request.limiter.acquire()
         if request.check is not None:
             request.check()
-        if first and request.on_send is not None:
+        if request.on_send is not None:
             request.on_send()
         path = request.path.replace("{account}", str(self._session.client_account_id))
         middlewares = None
@@ -213,9 +214,9 @@ class ApiClient:
             _close_rested_connections(getattr(self._session, "_http", None))
         elif request.method == hdrs.METH_GET:
             middlewares = (*getattr(getattr(self._session, "_http", None), "_middlewares", ()), _without_resending)
-        status: int | None = None
+        answered: aiohttp.ClientResponse | None = None
         try:
-            async with self._session.request(
+            async with await self._session.request(
                 request.method,
                 path,
                 data=request.body,
@@ -227,7 +228,7 @@ class ApiClient:
                 raise_for_status=False,
                 middlewares=middlewares,
             ) as response:
-                status = response.status
+                answered = response
                 sent = response.request_info.headers.get(hdrs.AUTHORIZATION, "")
                 # Mask before anything is raised: a gateway's error page may quote the request.
                 body = mask_token(await _body(response), sent)
@@ -238,27 +239,33 @@ class ApiClient:
         except (APIError, aiohttp.ClientError, TimeoutError, RuntimeError) as error:
             cause = error.__cause__
             error = cause if isinstance(error, _LostError) and isinstance(cause, aiohttp.ClientError) else error
-            failure = self._failure(request, error, status)
+            failure = self._failure(request, error, answered)
             if failure is error:
                 raise
             raise failure from _without_headers(error)
 
-    def _failure(self, request: ApiRequest[Any], error: Exception, status: int | None) -> Exception:
+    def _failure(
+        self, request: ApiRequest[Any], error: Exception, answered: aiohttp.ClientResponse | None
+    ) -> Exception:
         """Return the error that ends an attempt; `UnknownOutcomeError` if the records may have been accepted."""
         if isinstance(error, RuntimeError | aiohttp.ClientConnectionError) and error.args[:1] in _CLOSED:
             return SessionClosedError("the session, or the one given as http=, was closed: the call was not sent")
         if isinstance(error, RuntimeError):  # also our SessionClosedError
             return error
-        known = error if isinstance(error, APIError) else self._connection_error(error, status)
+        known = error if isinstance(error, APIError) else self._connection_error(error, answered)
         if request.records is not None and classify(known).outcome == "unknown":
-            return _unknown(request.records, known, status)
+            return _unknown(request.records, known, None if answered is None else answered.status)
         return known
 
-    def _connection_error(self, error: Exception, status: int | None) -> APIError | APIConnectionError:
+    def _connection_error(
+        self, error: Exception, answered: aiohttp.ClientResponse | None
+    ) -> APIError | APIConnectionError:
+        if answered is not None and answered.status >= 300:  # noqa: PLR2004
+            return lost_body(answered.status, answered.headers)
         if isinstance(error, aiohttp.ClientResponseError) and not isinstance(error, NOT_SENT):
             return ServerError("the answer is not valid HTTP: try again later", status=_BAD_GATEWAY)
-        if status is not None and isinstance(error.__cause__, ContentEncodingError):
-            return undocumented_response(status, "the answer cannot be decompressed")
+        if answered is not None and isinstance(error.__cause__, ContentEncodingError):
+            return undocumented_response(answered.status, "the answer cannot be decompressed")
         sent = not isinstance(error, NOT_SENT)
         if isinstance(error, TimeoutError):
             seconds = self.policy.timeout.total_seconds()

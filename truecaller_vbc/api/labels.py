@@ -10,7 +10,7 @@ from .client import ApiClient, ApiRequest
 from .lists import ListPage, Numbering, as_params, pages
 from .models import Label
 from .responses import JSON
-from .wire import is_list_of_objects, read_list
+from .wire import is_list_of, read_list
 
 _PATH: Final = "/clients/{account}/labels"
 
@@ -57,4 +57,4 @@ class Labels:
 
 
 def _read_page(answer: JSON) -> ListPage | None:
-    return ListPage(read_list(answer, Label)) if is_list_of_objects(answer) else None
+    return ListPage(read_list(answer, Label)) if is_list_of(answer, "id", "name") else None

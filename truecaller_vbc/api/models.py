@@ -179,7 +179,7 @@ class PushResult:
     """Report that the server accepted a record, which cannot be looked up or changed later.
 
     Attributes:
-        status: ``success``, or the server's own word.
+        status: ``success``.
         message: in the server's words.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import NoneType
 from typing import Any, Final, Literal, TypeAlias, cast
 
 import attrs
@@ -27,6 +28,9 @@ _BUCKETS: Final[Mapping[Operation, Mapping[str, str]]] = {
     "publish": {"new_numbers": "accepted", "existing_numbers": "already_listed", **_SAME},
     "delist": {"existing_numbers": "accepted", "new_numbers": "not_listed", **_SAME},
 }
+
+
+_TAKEN: Final = frozenset({Status.PENDING, Status.SUCCESS})
 
 
 @attrs.frozen
@@ -92,7 +96,7 @@ def is_refusal(answer: Any) -> bool:
     if not isinstance(answer, dict):
         return False
     fields = cast(dict[str, Any], answer)
-    return _status(fields) is Status.FAILED and _has_bucket(fields)
+    return _status(fields) is Status.FAILED and any(isinstance(value, list | NoneType) for value in _buckets(fields))
 
 
 def is_result(answer: Any) -> bool:
@@ -100,11 +104,13 @@ def is_result(answer: Any) -> bool:
     if not isinstance(answer, dict):
         return False
     fields = cast(dict[str, Any], answer)
-    return _has_bucket(fields) or _status(fields) in (Status.PENDING, Status.SUCCESS)
+    has_bucket = any(isinstance(value, list) for value in _buckets(fields))
+    return has_bucket or _status(fields) in _TAKEN or is_refusal(answer)
 
 
-def _has_bucket(fields: Mapping[str, Any]) -> bool:
-    return any(bucket in fields or camel_case(bucket) in fields for bucket in _BUCKETS["publish"])
+def _buckets(fields: Mapping[str, Any]) -> list[Any]:
+    names = (name for bucket in _BUCKETS["publish"] for name in (bucket, camel_case(bucket)))
+    return [fields[name] for name in names if name in fields]
 
 
 def merge_results(results: Iterable[NumbersResult]) -> NumbersResult:

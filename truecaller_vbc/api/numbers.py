@@ -24,14 +24,15 @@ from .lists import ListPage, Numbering, as_params, pages
 from .models import BusinessNumber, FeatureSet, Status
 from .number_results import NumbersResult, Operation, is_refusal, is_result, merge_results, read_number_result
 from .records import is_e164, number_problem, without_plus
-from .responses import JSON
-from .wire import is_list_of_objects, read_list, spelled
+from .responses import JSON, Envelope, read_envelope
+from .wire import is_list_of, read_list, spelled
 
 MAX_NUMBERS: Final = 10_000
 """Numbers in one request (API reference, "Rate limits and size limits")."""
 
 _FEATURE_SETS: Final = "/clients/{account}/number_management/feature_sets"
 _NUMBERS: Final = "/clients/{account}/number_management/numbers"
+_KEYS: Final = ("id", "name", "phone_number")
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -198,10 +199,10 @@ class Numbers:
         given = check_numbers(numbers)
         parts = [given[first : first + MAX_NUMBERS] for first in range(0, len(given), MAX_NUMBERS)]
         results: list[NumbersResult] = []
-        statuses: list[int] = []
+        answers: list[tuple[int, Envelope]] = []
 
         def accept(status: int, answer: JSON) -> bool:
-            statuses.append(status)
+            answers.append((status, read_envelope(answer) or Envelope()))
             return is_refusal(answer)
 
         for part in parts:
@@ -220,10 +221,14 @@ class Numbers:
                 ) from error
         result = merge_results(results)
         if result.status is Status.FAILED:
+            status, said = answers[-1]
+            told = f": {said.message}" if said.message else ""
             refusal = NumbersRefusedError(
-                f"none of the {len(given)} numbers was taken ({result}): see .result",
-                status=statuses[-1],
-                message=str(result.status),
+                f"none of the {len(given)} numbers was taken ({result}){told}; see .result",
+                status=status,
+                slug=said.slug,
+                message=said.message or str(result.status),
+                field=said.field,
             )
             refusal.result = result
             raise refusal
@@ -247,11 +252,11 @@ class Numbers:
 
 def _read_page(name: str, kind: type[Any], answer: JSON) -> ListPage | None:
     if not isinstance(answer, dict):
-        return ListPage(read_list(answer, kind)) if is_list_of_objects(answer) else None
+        return ListPage(read_list(answer, kind)) if is_list_of(answer, *_KEYS) else None
     fields = cast(dict[str, Any], answer)
     items, about = spelled(fields, name), spelled(fields, "pagination_information")
     # An empty list may be null or left out.
-    if not is_list_of_objects(items) and (items is not None or (about is None and name not in fields)):
+    if not is_list_of(items, *_KEYS) and (items is not None or (about is None and name not in fields)):
         return None
     total = spelled(cast(dict[str, Any], about), "total_page_count") if isinstance(about, dict) else None
     return ListPage(read_list(items, kind), total if type(total) is int and total >= 0 else None)

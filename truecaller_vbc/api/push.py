@@ -174,7 +174,7 @@ async def _next_chunk(chunks: AsyncIterator[Chunk]) -> Chunk | BaseException | N
 
 
 async def _close(source: object) -> None:
-    """Close a generator that was not read to its end."""
+    """Close an async generator that was not read to its end. A plain one is left as it is: it closes itself."""
     aclose: Callable[[], Awaitable[None]] | None = getattr(source, "aclose", None)
     if aclose is not None:
         await aclose()
@@ -208,7 +208,7 @@ async def _send_chunk(chunk: Chunk, config: PushConfig) -> ChunkResult:
     announced: list[Chunk] = []
 
     def announce() -> None:
-        # A chunk that lost records to a closed window after a 429 was announced before.
+        # A chunk is sent again after a 429, perhaps without records whose window has closed meanwhile.
         if not announced:
             _call_on_send(chunk, config)
             announced.append(chunk)

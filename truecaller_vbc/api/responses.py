@@ -6,11 +6,8 @@ an error may come inside a 200. A gateway's HTML page is made readable.
 
 from __future__ import annotations
 
-import functools
-import html
 import json
 import re
-import string
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, TypeAlias, cast
 
@@ -30,6 +27,7 @@ from ..errors import (
 )
 from ..timestamps import read_retry_after
 from ..transport import PARSE_FAILURE
+from .foreign_text import cut_words, readable
 from .models import FailureReason
 
 JSON: TypeAlias = Any
@@ -38,19 +36,11 @@ FailureOutcome: TypeAlias = Literal["refused", "unknown", "unsent"]
 _RETRYABLE_STATUS: Final = frozenset({502, 503, 504})
 _TOO_LARGE: Final = 413
 
-_MAX_SHOWN: Final = 300
 _MAX_KEPT: Final = 2_000
 _MAX_READ: Final = 100_000
-_CODE: Final = re.compile(r"<(script|style|head)\b.*?(</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
-# Bounded, so that a page of unclosed tags cannot block the loop.
-_TITLE: Final = re.compile(r"<title[^<>]*>([^<]*)</title", re.IGNORECASE)
-_TAG: Final = re.compile(r"<[^<>]*>")
-_BLANK: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]+")
-# A gateway's error page may quote the request with its Authorization header.
-_SECRETS: Final = re.compile(r"(?i:bearer)[\s:=]+[^\s\"'<>]+|[A-Za-z0-9_-]{40,}")
-_TOKEN_ALPHABET: Final = f"{string.ascii_letters}{string.digits}_-"
-
-_MIN_SECRET: Final = 8
+_read_json: Final = json.JSONDecoder().raw_decode
+_NAMES: Final = ("slug", "field")
+_ONLY_A_MESSAGE: Final = ({"message"}, {"message", "field"})
 _DEAD_TOKEN: Final = re.compile(rf"\b50011\b|{PARSE_FAILURE}")
 
 _BY_STATUS: Final[Mapping[int, type[APIError]]] = {
@@ -120,56 +110,43 @@ def read_response(
     Raises:
         APIError: the response is an error, whatever its status.
     """
+    succeeded = 200 <= status < 300  # noqa: PLR2004
     try:
-        answer = json.loads(body.decode("utf-8-sig" if body[:1] == b"\xef" else "utf-8")) if body.strip() else None
+        answer = _parse(body, errors="strict" if succeeded else "replace") if body.strip() else None
     except (ValueError, RecursionError):
         raise _unreadable(status, headers, body) from None
     if accept is not None and status < 500 and status != 429 and accept(status, answer):  # noqa: PLR2004
         return answer
-    envelope = read_envelope(answer)
-    if 200 <= status < 300 and envelope is None:  # noqa: PLR2004
+    envelope = read_envelope(answer, failed=not succeeded)
+    if succeeded and envelope is None:
         return answer
-    raise _error(status, headers, envelope or Envelope(message=_head(body) if answer else None))
+    head = _head(body) if answer else None
+    if envelope is None:
+        raise _error(status, headers, Envelope(message=head))
+    wordless = head and not (envelope.slug or envelope.message)
+    raise _error(status, headers, envelope, note=f": {head}" if wordless else "")
 
 
-def mask_token(body: bytes, authorization: str) -> bytes:
-    """Mask the token of the request in an answer, plain or escaped for HTML, JSON or a URL.
+def read_envelope(answer: JSON, *, failed: bool = False) -> Envelope | None:
+    """Return the error in an answer, or None for a success.
 
     Args:
-        body: body of the response.
-        authorization: the header that was sent; ``""`` for no header.
+        answer: JSON of the response.
+        failed: whether the HTTP status is that of an error: then a message is one, whatever else is in the answer.
     """
-    token = authorization.rpartition(" ")[2]
-    if len(token) < _MIN_SECRET or _longest_run(token) not in body:
-        return body
-    return re.sub("".join(map(_escaped, token)).encode(), b"***", body)
-
-
-@functools.lru_cache(maxsize=4)
-def _longest_run(token: str) -> bytes:
-    """Return the longest part of a token that no escaping changes."""
-    return max(re.findall(r"[A-Za-z0-9]+", token), key=len, default="").encode()
-
-
-def _escaped(character: str) -> str:
-    if character.isalnum():
-        return character
-    code = ord(character)
-    return rf"(?:\\?{re.escape(character)}|&#0*{code};|(?i:&#x0*{code:x};|\\u{code:04x}|%{code:02x}))"
-
-
-def read_envelope(answer: JSON) -> Envelope | None:
-    """Return the error in an answer, or None for a success."""
     if not isinstance(answer, dict):
         return None
     fields = cast(dict[str, JSON], answer)
     nested = fields.get("status_info") or fields.get("statusInfo")
     if isinstance(nested, dict):
-        status = cast(dict[str, JSON], nested).get("status")
-        if _is_bad(status):
-            return _envelope(cast(dict[str, JSON], nested))
-        if status == "success" and len(fields) == 1:
+        inner = cast(dict[str, JSON], nested)
+        if inner.get("status") == "success" and len(fields) == 1:
             return None  # the usual answer
+        names_a_field = inner.get("status") is None and _text(inner.get("field"))
+        if _is_bad(inner.get("status")) or names_a_field or (failed and _text(inner.get("message"))):
+            return _envelope(inner, fields)
+    if failed and _text(fields.get("message")):
+        return _envelope(fields)
     if _text(fields.get("slug")) or _is_bad(fields.get("status")) or _has_only_a_message(fields):
         return _envelope(fields)
     return None
@@ -195,6 +172,11 @@ def classify(error: BaseException) -> Failure:
     return Failure("unsent", closed=True)
 
 
+def lost_body(status: int, headers: Mapping[str, str]) -> APIError:
+    """Return the error of an answer whose body was lost, and whose status is that of an error."""
+    return _error(status, headers, Envelope(), note=" (the rest of the answer was lost)")
+
+
 def is_passing(error: BaseException) -> bool:
     """Tell whether the same request may succeed later. Only a 429 promises that nothing was done."""
     if isinstance(error, APIConnectionError):
@@ -202,21 +184,16 @@ def is_passing(error: BaseException) -> bool:
     return isinstance(error, RateLimitedError) or (isinstance(error, ServerError) and error.status in _RETRYABLE_STATUS)
 
 
-def readable(text: str) -> str:
-    """Reduce foreign text to one line of limited length, without mark-up and without anything like a token."""
-    title = _TITLE.search(text)
-    plain = _unescape(_TAG.sub(" ", _CODE.sub(" ", text)))
-    if title is not None:
-        plain = f"{_unescape(title[1])} {plain}"
-    line = _SECRETS.sub("***", _BLANK.sub(" ", plain)).strip()
-    return line if len(line) <= _MAX_SHOWN else line[:_MAX_SHOWN] + "…"
-
-
-def _unescape(text: str) -> str:
+def _parse(body: bytes, errors: str) -> JSON:
+    """Return the JSON of a body in UTF-8, or in another encoding of Unicode that shows."""
     try:
-        return html.unescape(text)
-    except ValueError:  # a character reference of more digits than Python converts
-        return text
+        text = body.strip().decode()
+        answer, end = _read_json(text)  # in a third less time than json.loads
+        if end == len(text):
+            return answer
+    except ValueError:
+        pass
+    return json.loads(body.decode(json.detect_encoding(body), errors))
 
 
 def _unreadable(status: int, headers: Mapping[str, str], body: bytes) -> APIError:
@@ -228,7 +205,7 @@ def _unreadable(status: int, headers: Mapping[str, str], body: bytes) -> APIErro
 
 def _head(body: bytes) -> str | None:
     """Return the start of a body as one readable line; None for an empty one."""
-    return readable(_cut(body[: _MAX_READ + 1].decode("utf-8", "replace"), _MAX_READ)) or None
+    return readable(cut_words(body[: _MAX_READ + 1].decode(json.detect_encoding(body), "replace"), _MAX_READ)) or None
 
 
 def _error(status: int, headers: Mapping[str, str], envelope: Envelope, *, note: str = "") -> APIError:
@@ -269,24 +246,26 @@ def _error_class(status: int, envelope: Envelope) -> type[APIError]:
     return ServerError if status >= 500 else APIError  # noqa: PLR2004
 
 
-def _envelope(fields: dict[str, JSON]) -> Envelope:
-    return Envelope(_text(fields.get("slug")), _text(fields.get("message")), _text(fields.get("field")))
+def _envelope(*sources: dict[str, JSON]) -> Envelope:
+    slug, field = (next(filter(None, (_text(fields.get(name)) for fields in sources)), None) for name in _NAMES)
+    message = next(filter(None, (_message(fields.get("message")) for fields in sources)), None)
+    return Envelope(slug, message, field)
 
 
 def _has_only_a_message(fields: dict[str, JSON]) -> bool:
-    return "message" in fields and {name for name, value in fields.items() if value is not None} == {"message"}
+    return {name for name, value in fields.items() if value is not None} in _ONLY_A_MESSAGE
 
 
 def _is_bad(status: JSON) -> bool:
-    return isinstance(status, str) and status.strip().lower() in ("error", "failed", "failure")
+    return isinstance(status, str) and status.strip().lower() in ("error", "failed", "failure", "fail")
 
 
 def _text(value: JSON) -> str | None:
     if value is None or isinstance(value, dict | list):
         return None
-    return readable(_cut(str(value), _MAX_KEPT)) or None
+    return readable(cut_words(str(value), _MAX_KEPT)) or None
 
 
-def _cut(text: str, most: int) -> str:
-    """Shorten a text at a word boundary, since a part of a token is not recognised as a secret."""
-    return text if len(text) <= most else text[:most].rstrip(_TOKEN_ALPHABET)
+def _message(value: JSON) -> str | None:
+    """Return a message, also one that is not a text, such as a list of several."""
+    return _text(json.dumps(value, ensure_ascii=False) if value and isinstance(value, dict | list) else value)

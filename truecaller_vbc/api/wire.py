@@ -36,12 +36,19 @@ def read_list(value: Any, kind: type[T]) -> tuple[T, ...]:
     return tuple(read(item, kind) for item in value if isinstance(item, dict)) if _is_list(value) else ()
 
 
-def is_list_of_objects(value: object) -> TypeGuard[list[Any]]:
-    """Tell whether a value is a JSON array that is empty or has objects."""
+def is_list_of(value: object, *keys: str) -> TypeGuard[list[Any]]:
+    """Tell whether a value is a JSON array that is empty or has objects.
+
+    Args:
+        value: JSON.
+        keys: names of fields, one of which an object must have.
+    """
     if not isinstance(value, list):
         return False
-    items = cast(list[object], value)
-    return not items or any(isinstance(item, dict) for item in items)
+    objects = [cast(dict[str, Any], item) for item in cast(list[object], value) if isinstance(item, dict)]
+    if not keys:
+        return bool(objects) or not value
+    return not value or any(spelled(item, key) for item in objects for key in keys)
 
 
 def spelled(fields: Mapping[str, Any], name: str) -> Any:
