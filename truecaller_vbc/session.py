@@ -173,6 +173,8 @@ class VBCSession:
             SessionClosedError: it is open already, or was closed.
             ConfigurationError: ``http`` is closed.
         """
+        if self._state == "forked":
+            raise self._not_usable_here()
         if self._state != "new":
             state = "open already" if self._state == "open" else "closed"
             raise SessionClosedError(f"this VBCSession is {state}: make a new one for each 'async with'")
@@ -208,6 +210,8 @@ class VBCSession:
         Raises:
             SessionClosedError: called on another event loop than the session was opened on.
         """
+        if self._state == "forked":
+            return  # it is open in the parent
         if self._loop is None:
             self._state = "closed"  # it was never open
             return
@@ -277,7 +281,10 @@ class VBCSession:
         self._state = "forked"
         self._owner = _Thread(None)
         self._holder.fast_token = None
-        if self._user_http is None and self._http is not None:
+        if self._user_http is None and self._http is not None and (connector := self._http.connector) is not None:
+            # Closing it here would take the parent's connections out of the selector that both processes share.
+            connector._closed = True  # noqa: SLF001
+            _inherited.append(connector)
             self._http.detach()
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> Never:
@@ -474,7 +481,7 @@ _open_sessions: Final[weakref.WeakSet[VBCSession]] = weakref.WeakSet()
 _newest: Final[weakref.WeakValueDictionary[str, VBCSession]] = weakref.WeakValueDictionary()
 _warned: Final[set[str]] = set()
 # Kept, so that a forked process never closes the sockets that it shares with its parent.
-_inherited: Final[list[VBCSession]] = []
+_inherited: Final[list[object]] = []
 
 
 def _disown_in_child() -> None:
