@@ -22,12 +22,12 @@ CHILDREN = 3
 
 async def _use(kind: str, thing: Any) -> str:
     if kind == "open session":
-        return (await thing.token()).fingerprint
+        return str((await thing.token()).fingerprint)
     session = thing if kind == "new session" else VBCSession.from_env(**({} if thing is None else {"store": thing}))
     async with session as vbc:
         token = await vbc.token()
         await vbc.labels.list()
-        return token.fingerprint
+        return str(token.fingerprint)
 
 
 def _child(kind: str, thing: Any, answers: Any) -> None:

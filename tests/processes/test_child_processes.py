@@ -65,9 +65,7 @@ async def test_forked_children_share_the_token(sandbox: Sandbox, tmp_path: Path,
     assert sandbox.mints == 2
 
 
-@pytest.mark.parametrize(
-    ("kind", "error"), [("open session", "SessionClosedError"), ("memory", "StoreRefusedError")]
-)
+@pytest.mark.parametrize(("kind", "error"), [("open session", "SessionClosedError"), ("memory", "StoreRefusedError")])
 async def test_forked_children_are_refused(sandbox: Sandbox, tmp_path: Path, kind: str, error: str) -> None:
     """A session that was opened before the fork, and memory, are refused in the child, and serve the parent."""
     children, _ = await _answers(sandbox, (tmp_path / "token.json").as_uri(), "fork", kind)

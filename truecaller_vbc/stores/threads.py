@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -19,7 +20,12 @@ class _DaemonThreads(Executor):
     """Start a daemon thread for each call: a hung file system must not take the loop's own executor."""
 
     def __init__(self, most: int) -> None:
-        self._places = threading.BoundedSemaphore(most)
+        self._most = most
+        self.free_places()
+
+    def free_places(self) -> None:
+        """Count no call as running: a forked process has none of its parent's threads."""
+        self._places = threading.BoundedSemaphore(self._most)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run a call, and return its future.
@@ -46,6 +52,8 @@ class _DaemonThreads(Executor):
 
 
 _threads: Final = _DaemonThreads(_MAX_THREADS)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_threads.free_places)
 
 
 async def run_in_thread(work: Callable[[], _T], undo: Callable[[_T], object] | None = None) -> _T:
