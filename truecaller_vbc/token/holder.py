@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import TypeAlias
@@ -39,7 +40,7 @@ from .model import AccessToken
 from .policy import TokenPolicy
 from .refresher import Refresher
 from .state import NEVER, AccountState, CurrentToken, RefreshMode, Rejection, fresh_copy, next_refresh
-from .tasks import GracefulTask, reraise_if_cancelled
+from .tasks import GracefulTask, reraise_if_cancelled, timeout
 
 _log = logging.getLogger("truecaller_vbc")
 
@@ -374,6 +375,11 @@ class TokenHolder:
         if (attempt := self._attempt) is not None:
             attempt.cancel()
             await asyncio.wait([attempt])
+        if grace := self._policy.close_grace.total_seconds():
+            # The store may work again, and has missed a token that has been paid for.
+            with contextlib.suppress(TimeoutError):
+                async with timeout(grace):
+                    await self._minter.save_back()
 
 
 def _closed_during_mint() -> SessionClosedError:
