@@ -55,7 +55,7 @@ class VBCSession:
 
     Args:
         credentials: `Credentials`, or an async callable that returns them (a vault). It is called when a token
-            is first needed, and once more when the server rejects what it returned.
+            is first needed, and once more when the server rejects what it returned or its quota is spent.
         base_url: the API's origin; ``https`` only, except for loopback hosts.
         store: where the token and its ledger are kept: a `TokenStore`, a URL (``memory://``,
             ``file:///path/token.json``, ``redis://host/0``, ``rediss://``), or None to keep them in this session only.

@@ -19,7 +19,13 @@ import aiohttp
 import attrs
 
 from ..credentials import Credentials, CredentialsSource
-from ..errors import CredentialsRejectedError, StoreRefusedError, TokenEndpointError, TokenError
+from ..errors import (
+    CredentialsRejectedError,
+    MintQuotaExhaustedError,
+    StoreRefusedError,
+    TokenEndpointError,
+    TokenError,
+)
 from .clock import Clock, machine_id
 from .document import short_hash
 from .endpoint import TokenEndpoint
@@ -101,7 +107,8 @@ class Minter:
                 credentials = await self._load_credentials()
                 try:
                     return await self._adopt_or_mint(http, mode)
-                except CredentialsRejectedError:
+                except (CredentialsRejectedError, MintQuotaExhaustedError):
+                    # The callable may know other credentials by now, of an account with a quota of its own.
                     if isinstance(self._source, Credentials):
                         raise
                     self._ask_again = True
