@@ -240,7 +240,7 @@ class VBCSession:
             if self._user_http is None and self._http is not None:
                 closing.push_async_callback(self._http.close)
             with shielded():
-                await self._holder.close()
+                await self._holder.close(with_the_loop=self._state == "ended")
 
     async def _close_with_the_loop(self) -> AsyncGenerator[None]:
         """Close an abandoned session at the end of the loop, which closes all async generators."""

@@ -362,10 +362,13 @@ class TokenHolder:
 
     # Closing
 
-    async def close(self) -> None:
+    async def close(self, *, with_the_loop: bool = False) -> None:
         """Stop everything. Waiting callers get `SessionClosedError` at once.
 
         A token request in flight may be answered for `TokenPolicy.close_grace`, so that its token reaches the store.
+
+        Args:
+            with_the_loop: whether the event loop ends, which starts no async generators any more.
         """
         self._closed = True
         self._clear_fast_token()
@@ -375,7 +378,7 @@ class TokenHolder:
         if (attempt := self._attempt) is not None:
             attempt.cancel()
             await asyncio.wait([attempt])
-        if grace := self._policy.close_grace.total_seconds():
+        if not with_the_loop and (grace := self._policy.close_grace.total_seconds()):
             # The store may work again, and has missed a token that has been paid for.
             with contextlib.suppress(TimeoutError):
                 async with timeout(grace):

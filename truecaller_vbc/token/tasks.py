@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
+from types import TracebackType
 from typing import Any, Final, TypeVar
 
 _T = TypeVar("_T")
@@ -127,16 +128,31 @@ class Deadline:
         self._timer.cancel()
 
 
-@asynccontextmanager
-async def timeout(seconds: float) -> AsyncGenerator[None]:
-    """End the block with TimeoutError after `seconds`, as `asyncio.timeout` does, but with a `Deadline`."""
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(None) as scope:
-        deadline = Deadline(seconds, lambda: scope.reschedule(loop.time()))
-        try:
-            yield
-        finally:
-            deadline.cancel()
+class timeout:  # noqa: N801 - used like `asyncio.timeout`
+    """End a block with TimeoutError after `seconds`, as `asyncio.timeout` does, but with a `Deadline`.
+
+    Args:
+        seconds: from the start of the block.
+    """
+
+    __slots__ = ("_deadline", "_scope", "_seconds")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._scope = asyncio.timeout(None)
+        self._deadline: Deadline | None = None
+
+    async def __aenter__(self) -> None:
+        await self._scope.__aenter__()
+        loop = asyncio.get_running_loop()
+        self._deadline = Deadline(self._seconds, lambda: self._scope.reschedule(loop.time()))
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._deadline is not None  # noqa: S101 - entered first
+        self._deadline.cancel()
+        await self._scope.__aexit__(kind, error, traceback)
 
 
 def raise_if_cancelled() -> None:
