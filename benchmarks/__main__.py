@@ -1,6 +1,7 @@
 """Run all measurements with ``python benchmarks``, in about a quarter of an hour (see `benchmarks/__init__.py`).
 
-Writes tables and plots into ``benchmarks/results``. The long runs `million.py` and `fleet_week.py` start separately.
+Writes tables and plots into ``benchmarks/results``. The long runs `million.py`, `fleet_week.py` and `short_scripts.py`
+start separately.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@
 
 Time is virtual. Each process is a real `TokenHolder` that is asked for a token every 20 seconds. The store is in
 memory, counts its calls, and its leases expire as those of Redis do. The output has the mints, the mints that the
-server refused for quota, and the seconds that processes were without a token.
+server refused for quota, and the seconds that processes were without a token. Then follow the short scripts of
+`short_scripts.py`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from benchmarks import short_scripts
 from tests.token.virtual_time import run_virtual
 from tests.token.world import Mood, World
 from truecaller_vbc import MemoryStore, MintQuotaExhaustedError, StoreError, TokenError
@@ -167,6 +169,7 @@ async def main(processes: int, days: float, seed: int) -> None:
     print(f"  and {fleet.seconds_without_in_outage:,.0f} s while the token endpoint failed")
     print(f"  and {fleet.seconds_without_for_quota:,.0f} s while the quota was spent")
     print(f"store calls: {fleet.store.calls:,}, {fleet.store.calls / seconds:.3f} per second")
+    await short_scripts.main(days, seed)
     print(f"simulated in {time.perf_counter() - started:.0f} s")
 
 

@@ -55,7 +55,7 @@ class VBCSession:
 
     Args:
         credentials: `Credentials`, or an async callable that returns them (a vault). It is called when a token
-            is first needed, and once more when the server rejects what it returned.
+            is first needed, and once more when the server rejects what it returned or its quota is spent.
         base_url: the API's origin; ``https`` only, except for loopback hosts.
         store: where the token and its ledger are kept: a `TokenStore`, a URL (``memory://``,
             ``file:///path/token.json``, ``redis://host/0``, ``rediss://``), or None to keep them in this session only.
@@ -173,6 +173,8 @@ class VBCSession:
             SessionClosedError: it is open already, or was closed.
             ConfigurationError: ``http`` is closed.
         """
+        if self._state == "forked":
+            raise self._not_usable_here()
         if self._state != "new":
             state = "open already" if self._state == "open" else "closed"
             raise SessionClosedError(f"this VBCSession is {state}: make a new one for each 'async with'")
@@ -208,6 +210,8 @@ class VBCSession:
         Raises:
             SessionClosedError: called on another event loop than the session was opened on.
         """
+        if self._state == "forked":
+            return  # it is open in the parent
         if self._loop is None:
             self._state = "closed"  # it was never open
             return
@@ -236,7 +240,7 @@ class VBCSession:
             if self._user_http is None and self._http is not None:
                 closing.push_async_callback(self._http.close)
             with shielded():
-                await self._holder.close()
+                await self._holder.close(with_the_loop=self._state == "ended")
 
     async def _close_with_the_loop(self) -> AsyncGenerator[None]:
         """Close an abandoned session at the end of the loop, which closes all async generators."""
@@ -277,10 +281,11 @@ class VBCSession:
         self._state = "forked"
         self._owner = _Thread(None)
         self._holder.fast_token = None
-        if self._user_http is None and self._http is not None and self._http.connector is not None:
-            # Else its end would take the idle sockets out of the selector that the child shares with its parent, who
-            # would wait in vain for answers on them.
-            self._http.connector._closed = True  # noqa: SLF001
+        if self._user_http is None and self._http is not None and (connector := self._http.connector) is not None:
+            # Closing it here would take the parent's connections out of the selector that both processes share.
+            connector._closed = True  # noqa: SLF001
+            _inherited.append(connector)
+            self._http.detach()
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> Never:
         raise SessionClosedError(
@@ -476,7 +481,7 @@ _open_sessions: Final[weakref.WeakSet[VBCSession]] = weakref.WeakSet()
 _newest: Final[weakref.WeakValueDictionary[str, VBCSession]] = weakref.WeakValueDictionary()
 _warned: Final[set[str]] = set()
 # Kept, so that a forked process never closes the sockets that it shares with its parent.
-_inherited: Final[list[VBCSession]] = []
+_inherited: Final[list[object]] = []
 
 
 def _disown_in_child() -> None:

@@ -242,3 +242,26 @@ def test_document_of_a_store_that_was_never_read() -> None:
     document = Exchange(state, TokenPolicy()).to_document(100.0, 1_000_000.0)
 
     assert document.written_at == pytest.approx(1_000_100.0)
+
+
+@pytest.mark.parametrize("account", ["account", "other"])
+def test_spent_quota_of_one_account_does_not_bind_another(account: str) -> None:
+    """Where the quota is spent and the token is dead, the callable is asked whether there is another account."""
+
+    async def main() -> None:
+        given = [CREDENTIALS]
+
+        async def vault() -> Credentials:
+            return given[-1]
+
+        policy = attrs.evolve(TokenPolicy(), max_mints=1, reserve_mints=0, rejection_grace=timedelta(0))
+        async with world(source=vault, policy=policy) as it:
+            token = await it.holder.token()
+            await asyncio.sleep(1)
+            given.append(Credentials(account, "key", "secret"))
+            it.server.arrivals.clear()  # the server counts each account by itself
+            assert await it.holder.rejected(token) is (account == "other")
+            assert it.server.mints == (1 if account == "other" else 0)
+            assert it.holder.account_id == account
+
+    run_virtual(main())

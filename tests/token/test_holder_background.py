@@ -170,7 +170,7 @@ def test_stale_new_token_is_no_fast_token() -> None:
     """A new token that is already stale does not become the fast token."""
 
     async def main() -> None:
-        async with world() as it:
+        async with world(seed=3) as it:
             await it.holder.token()
             it.server.mood = "old"
             while it.server.mints == 1:

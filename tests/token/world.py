@@ -90,8 +90,9 @@ class Server:
         self.arrivals.append(now)
         if mood in ("lost", "hung", "garbage"):
             return _failed(Outcome.UNKNOWN)
-        # Different for each, or it would look like a wrong clock.
-        age = 2_700.0 + 120.0 * (len(self.made) % 5) if mood == "old" else 0.0
+        # Different for each, and not made before the last one was handed out, or it would look like a wrong clock.
+        since = now - self.arrivals[-2] if len(self.arrivals) > 1 else now
+        age = min(2_700.0 + 120.0 * (len(self.made) % 5), since) if mood == "old" else 0.0
         minted = Minted(next(self._names), now - age)
         self.made[minted.value] = minted
         return self._grant(minted)

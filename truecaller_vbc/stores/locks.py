@@ -59,20 +59,26 @@ class HeldLock:
         """Give the lock back. May be called again."""
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
+            _unlock(descriptor)
+
+    def forget(self) -> None:
+        """Leave the lock to the parent of this forked process."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
             os.close(descriptor)
 
 
 _held: Final[weakref.WeakSet[HeldLock]] = weakref.WeakSet()
 
 
-def _release_in_child() -> None:
+def _forget_in_child() -> None:
     """Close the inherited descriptors, or a child would keep the locks of a parent that dies."""
     for held in list(_held):
-        held.release()
+        held.forget()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_release_in_child)
+    os.register_at_fork(after_in_child=_forget_in_child)
 
 
 def try_lock(path: Path, seconds: float) -> HeldLock | None:
@@ -109,11 +115,20 @@ def try_lock(path: Path, seconds: float) -> HeldLock | None:
             os.ftruncate(held, 0)
             os.pwrite(held, json.dumps(_deadline(seconds)).encode(), 0)
         except BaseException:
-            os.close(held)
+            _unlock(held)
             raise
         return HeldLock(path, held)
     finally:
-        os.close(gate)
+        _unlock(gate)
+
+
+def _unlock(descriptor: int) -> None:
+    """Unlock a file and close it. Closing alone would leave it locked while a forked process has a copy."""
+    assert fcntl is not None  # noqa: S101 - checked by try_lock
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)
 
 
 def _flock(path: Path) -> int | None:

@@ -70,7 +70,6 @@ class _DaemonThreads(Executor):
 
 
 _threads: Final = _DaemonThreads(_MAX_THREADS)
-
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_threads.forget)
 

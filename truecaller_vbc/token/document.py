@@ -71,7 +71,7 @@ class StoredToken:
         value: for the callers.
         created_at: the server's time stamp (ISO 8601).
         starts_at: when its life began.
-        age: as the server stated it, if the token was stale when it was minted; see `state.KeyTokens`.
+        age: as the server stated it, of the last token that was more than a minute old; see `state.KeyTokens`.
     """
 
     value: str = attrs.field(converter=hidden, validator=_sendable)

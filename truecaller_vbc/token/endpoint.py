@@ -24,7 +24,7 @@ from ..transport_errors import NOT_SENT
 from .ledger import Outcome
 from .model import HEADER_SAFE
 from .policy import TokenPolicy
-from .tasks import reraise_if_cancelled
+from .tasks import reraise_if_cancelled, timeout
 
 _MAX_BYTES: Final = 64 * 1024
 _STEP: Final = 4096
@@ -89,7 +89,7 @@ class TokenEndpoint:
     async def _mint(self, http: aiohttp.ClientSession, credentials: Credentials, seconds: float) -> Answer:
         url = self.base_url / "clients" / credentials.client_account_id / "token"
         try:
-            async with asyncio.timeout(seconds):
+            async with timeout(seconds):
                 return await self._post(http, url, credentials)
         except aiohttp.ConnectionTimeoutError as error:
             if (connector := await pool_is_full(http, url)) is not None:

@@ -21,7 +21,7 @@ from ..secret import hidden
 from ..stores.protocol import StoreUnusableError, TokenStore, revision_of
 from .document import MAX_TIME, Document, dump, load
 from .events import StoreRecovered, StoreUnavailable, TokenEvent
-from .tasks import raise_if_cancelled, reraise_if_cancelled
+from .tasks import raise_if_cancelled, reraise_if_cancelled, timeout
 
 _log = logging.getLogger("truecaller_vbc")
 _T = TypeVar("_T")
@@ -36,7 +36,7 @@ async def ask_for_credentials(source: Callable[[], Awaitable[Credentials]], dead
         TokenError: the callable raised, took too long or returned something else.
     """
     try:
-        async with asyncio.timeout(deadline):
+        async with timeout(deadline):
             answer: object = source()
             credentials = await answer if inspect.isawaitable(answer) else answer
     except BaseException as error:
@@ -95,7 +95,7 @@ class GuardedStore:
         if clock is None:
             return None
         try:
-            async with asyncio.timeout(self._deadline):
+            async with timeout(self._deadline):
                 time: object = await clock()
         except BaseException as error:
             reraise_if_cancelled(error)
@@ -130,7 +130,7 @@ class GuardedStore:
 
     async def _call(self, kind: str, call: Callable[[], Awaitable[_T]], kinds: tuple[type, ...] = (object,)) -> _T:
         try:
-            async with asyncio.timeout(self._deadline):
+            async with timeout(self._deadline):
                 result = await call()
             if not isinstance(result, kinds):
                 raise TypeError  # noqa: TRY301 - a bug like any other

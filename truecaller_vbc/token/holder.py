@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import TypeAlias
@@ -39,7 +40,7 @@ from .model import AccessToken
 from .policy import TokenPolicy
 from .refresher import Refresher
 from .state import NEVER, AccountState, CurrentToken, RefreshMode, Rejection, fresh_copy, next_refresh
-from .tasks import GracefulTask, reraise_if_cancelled
+from .tasks import GracefulTask, reraise_if_cancelled, timeout
 
 _log = logging.getLogger("truecaller_vbc")
 
@@ -370,10 +371,13 @@ class TokenHolder:
 
     # Closing
 
-    async def close(self) -> None:
+    async def close(self, *, with_the_loop: bool = False) -> None:
         """Stop everything. Waiting callers get `SessionClosedError` at once.
 
         A token request in flight may be answered for `TokenPolicy.close_grace`, so that its token reaches the store.
+
+        Args:
+            with_the_loop: whether the event loop ends, which starts no async generators any more.
         """
         self._closed = True
         self._clear_fast_token()
@@ -383,6 +387,11 @@ class TokenHolder:
         if (attempt := self._attempt) is not None:
             attempt.cancel()
             await asyncio.wait([attempt])
+        if not with_the_loop and (grace := self._policy.close_grace.total_seconds()):
+            # The store may work again, and has missed a token that has been paid for.
+            with contextlib.suppress(TimeoutError):
+                async with timeout(grace):
+                    await self._minter.save_back()
 
 
 def _closed_during_mint() -> SessionClosedError:

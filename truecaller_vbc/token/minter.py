@@ -19,7 +19,13 @@ import aiohttp
 import attrs
 
 from ..credentials import Credentials, CredentialsSource
-from ..errors import CredentialsRejectedError, StoreRefusedError, TokenEndpointError, TokenError
+from ..errors import (
+    CredentialsRejectedError,
+    MintQuotaExhaustedError,
+    StoreRefusedError,
+    TokenEndpointError,
+    TokenError,
+)
 from .clock import Clock, machine_id
 from .document import short_hash
 from .endpoint import TokenEndpoint
@@ -28,7 +34,7 @@ from .guards import GuardedStore, StoreDown, ask_for_credentials
 from .ledger import Attempt, Outcome
 from .policy import TokenPolicy
 from .state import AccountState, CurrentToken, Failure, RefreshMode, Wait
-from .tasks import cancelled_from_outside, shielded
+from .tasks import Deadline, cancelled_from_outside, shielded
 
 _log = logging.getLogger("truecaller_vbc")
 _POLL: Final = (0.1, 0.25)
@@ -105,7 +111,8 @@ class Minter:
                 credentials = await self._load_credentials()
                 try:
                     return await self._adopt_or_mint(http, mode)
-                except CredentialsRejectedError:
+                except (CredentialsRejectedError, MintQuotaExhaustedError):
+                    # The callable may know other credentials by now, of an account with a quota of its own.
                     if isinstance(self._source, Credentials):
                         raise
                     self._ask_again = True
@@ -220,13 +227,13 @@ class Minter:
             raise _LeaseEnded
         # Before the wait for a connection of http=: the token may be believed to be older than it is, never younger.
         sent = clock.now()
-        timer = asyncio.get_running_loop().call_later(self._timeout, self._overdue, context=contextvars.Context())
+        overdue = Deadline(self._timeout, self._overdue, contextvars.Context())
         with shielded():
             try:
                 seconds = max(lease_end - sent, self._timeout)
                 answer = await self._endpoint.mint(http, self._credentials, seconds)
             finally:
-                timer.cancel()
+                overdue.cancel()
             if self._before_overdue is not None:
                 # One attempt is one failure: what was remembered when callers stopped waiting does not count as well.
                 state.failure = self._before_overdue[0]

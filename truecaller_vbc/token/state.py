@@ -32,8 +32,9 @@ _log = logging.getLogger("truecaller_vbc")
 NEVER: Final = float("inf")
 _SPREAD: Final = (0.8, 1.2)
 _EXACT: Final = (1.0, 1.0)
-# Two stated ages are the same if they differ by less than this share of a lifetime (a minute).
-_SAME_AGE: Final = 1 / 60
+# Stated ages are not more precise than this share of a lifetime (a minute), and ``Date`` has whole seconds.
+_AGE_PRECISION: Final = 1 / 60
+_DATE_PRECISION: Final = 2.0
 _MAX_REMEMBERED: Final = 32
 _E = TypeVar("_E", bound=VBCError)
 
@@ -96,7 +97,7 @@ class KeyTokens:
         token: the token; None if none is known.
         starts_at: when its life began, on `Clock.now`.
         stamp: the same as it is in the shared document; infinity if it is not there yet.
-        age: in seconds, as the server stated it, if that was enough for the token to be stale when it was minted.
+        age: in seconds, as the server stated it, of the last minted token that was more than a minute old.
     """
 
     generation: int = 0
@@ -187,6 +188,9 @@ class AccountState:
     _futile_at: float = attrs.field(init=False, default=0.0)
     _accepted_at: float | None = attrs.field(init=False, default=None)
     _age_ignored: bool = attrs.field(init=False, default=False)
+    # When the request for the last minted token was sent, and whether the server has returned a token twice.
+    _last_sent: float = attrs.field(init=False, default=-NEVER)
+    _repeats: bool = attrs.field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
         self.ledger = Ledger(self._policy.mint_window.total_seconds(), self._policy.max_mints)
@@ -298,7 +302,8 @@ class AccountState:
 
     def _minted(self, result: MintResult, sent: float, now: float, shift: float) -> CurrentToken | None:
         """Enter a minted token; None if it has already ended by the server's own time stamps."""
-        age, stated = self._believed_age(result)
+        age, stated = self._believed_age(result, sent)
+        self._last_sent = sent
         starts_at = sent - age
         # The same value again is the same token: returning it again does not make it younger.
         starts_at = min(starts_at, self.times.get(fingerprint(result.value), starts_at))
@@ -307,25 +312,30 @@ class AccountState:
         ends_at = as_datetime(starts_at + shift + self._policy.lifetime.total_seconds())
         token = AccessToken(result.value, result.created_at or as_datetime(sent + shift), ends_at)
         repeated = token.value == self._newest_value
-        if not repeated:
+        if repeated:
+            self._repeats = True
+        else:
             self.generation += 1
         known = KeyTokens(self.generation, token, starts_at, age=stated)
         self._put_key_tokens(known)
         return self._obtained(known, token, repeated=repeated)
 
-    def _believed_age(self, result: MintResult) -> tuple[float, float]:
-        """Return the age of a minted token, and the stated age if that is enough for the token to be stale.
+    def _believed_age(self, result: MintResult, sent: float) -> tuple[float, float]:
+        """Return the age of a minted token, and the stated age to remember.
 
-        A server does not return tokens that have ended, or one after another of the same great age: then its clock or
-        that of a proxy is wrong. So an age beyond the life of a token is ignored, and so is a great age that the token
-        before had as well.
+        A believed age brings the next mint forward, so a server, or a proxy, with a wrong clock must not be believed
+        time after time. An age is ignored if it is beyond the life of a token, if the server says that it made the
+        token before it gave us the last one, or if an earlier token was as old. After that all ages are, unless the
+        server has returned a token twice, which explains ages.
         """
         policy, last = self._policy, self.key_tokens
-        if result.age < self._fresh_for():
-            return result.age, 0.0
+        precision = max(policy.lifetime.total_seconds() * _AGE_PRECISION, _DATE_PRECISION)
+        if result.age <= precision:
+            return result.age, last.age
         is_another = last.token is not None and last.token.value != result.value
-        again = is_another and abs(last.age - result.age) < policy.lifetime.total_seconds() * _SAME_AGE
-        if not again and result.age < policy.usable_for.total_seconds():
+        is_too_early = sent - result.age < max(last.starts_at, self._last_sent) - precision
+        is_doubted = not self._repeats and (self._age_ignored or abs(last.age - result.age) < precision)
+        if result.age < policy.usable_for.total_seconds() and not (is_another and (is_too_early or is_doubted)):
             return result.age, result.age
         if not self._age_ignored:
             self._age_ignored = True
