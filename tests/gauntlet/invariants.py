@@ -9,7 +9,7 @@ from truecaller_vbc import SessionClosedError, TokenError, TokenPolicy, VBCError
 from truecaller_vbc.errors import CredentialsRejectedError, MintQuotaExhaustedError
 from truecaller_vbc.sandbox.tokens import fingerprint
 
-from .expected_failures import LONGEST_CALL, USABLE, Case, is_expected, knows_of
+from .expected_failures import LONGEST_CALL, SETTLE_TIME, USABLE, Case, is_expected, knows_of
 from .kept_mints import KeptMints
 from .recorder import Attempt
 
@@ -64,6 +64,15 @@ class Checker:
         self._check_quota(attempt)
         self._check_need(attempt)
         self._check_pace(attempt)
+        self._check_lease(attempt)
+
+    def _check_lease(self, attempt: Attempt) -> None:
+        """Check that the sender's lease has not ended, unless the store may have failed."""
+        healthy = self._simulation.condition.healthy_since + SETTLE_TIME < attempt.sent
+        granted = self._simulation.granted.get(attempt.actor)
+        if healthy and granted is not None and granted + LEASE < attempt.sent:
+            late = attempt.sent - granted - LEASE
+            self._add("one mint for one need", f"session {attempt.actor} mints {late:.1f} s after the end of its lease")
 
     def _check_quota(self, attempt: Attempt) -> None:
         spent = sum(

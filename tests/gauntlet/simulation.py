@@ -225,6 +225,7 @@ class Simulation:
         self.paused = False
         self.freezer = Freezer(self)
         self.condition.reached = self.reached
+        self.granted: dict[int, float] = {}
         self._met: set[tuple[int, str]] = set()
         self.checker = Checker(self)
         self._shared = self._new_store(0)
@@ -265,6 +266,8 @@ class Simulation:
             self._met.add(met)
             self.stepped_at = self.now()
             self.stepped_back_until = max(self.stepped_back_until, self.now())
+        if point == "granted":
+            self.granted[self.loop.process] = self.now()
         await self.freezer.reached(point)
 
     def poisoned(self, stamps: Iterable[float]) -> None:
