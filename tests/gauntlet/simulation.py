@@ -273,7 +273,8 @@ class Simulation:
     def poisoned(self, stamps: Iterable[float]) -> None:
         """Note that a document has false values, of which `stamps` are times in the future.
 
-        A false time is believed for a window at most: from now on, or when it has come that near. Without a common
+        A false time is believed for a window at most: from now on, or when it has come that near. An attempt counts
+        for another window after it, if the store could not be repaired until then. Without a common
         clock, machines differ by up to two hours about when that is, and a window begins when a process first reads.
         """
         error = 0.0 if self.settings.agree_on_time else 7_200.0 + WINDOW
@@ -281,7 +282,7 @@ class Simulation:
         self.poisoned_at = self.now()
         self.false_times = [(since, until) for since, until in self.false_times if until > self.now()]
         for stamp in (self.now() + WINDOW, *stamps):
-            self.false_times.append((stamp - WINDOW - LEASE - error, stamp + LEASE + error))
+            self.false_times.append((stamp - WINDOW - LEASE - error, stamp + WINDOW + LEASE + error))
 
     # Sessions
 
