@@ -9,7 +9,7 @@ from truecaller_vbc import SessionClosedError, TokenError, TokenPolicy, VBCError
 from truecaller_vbc.errors import CredentialsRejectedError, MintQuotaExhaustedError
 from truecaller_vbc.sandbox.tokens import fingerprint
 
-from .expected_failures import LONGEST_CALL, USABLE, Case, is_expected, knows_of
+from .expected_failures import LONGEST_CALL, SETTLE_TIME, USABLE, Case, is_expected, knows_of
 from .kept_mints import KeptMints
 from .recorder import Attempt
 
@@ -64,6 +64,15 @@ class Checker:
         self._check_quota(attempt)
         self._check_need(attempt)
         self._check_pace(attempt)
+        self._check_lease(attempt)
+
+    def _check_lease(self, attempt: Attempt) -> None:
+        """Check that the sender's lease has not ended, unless the store may have failed."""
+        healthy = self._simulation.condition.healthy_since + SETTLE_TIME < attempt.sent
+        granted = self._simulation.granted.get(attempt.actor)
+        if healthy and granted is not None and granted + LEASE < attempt.sent:
+            late = attempt.sent - granted - LEASE
+            self._add("one mint for one need", f"session {attempt.actor} mints {late:.1f} s after the end of its lease")
 
     def _check_quota(self, attempt: Attempt) -> None:
         spent = sum(
@@ -83,6 +92,9 @@ class Checker:
             if other.value is None or not knows_of(self._simulation, attempt.actor, attempt.group, other):
                 continue
             made = recorder.minted_at(other.value)
+            if made is not None:
+                # A token counts from the sending of its request, which a frozen process makes long before.
+                made = min(made, *(a.sent for a in recorder.attempts if a.value == other.value), attempt.sent)
             # The age of a repeated token includes the time that its answer took.
             slack = TIMEOUT if made is not None and made < other.sent else INSTANT
             slack += self._simulation.settings.clock_error
@@ -170,6 +182,8 @@ class Checker:
         if call.token is None or simulation.loop.time() - stood_still < 1.0:
             return  # the fast path of readers reads no clock for up to a second
         rules = simulation.settings.sandbox
+        if not simulation.settings.agree_on_time and call.token.value not in self._own_tokens(session):
+            return  # who has no common clock and reads late takes the last write for now; the API then rejects it
         ages_are_told = not rules.reuse_token or (rules.date_header and rules.created_at == "iso")
         made = simulation.recorder.minted_at(call.token.value)
         if made is not None:
@@ -186,6 +200,9 @@ class Checker:
                 "no expired token",
                 f"session {session.number} handed out a token made {simulation.now() - made:.1f} s ago",
             )
+
+    def _own_tokens(self, session: Session) -> set[str | None]:
+        return {attempt.value for attempt in self._simulation.recorder.attempts if attempt.actor == session.number}
 
     # After every step
 

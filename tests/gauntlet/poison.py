@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Generator
 from typing import Any, Final
@@ -59,7 +60,7 @@ def _impossible(name: Any, rng: random.Random, at: float) -> Any:
     draw = rng.random()
     if draw < 0.6:
         return at + rng.choice(_STAMPS)
-    return rng.choice(_NUMBERS if draw < 0.8 else _TYPES)
+    return copy.deepcopy(rng.choice(_NUMBERS if draw < 0.8 else _TYPES))
 
 
 def _places(value: Any) -> Generator[tuple[Any, Any]]:

@@ -109,9 +109,19 @@ PROCESS_MUTATIONS: Final[dict[Mutation, str]] = {
     believes_every_time: "no call lacks a token",
     counts_to_the_end: "one mint for one need",
     mints_after_its_lease: "one mint for one need",
-    leases_never_end: "one mint for one need",
+    leases_never_end: "no call lacks a token",
     ignores_the_clock_of_the_store: "one mint for one need",
     takes_the_wall_clock: "one mint for one need",
     lives_on_in_children: "a child leaves its parent alone",
 }
 """The invariant that each mutation violates."""
+
+PROCESS_SEEDS: Final[dict[Mutation, int]] = {
+    hangs_up_at_the_deadline: 6,
+    forgets_late_answers: 7,
+    believes_every_time: 53,
+    counts_to_the_end: 152,
+    mints_after_its_lease: 14,
+    leases_never_end: 106,
+}
+"""A seed that detects the mutation early, where the first one does not."""

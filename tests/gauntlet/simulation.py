@@ -225,6 +225,7 @@ class Simulation:
         self.paused = False
         self.freezer = Freezer(self)
         self.condition.reached = self.reached
+        self.granted: dict[int, float] = {}
         self._met: set[tuple[int, str]] = set()
         self.checker = Checker(self)
         self._shared = self._new_store(0)
@@ -265,12 +266,15 @@ class Simulation:
             self._met.add(met)
             self.stepped_at = self.now()
             self.stepped_back_until = max(self.stepped_back_until, self.now())
+        if point == "granted":
+            self.granted[self.loop.process] = self.now()
         await self.freezer.reached(point)
 
     def poisoned(self, stamps: Iterable[float]) -> None:
         """Note that a document has false values, of which `stamps` are times in the future.
 
-        A false time is believed for a window at most: from now on, or when it has come that near. Without a common
+        A false time is believed for a window at most: from now on, or when it has come that near. An attempt counts
+        for another window after it, if the store could not be repaired until then. Without a common
         clock, machines differ by up to two hours about when that is, and a window begins when a process first reads.
         """
         error = 0.0 if self.settings.agree_on_time else 7_200.0 + WINDOW
@@ -278,7 +282,7 @@ class Simulation:
         self.poisoned_at = self.now()
         self.false_times = [(since, until) for since, until in self.false_times if until > self.now()]
         for stamp in (self.now() + WINDOW, *stamps):
-            self.false_times.append((stamp - WINDOW - LEASE - error, stamp + LEASE + error))
+            self.false_times.append((stamp - WINDOW - LEASE - error, stamp + WINDOW + LEASE + error))
 
     # Sessions
 

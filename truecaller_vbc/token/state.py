@@ -76,6 +76,7 @@ class CurrentToken:
         adopted: found in the store instead of minted.
         repeated: minted, but the server returned the same token again.
         accepted: whether the API has accepted it.
+        replacement: minted because the API rejected the one before.
     """
 
     token: AccessToken
@@ -86,6 +87,7 @@ class CurrentToken:
     adopted: bool = False
     repeated: bool = False
     accepted: bool = False
+    replacement: bool = False
 
 
 @attrs.frozen(weakref_slot=False)
@@ -395,6 +397,7 @@ class AccountState:
     def keep(self, token: CurrentToken, now: float, *, used: bool) -> None:
         """Make it the current token. `used` says whether callers are using it already."""
         token.obtained_at = now
+        token.replacement = not token.adopted and self.current is None and bool(self._rejected)
         if self.current is not None and self.current.token.value != token.token.value:
             self._previous = self.current
         self.current, self.used = token, used
@@ -465,9 +468,14 @@ class AccountState:
         return Rejection.DROPPED
 
     def reject_replacement(self, token: AccessToken, now: float) -> None:
-        """Note that the API rejected a token that was minted in place of a rejected one."""
+        """Note that the API rejected a token with which a request was sent again.
+
+        One that was refreshed as planned may have been revoked together with the one before: it only confirms.
+        """
         current = self.current
-        if current is not None and current.token is token and not current.adopted:
+        if current is None or current.token is not token or current.adopted:
+            return
+        if current.replacement or self._futile:
             self._futile += 1
             self._futile_at, self._accepted_at = now, None
 
