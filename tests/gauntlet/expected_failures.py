@@ -35,7 +35,8 @@ def knows_of(simulation: Simulation, actor: int, group: int, other: Attempt) -> 
     if other.actor == actor:
         return True
     shared = other.group == group and simulation.condition.healthy_since + SETTLE_TIME < other.sent
-    return shared and simulation.stepped_at < other.sent
+    has_told = other.ended == NEVER or simulation.freezer.had_time(other.actor, other.ended)
+    return shared and has_told and simulation.stepped_at < other.sent
 
 
 @attrs.frozen

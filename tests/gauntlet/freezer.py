@@ -36,6 +36,7 @@ class Freezer:
         self._seconds = 0.0
         self._frozen_at: dict[int, float] = {}
         self._thawed_at: dict[int, float] = {}
+        self._awake_since: dict[int, float] = {}
 
     def arm(self) -> str:
         """Draw a point at which the next process that comes there is frozen, and for how long."""
@@ -76,6 +77,7 @@ class Freezer:
         loop = self._simulation.loop
         if process in loop.stopped:
             self._thawed_at[process] = loop.time()
+            self._awake_since[process] = self._simulation.now()
             loop.continue_process(process)
 
     def thaw_all(self) -> None:
@@ -88,6 +90,17 @@ class Freezer:
         """Return the time of the loop until which a process was frozen, which is now if it still is."""
         loop = self._simulation.loop
         return loop.time() if process in loop.stopped else self._thawed_at.get(process, float("-inf"))
+
+    def had_time(self, process: int, since: float) -> bool:
+        """Return whether a process could store what it learned at `since`: it may have been frozen before it did."""
+        if process in self._simulation.loop.stopped:
+            return self._frozen_at[process] > since + _STORE_TIME
+        awake = self._awake_since.get(process, since)
+        return (
+            self._frozen_at.get(process, since) > since + _STORE_TIME
+            or max(awake, since) == since
+            or (awake + _STORE_TIME < self._simulation.now())
+        )
 
     def began(self, call: Call) -> float:
         """Return when a call began, or shortly before its process was frozen if it is the first since.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any, Final
@@ -148,6 +149,28 @@ def test_no_number_in_a_document_starves_a_process(kind: str, *, with_token: boo
             if path[-1] == kind:
                 _put(document, path, value)
         _is_overcome(document, long_lived=long_lived)
+
+
+@pytest.mark.parametrize("field", ["clocks", "attempts"])
+def test_a_long_text_in_place_of_a_list_is_refused_at_once(field: str) -> None:
+    """Its first character is wrong already: the others are not looked at, which would block the loop for seconds."""
+    text = json.dumps({"revision": 1, field: "x" * 20_000})
+    with pytest.raises(ValueError, match="not a token document"):
+        load(text)  # makes the converter
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        with pytest.raises(ValueError, match="not a token document"):
+            load(text)
+    finally:
+        sys.setprofile(before)
+    assert calls < 2_000
 
 
 @settings(max_examples=100, deadline=None)
