@@ -304,7 +304,7 @@ class AccountState:
 
     def _minted(self, result: MintResult, sent: float, now: float, shift: float) -> CurrentToken | None:
         """Enter a minted token; None if it has already ended by the server's own time stamps."""
-        age, stated = self._believed_age(result, sent)
+        age, stated = self._believed_age(result, sent, now)
         self._last_sent = sent
         starts_at = sent - age
         # The same value again is the same token: returning it again does not make it younger.
@@ -322,7 +322,7 @@ class AccountState:
         self._put_key_tokens(known)
         return self._obtained(known, token, repeated=repeated)
 
-    def _believed_age(self, result: MintResult, sent: float) -> tuple[float, float]:
+    def _believed_age(self, result: MintResult, sent: float, now: float) -> tuple[float, float]:
         """Return the age of a minted token, and the stated age to remember.
 
         A believed age brings the next mint forward, so a server, or a proxy, with a wrong clock must not be believed
@@ -332,7 +332,7 @@ class AccountState:
         """
         policy, last = self._policy, self.key_tokens
         precision = max(policy.lifetime.total_seconds() * _AGE_PRECISION, _DATE_PRECISION)
-        if result.age <= precision:
+        if result.age <= precision + now - sent:  # as old as an answer that took so long may be
             return result.age, last.age
         is_another = last.token is not None and last.token.value != result.value
         is_too_early = sent - result.age < max(last.starts_at, self._last_sent) - precision
