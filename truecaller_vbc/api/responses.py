@@ -173,8 +173,8 @@ def classify(error: BaseException) -> Failure:
 
 
 def lost_body(status: int, headers: Mapping[str, str]) -> APIError:
-    """Return the error of an answer whose body was lost, and whose status is that of an error."""
-    return _error(status, headers, Envelope(), note=" (the rest of the answer was lost)")
+    """Return the error of an answer with the status of an error, whose body cannot be had."""
+    return _error(status, headers, Envelope(), note=" (the rest of the answer was lost, broken or too long)")
 
 
 def is_passing(error: BaseException) -> bool:
