@@ -164,6 +164,19 @@ async def test_error_in_another_encoding() -> None:
     error = await _outcome("batch", _response(200, '{"batch_id": "\u00e9"}'.encode("latin-1")))
     assert isinstance(error, UnknownOutcomeError)
 
+    error = await _outcome("batch", _response(400, b"\x00\x01the words\x1b[31m\x00"))
+    assert error.message == "the words [31m"
+    error = await _outcome("batch", _response(400, "<p>the words".encode("utf-16")))
+    assert "the words" in str(error.message)
+
+
+@pytest.mark.parametrize("more", [{"status": "error"}, {"slug": "odd"}])
+async def test_success_beside_an_error(more: dict[str, str]) -> None:
+    """An error beside the word success is an error."""
+    error = await _outcome("calls", _response(200, json.dumps(TAKEN | more | {"message": "the words"}).encode()))
+    assert type(error) is BadRequestError
+    assert error.message == "the words"
+
 
 @pytest.mark.parametrize("name", ["publish", "delist"])
 @pytest.mark.parametrize("bucket", [["911234567890"], None])
