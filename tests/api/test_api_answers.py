@@ -164,6 +164,19 @@ async def test_error_in_another_encoding() -> None:
     error = await _outcome("batch", _response(200, '{"batch_id": "\u00e9"}'.encode("latin-1")))
     assert isinstance(error, UnknownOutcomeError)
 
+    error = await _outcome("batch", _response(400, b"\x00\x01the words\x1b[31m\x00"))
+    assert error.message == "the words [31m"
+    error = await _outcome("batch", _response(400, "<p>the words".encode("utf-16")))
+    assert "the words" in str(error.message)
+
+
+@pytest.mark.parametrize("more", [{"status": "error"}, {"slug": "odd"}])
+async def test_success_beside_an_error(more: dict[str, str]) -> None:
+    """An error beside the word success is an error."""
+    error = await _outcome("calls", _response(200, json.dumps(TAKEN | more | {"message": "the words"}).encode()))
+    assert type(error) is BadRequestError
+    assert error.message == "the words"
+
 
 @pytest.mark.parametrize("name", ["publish", "delist"])
 @pytest.mark.parametrize("bucket", [["911234567890"], None])
@@ -241,3 +254,21 @@ async def test_middleware_that_reads_the_answer(status: int) -> None:
         else:
             with pytest.raises(BadRequestError, match="the words"):
                 await vbc.calls.push(record())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["batch", "labels"])
+@pytest.mark.parametrize(
+    "body", [b'{"message": "' + b"x" * 9_000_000 + b'"}', b"[" + b"[]," * 200_000 + b"[]]"], ids=["text", "values"]
+)
+@pytest.mark.parametrize("length", [True, False])
+async def test_answer_that_is_too_long(name: str, body: bytes, length: bool) -> None:
+    """An answer that is too long, with or without its length in front, is told by its status."""
+    for status, kind in ((429, RateLimitedError), (400, BadRequestError), (200, None)):
+        head = f"HTTP/1.1 {status} X\r\nConnection: close\r\n" + (f"Content-Length: {len(body)}\r\n" if length else "")
+        error = await _outcome(name, f"{head}\r\n".encode() + body)
+
+        expected = kind or (UnknownOutcomeError if name in ONCE else ServerError)
+        assert type(error) is expected
+        assert error.status == status
+        assert "too long" in str(error) or isinstance(error, UnknownOutcomeError)

@@ -160,7 +160,8 @@ async def test_any_envelope_with_any_status(name: str, status: int, envelope: st
         assert classify(error).outcome == "unknown"
         return
     if cut or status in (204, 304):
-        if 300 <= status < 500 and isinstance(error, APIError | UnknownOutcomeError) and encoding != "deflate":
+        # A body after a 304 is no HTTP, and of a broken deflate aiohttp does not tell the status.
+        if 300 <= status < 500 and status != 304 and encoding != "deflate":
             assert classify(error).outcome == "refused"  # the status is enough
         return
     assert isinstance(error, APIError | UnknownOutcomeError)

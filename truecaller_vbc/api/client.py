@@ -36,7 +36,6 @@ T = TypeVar("T")
 
 _MAX_BYTES: Final = 8 * 1024 * 1024
 _MAX_VALUES: Final = 100_000
-_TOO_LONG: Final = "the answer is too long"
 _CONNECT_SHARE: Final = 0.5
 _RETRY_SPREAD: Final = (0.5, 1.0)
 _POLL_SPREAD: Final = (0.8, 1.2)
@@ -360,7 +359,7 @@ def _unknown(records: Sequence[Any], known: Exception, status: int | None) -> Un
 async def _body(response: aiohttp.ClientResponse) -> bytes:
     """Return the body of an answer, if it is so short that neither reading nor parsing it blocks the loop for long."""
     if (response.content_length or 0) > _MAX_BYTES:
-        raise undocumented_response(response.status, _TOO_LONG)
+        raise _too_long(response)
     content = response.content
     body = await content.readany()
     if not content.at_eof():
@@ -368,12 +367,18 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
         while chunk := await content.readany():
             chunks += chunk
             if len(chunks) > _MAX_BYTES:
-                raise undocumented_response(response.status, _TOO_LONG)
+                raise _too_long(response)
             await asyncio.sleep(0)  # let the loop go on: a body of many tiny chunks takes long
         body = bytes(chunks)
     elif not body:
         body = await response.read()  # whatever looked into the answer before has read it, and aiohttp keeps it
     # The time that JSON takes depends on its values, and each but the first in a list or an object follows a comma.
     if len(body) > _MAX_VALUES and body.count(b",") + body.count(b"[") + body.count(b"{") > _MAX_VALUES:
-        raise undocumented_response(response.status, _TOO_LONG)
+        raise _too_long(response)
     return body
+
+
+def _too_long(response: aiohttp.ClientResponse) -> APIError:
+    if response.status >= 300:  # noqa: PLR2004
+        return lost_body(response.status, response.headers)
+    return undocumented_response(response.status, "the answer is too long")

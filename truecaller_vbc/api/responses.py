@@ -173,8 +173,8 @@ def classify(error: BaseException) -> Failure:
 
 
 def lost_body(status: int, headers: Mapping[str, str]) -> APIError:
-    """Return the error of an answer whose body was lost, and whose status is that of an error."""
-    return _error(status, headers, Envelope(), note=" (the rest of the answer was lost)")
+    """Return the error of an answer with the status of an error, whose body cannot be had."""
+    return _error(status, headers, Envelope(), note=" (the rest of the answer was lost, broken or too long)")
 
 
 def is_passing(error: BaseException) -> bool:
@@ -205,7 +205,10 @@ def _unreadable(status: int, headers: Mapping[str, str], body: bytes) -> APIErro
 
 def _head(body: bytes) -> str | None:
     """Return the start of a body as one readable line; None for an empty one."""
-    return readable(cut_words(body[: _MAX_READ + 1].decode(json.detect_encoding(body), "replace"), _MAX_READ)) or None
+    head = body[: _MAX_READ + 1]
+    # A text in UTF-16 or UTF-32 is full of zero bytes.
+    encoding = json.detect_encoding(head) if head.count(0) > len(head) // 4 else "utf-8"
+    return readable(cut_words(head.decode(encoding, "replace"), _MAX_READ)) or None
 
 
 def _error(status: int, headers: Mapping[str, str], envelope: Envelope, *, note: str = "") -> APIError:
