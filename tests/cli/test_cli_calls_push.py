@@ -218,7 +218,7 @@ def test_a_wrong_label_is_found_before_anything_is_sent(sandbox: Sandbox, tmp_pa
     refused, checked = _push(sandbox, path), _push(sandbox, path, "--check")
     assert (refused.code, checked.code) == (2, 2)
     for ended in (refused, checked):
-        assert "the account has no label 'Flower shp' (1 times, first in line 7)" in ended.err
+        assert "the account has no label 'Flower shp' (in 1 record, first in line 7)" in ended.err
     assert sandbox.accepted.total() == 0
     write_csv(path, [line(at, label="flower SHOP") for at in range(5)])
     assert _push(sandbox, path).code == 0

@@ -286,7 +286,7 @@ def check_labels(used: Mapping[str, tuple[int, int]], names: Mapping[str, str]) 
         ConfigurationError: names those that it has not.
     """
     wrong = [
-        f"{label!r} ({count:,} times, first in line {line})"
+        f"{label!r} (in {count:,} record{'' if count == 1 else 's'}, first in line {line})"
         for label, (count, line) in used.items()
         if label not in names and label.casefold() not in names
     ]
