@@ -14,19 +14,21 @@ from truecaller_vbc import (
     APIConnectionError,
     APIError,
     BadRequestError,
+    Batch,
     Credentials,
     ForbiddenError,
     NotFoundError,
     NumbersRefusedError,
     RateLimitedError,
     ServerError,
+    StillPendingError,
     UnauthorizedError,
     UnknownOutcomeError,
     VBCSession,
 )
 
 from .raw_server import raw_server
-from .sandbox_session import record
+from .sandbox_session import FAST, FEATURE_SET, record, sandbox_session
 from .test_api_envelopes import CALLS, NUMBERS, ONCE, _outcome, _response
 
 TAKEN: Final = {"status_info": {"status": "success", "message": "fine"}}
@@ -272,3 +274,29 @@ async def test_answer_that_is_too_long(name: str, body: bytes, length: bool) -> 
         assert type(error) is expected
         assert error.status == status
         assert "too long" in str(error) or isinstance(error, UnknownOutcomeError)
+
+
+async def test_wait_for_all_records_of_a_batch() -> None:
+    """A batch of two is not final while the server tells of one record only."""
+    answer = _response(200, json.dumps(STATUS).encode())
+    credentials = Credentials("account", "key", "secret-api-key")
+    async with raw_server(answer) as base_url, VBCSession(credentials, base_url=base_url, api_policy=FAST) as vbc:
+        assert (await vbc.calls.wait_for_batch(Batch("b", "v3", 1), timeout=5)).final
+        with pytest.raises(StillPendingError):
+            await vbc.calls.wait_for_batch(Batch("b", "v3", 2), timeout=0.1)
+
+
+@pytest.mark.parametrize("kind", ["labels", "numbers"])
+async def test_second_list_of_a_session(kind: str) -> None:
+    """The number of the first page is learnt once in a session."""
+    async with sandbox_session() as (sandbox, vbc):
+        sandbox.add_label("another")
+        await vbc.numbers.publish(FEATURE_SET, ["+911234567890", "+911234567891"])
+        counts: list[int] = []
+        for _ in range(2):
+            before = len(sandbox.log)
+            found = await vbc.labels.list() if kind == "labels" else [one async for one in vbc.numbers.numbers()]
+            assert len(found) >= 2
+            counts.append(len(sandbox.log) - before)
+
+    assert counts == ([3, 2] if kind == "labels" else [1, 1])
