@@ -69,6 +69,7 @@ class Checker:
     def _check_lease(self, attempt: Attempt) -> None:
         """Check that the sender's lease has not ended, unless the store may have failed."""
         healthy = self._simulation.condition.healthy_since + SETTLE_TIME < attempt.sent
+        healthy &= self._simulation.suspended_at + SETTLE_TIME < self._simulation.loop.time()
         granted = self._simulation.granted.get(attempt.actor)
         if healthy and granted is not None and granted + LEASE < attempt.sent:
             late = attempt.sent - granted - LEASE

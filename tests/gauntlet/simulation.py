@@ -98,7 +98,11 @@ class Session:
     # The wire
 
     def mint_started(self) -> Attempt:
-        attempt = Attempt(self.number, self.group, self.simulation.now(), ahead=self.usable() is not None)
+        recorder = self.simulation.recorder
+        recorder.read_log(self.simulation.sandbox)
+        # A token that the API has rejected is no token to refresh ahead of.
+        ahead = (token := self.usable()) is not None and token.fingerprint not in recorder.dead
+        attempt = Attempt(self.number, self.group, self.simulation.now(), ahead=ahead)
         self.simulation.checker.before_mint(attempt)
         self.simulation.recorder.attempts.append(attempt)
         self.simulation.loop.call_later(TIMEOUT, self._overdue, attempt)
