@@ -283,7 +283,7 @@ class VBCSession:
         self._holder.fast_token = None
         if self._user_http is None and self._http is not None and (connector := self._http.connector) is not None:
             # Closing it here would take the parent's connections out of the selector that both processes share.
-            connector._closed = True  # noqa: SLF001
+            connector._closed = True  # pyright: ignore[reportPrivateUsage] # noqa: SLF001
             _inherited.append(connector)
             self._http.detach()
 

@@ -296,7 +296,7 @@ def _read_batch_status(answer: JSON) -> BatchStatus | None:
     if not is_list_of(data) and (data is not None or not spelled(fields, "batch_id")):
         return None
     # A record that is no object has no status either; without it, the others would look like the whole batch.
-    records = [record if isinstance(record, dict) else {} for record in data or []]
+    records: list[JSON] = [record if isinstance(record, dict) else {} for record in data or []]
     return read(fields | {"data": records}, BatchStatus)
 
 

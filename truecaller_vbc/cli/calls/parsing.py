@@ -29,7 +29,7 @@ _EXCLUDES: Final = {
     "--ends-at": ("date", "window"),
 }
 # Typer has its own copy of click in newer versions, and exports only a subclass of this one.
-_UsageError: type[Any] = typer.BadParameter.__mro__[1]
+_UsageError = cast(type[Exception], typer.BadParameter.__mro__[1])
 
 
 class Command(TyperCommand):
@@ -44,7 +44,8 @@ class Command(TyperCommand):
             exit_with(error, NOTHING_SENT, as_json="--json" in args)
         except _UsageError as error:
             if "--json" in args:
-                print_json({"exit_code": NOTHING_SENT, "error": error.format_message()})
+                message: str = cast(Any, error).format_message()
+                print_json({"exit_code": NOTHING_SENT, "error": message})
             raise
 
 
@@ -114,6 +115,8 @@ def _argument(name: str, value: Any) -> Any:
     """Return a value of TOML as it would be given on the command line."""
     if name == "column" and isinstance(value, dict):
         return [f"{field}={column}" for field, column in cast(dict[str, Any], value).items()]
+    if isinstance(value, date | time):
+        return value.isoformat()
     if isinstance(value, dict | list) and name != "column":
         raise ConfigurationError(f"--settings: {plain(name, 40)} takes one value")
-    return value.isoformat() if isinstance(value, date | time) else value
+    return cast(object, value)

@@ -166,7 +166,7 @@ class Report:
             lines.append(f"{_some(len(more), 'other reason')} ({_some(sum(it.records for it in more), 'record')})")
         if refusal := self._refusal():
             known = {it.reason for it in self._sorted_reasons()}
-            examples = [] if checked is None or checked.unreadable else checked.problems
+            examples = () if checked is None or checked.unreadable else checked.problems
             lines += [f"for example {self.unit} {it.line}: {it.fault}" for it in examples if it.fault not in known][
                 :_MOST_EXAMPLES
             ]
