@@ -33,6 +33,8 @@ from typing import Any
 
 import attrs
 
+from .serialization import Serializable
+
 _MAX_SHOWN = 20
 
 
@@ -88,7 +90,7 @@ class TokenEndpointError(TokenError):
 
 
 @attrs.frozen
-class Problem:
+class Problem(Serializable):
     """One error in one field of one record.
 
     Attributes:

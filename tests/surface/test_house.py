@@ -15,8 +15,9 @@ import truecaller_vbc
 
 ROOT = Path(truecaller_vbc.__file__).parent
 MAY_IMPORT = {
-    "errors": set(),
     "secret": set(),
+    "serialization": set(),
+    "errors": {"secret", "serialization"},
     "credentials": {"errors", "secret"},
     "durations": {"errors"},
     "backoff": set(),
@@ -24,9 +25,19 @@ MAY_IMPORT = {
     "transport_errors": set(),
     "files": set(),
     "stores": {"errors", "files", "secret"},
-    "token": {"backoff", "credentials", "durations", "errors", "secret", "stores", "timestamps", "transport_errors"},
+    "token": {
+        "backoff",
+        "credentials",
+        "durations",
+        "errors",
+        "secret",
+        "serialization",
+        "stores",
+        "timestamps",
+        "transport_errors",
+    },
     "transport": {"errors", "token"},
-    "api": {"backoff", "durations", "errors", "timestamps", "transport", "transport_errors"},
+    "api": {"backoff", "durations", "errors", "secret", "serialization", "timestamps", "transport", "transport_errors"},
     "session": {"api", "credentials", "errors", "secret", "stores", "token", "transport"},
     "sandbox": {"credentials"},
     "pytest_plugin": {"session", "token", "sandbox"},

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, Self
 
 import attrs
 
+from ..serialization import Serializable
 from .records import CallRecord
 
 
@@ -80,7 +81,7 @@ def _letters(text: str) -> str:
 
 
 @attrs.frozen
-class StatusInfo:
+class StatusInfo(Serializable):
     """Hold the state of a record (a status word and a message).
 
     Attributes:
@@ -100,7 +101,7 @@ class StatusInfo:
 
 
 @attrs.frozen
-class RecordStatus:
+class RecordStatus(Serializable):
     """Hold one record of a batch, as the server returns it (API reference, "Batch status").
 
     Attributes:
@@ -132,7 +133,7 @@ class RecordStatus:
 
 
 @attrs.frozen
-class BatchStatus:
+class BatchStatus(Serializable):
     """Hold the progress of a batch (API reference, "Batch status").
 
     Attributes:
@@ -160,7 +161,7 @@ class BatchStatus:
 
 
 @attrs.frozen
-class Batch:
+class Batch(Serializable):
     """Identify a batch that the server has accepted.
 
     Attributes:
@@ -175,7 +176,7 @@ class Batch:
 
 
 @attrs.frozen
-class PushResult:
+class PushResult(Serializable):
     """Report that the server accepted a record, which cannot be looked up or changed later.
 
     Attributes:
@@ -188,7 +189,7 @@ class PushResult:
 
 
 @attrs.frozen
-class Label:
+class Label(Serializable):
     """Describe a label of the account (API reference, "Details of Dynamic Label"). Calls take a *dynamic* one.
 
     Attributes:
@@ -210,7 +211,7 @@ class Label:
 
 
 @attrs.frozen
-class FeatureSet:
+class FeatureSet(Serializable):
     """Describe a feature set, in which numbers are listed (API reference, "Feature-set ID").
 
     Attributes:
@@ -242,7 +243,7 @@ class FeatureSet:
 
 
 @attrs.frozen
-class BusinessNumber:
+class BusinessNumber(Serializable):
     """Describe a number of the account (API reference, "Number details").
 
     Attributes:

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 import attrs
 
+from ..serialization import Serializable
 from .models import Status
 from .wire import as_e164, camel_case, spelled
 
@@ -30,7 +31,7 @@ _BUCKETS: Final[Mapping[Operation, Mapping[str, str]]] = {
 
 
 @attrs.frozen
-class NumbersResult:
+class NumbersResult(Serializable):
     """Report what happened to each number, in E.164 (API reference, "List Number" and "DeList Number").
 
     Listing and delisting are done later: `Numbers.wait_until_listed` waits.

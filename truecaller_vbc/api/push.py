@@ -24,6 +24,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 import attrs
 
 from ..errors import InvalidRecordError, Problem, UnknownOutcomeError, VBCError
+from ..serialization import Serializable
 from .models import Batch
 from .records import CallRecord
 from .responses import FailureOutcome, classify
@@ -36,7 +37,7 @@ _END: Final = object()
 
 
 @attrs.frozen
-class Chunk:
+class Chunk(Serializable):
     """Hold consecutive records of the input, as they were read.
 
     Attributes:
@@ -55,7 +56,7 @@ class Chunk:
 
 
 @attrs.frozen
-class ChunkResult:
+class ChunkResult(Serializable):
     """Report what happened to a chunk.
 
     Attributes:
@@ -81,7 +82,7 @@ class ChunkResult:
 
 
 @attrs.frozen
-class Progress:
+class Progress(Serializable):
     """Count the records by outcome so far."""
 
     acknowledged: int = 0

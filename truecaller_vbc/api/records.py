@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 import attrs
 
 from ..errors import InvalidRecordError, Problem
+from ..serialization import EPOCH_MS, Serializable, fields_error
 
 _E164: Final = re.compile(r"\+[1-9][0-9]{6,14}")
 _ALMOST: Final = re.compile(r"(?:\+|00)?[\s().-]*([1-9](?:[\s().-]*[0-9]){6,14})[\s().-]*")
@@ -64,7 +65,7 @@ def _epoch_ms(value: datetime | int) -> int:
 
 
 @attrs.frozen(kw_only=True)
-class CallRecord:
+class CallRecord(Serializable):
     """Describe the numbers and the window of a call, and what the phone shows (API reference, "Call personalisation").
 
     The fields have their names on the wire. All problems are reported together, before anything is sent.
@@ -87,8 +88,8 @@ class CallRecord:
 
     caller_number: str
     receiver_number: str
-    starts_at: int = attrs.field(converter=_epoch_ms)
-    ends_at: int = attrs.field(converter=_epoch_ms)
+    starts_at: int = attrs.field(converter=_epoch_ms, metadata={EPOCH_MS: True})
+    ends_at: int = attrs.field(converter=_epoch_ms, metadata={EPOCH_MS: True})
     label_id: str | None
     dynamic_label_name: str | None = None
     dynamic_call_reason: str | None = None
@@ -158,6 +159,14 @@ class CallRecord:
             extra.append(("label_id", "is missing: give the dynamic label's ID, or null on purpose"))
         receiver = _shown(_text(known["receiver_number"]))
         raise InvalidRecordError([*problems, *(Problem(field, text, None, receiver) for field, text in extra)])
+
+    @classmethod
+    def _from_dict(cls, fields: Mapping[str, Any]) -> CallRecord:
+        try:
+            return cls.from_mapping(fields)
+        except InvalidRecordError as error:
+            wrong = [(problem.field, problem.text, fields.get(problem.field)) for problem in error.problems]
+        raise fields_error(cls.__name__, wrong)
 
     def late(self, now: float) -> Problem | None:
         """Return the problem if the window has already closed.
