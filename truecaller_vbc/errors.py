@@ -33,6 +33,7 @@ from typing import Any
 
 import attrs
 
+from .secret import mask_number, mask_repr
 from .serialization import Serializable
 
 _MAX_SHOWN = 20
@@ -97,18 +98,18 @@ class Problem(Serializable):
         field: its name on the wire, or ``""`` for the record as a whole.
         text: what is wrong, and what to do.
         position: the record's index in what was passed, from 0; None for a single record.
-        receiver: the record's receiver number as it was passed, to find the record by.
+        receiver: the record's receiver number as it was passed, to find the record by; masked in texts and reprs.
     """
 
     field: str
     text: str
     position: int | None = None
-    receiver: str = ""
+    receiver: str = attrs.field(default="", repr=mask_repr)
 
     def __str__(self) -> str:
         where = "record" if self.position is None else f"record {self.position}"
         if self.receiver:
-            where += f" (to {self.receiver})"
+            where += f" (to {mask_number(self.receiver)})"
         return f"{where}: {self.field}: {self.text}" if self.field else f"{where}: {self.text}"
 
 

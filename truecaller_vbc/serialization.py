@@ -96,7 +96,7 @@ def _json_type(field: attrs.Attribute[Any]) -> Any:
         return str
     if _is_error(kind) or _may_be_error(kind):
         return dict[str, Any] | None
-    return kind
+    return cast(Any, field.type)
 
 
 def _is_error(kind: Any) -> bool:

@@ -26,6 +26,7 @@ from ..errors import (
     SessionClosedError,
     UnknownOutcomeError,
 )
+from ..secret import SecretBytes
 from ..transport_errors import NOT_RETRYABLE, NOT_SENT
 from .policy import APIPolicy
 from .rate_limit import RateLimiter
@@ -230,7 +231,7 @@ class ApiClient:
                 status = response.status
                 sent = response.request_info.headers.get(hdrs.AUTHORIZATION, "")
                 # Mask before anything is raised: a gateway's error page may quote the request.
-                body = mask_token(await _body(response), sent)
+                body = SecretBytes(mask_token(await _body(response), sent))
                 result = request.read(read_response(response.status, response.headers, body, request.accept))
                 if result is None:
                     raise undocumented_response(response.status, "the answer is not documented", body)

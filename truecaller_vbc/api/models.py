@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, Self
 
 import attrs
 
+from ..secret import mask_repr
 from ..serialization import Serializable
 from .records import CallRecord
 
@@ -115,8 +116,8 @@ class RecordStatus(Serializable):
     """
 
     id: str = ""
-    caller_number: str = attrs.field(default="", metadata={"number": True, "old": "caller"})
-    receiver_number: str = attrs.field(default="", metadata={"number": True, "old": "receiver"})
+    caller_number: str = attrs.field(default="", metadata={"number": True, "old": "caller"}, repr=mask_repr)
+    receiver_number: str = attrs.field(default="", metadata={"number": True, "old": "receiver"}, repr=mask_repr)
     label_id: str = ""
     dynamic_label_name: str = attrs.field(default="", metadata={"old": "label_name"})
     dynamic_call_reason: str = attrs.field(default="", metadata={"old": "call_reason"})
@@ -251,7 +252,7 @@ class BusinessNumber(Serializable):
         status: ``listed``, or another.
     """
 
-    phone_number: str = attrs.field(default="", metadata={"number": True})
+    phone_number: str = attrs.field(default="", metadata={"number": True}, repr=mask_repr)
     phone_type: str = ""
     status: Status = Status.NONE
     client_account_id: str = ""

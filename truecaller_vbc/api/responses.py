@@ -28,6 +28,7 @@ from ..errors import (
     UnauthorizedError,
     UnknownOutcomeError,
 )
+from ..secret import mask_numbers_in
 from ..timestamps import read_retry_after
 from ..transport import PARSE_FAILURE
 from .models import FailureReason
@@ -129,7 +130,9 @@ def read_response(
     envelope = read_envelope(answer)
     if 200 <= status < 300 and envelope is None:  # noqa: PLR2004
         return answer
-    raise _error(status, headers, envelope or Envelope(message=_head(body) if answer else None))
+    error = _error(status, headers, envelope or Envelope(message=_head(body) if answer else None))
+    del answer  # a traceback that captures locals would print its phone numbers
+    raise error
 
 
 def mask_token(body: bytes, authorization: str) -> bytes:
@@ -208,7 +211,7 @@ def readable(text: str) -> str:
     plain = html.unescape(_TAG.sub(" ", _CODE.sub(" ", text)))
     if title is not None:
         plain = f"{html.unescape(title[1])} {plain}"
-    line = _SECRETS.sub("***", _BLANK.sub(" ", plain)).strip()
+    line = mask_numbers_in(_SECRETS.sub("***", _BLANK.sub(" ", plain)).strip())
     return line if len(line) <= _MAX_SHOWN else line[:_MAX_SHOWN] + "…"
 
 
