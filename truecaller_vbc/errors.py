@@ -122,7 +122,7 @@ class InvalidRecordError(VBCError, ValueError):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__(tuple(problems))
-        self.problems = tuple(problems)
+        self.problems: tuple[Problem, ...] = tuple(problems)
 
     def __str__(self) -> str:
         more = len(self.problems) - _MAX_SHOWN
@@ -150,7 +150,7 @@ class UnknownOutcomeError(VBCError):
 
     def __init__(self, message: str, *, records: Sequence[Any] = (), status: int | None = None) -> None:
         super().__init__(message)
-        self.records = tuple(records)
+        self.records: tuple[Any, ...] = tuple(records)
         self.status = status
 
 
@@ -187,8 +187,8 @@ class PartlyDoneError(VBCError):
     ) -> None:
         super().__init__(message)
         self.done = done
-        self.failed = tuple(failed)
-        self.unsent = tuple(unsent)
+        self.failed: tuple[str, ...] = tuple(failed)
+        self.unsent: tuple[str, ...] = tuple(unsent)
 
 
 class StillPendingError(VBCError, TimeoutError):

@@ -18,7 +18,7 @@ from truecaller_vbc import (
     BusinessNumber,
     CallRecord,
     Chunk,
-    ChunkResult,
+    FailedChunk,
     InvalidRecordError,
     NumbersResult,
     Problem,
@@ -88,7 +88,7 @@ def test_reprs_show_the_last_four_digits() -> None:
         NumbersResult(accepted=frozenset({NUMBER}), unmentioned=frozenset({NUMBER, "+919876543211"})),
         Problem("receiver_number", "odd", 1, NUMBER),
         chunk,
-        ChunkResult(chunk, error=InvalidRecordError(chunk.invalid)),
+        FailedChunk(chunk, InvalidRecordError(chunk.invalid)),
         InvalidRecordError(chunk.invalid),
     ]
     for thing in shown:

@@ -60,7 +60,8 @@ class Session(Protocol):
         """Get a token, and with it the account's ID."""
         ...
 
-    def request(self, method: str, path: str, **kwargs: Any) -> Any:
+    @property
+    def request(self) -> Callable[..., Any]:
         """Send a request, as aiohttp does."""
         ...
 
@@ -106,8 +107,8 @@ class ApiClient:
         self._session = session
         self.policy = policy
         self._sleeping: set[asyncio.Future[None]] = set()
-        self.realtime = _limiter(policy.realtime_rate, policy.realtime_window.total_seconds())
-        self.batch = _limiter(policy.batch_rate, policy.batch_window.total_seconds())
+        self.realtime: RateLimiter | None = _limiter(policy.realtime_rate, policy.realtime_window.total_seconds())
+        self.batch: RateLimiter | None = _limiter(policy.batch_rate, policy.batch_window.total_seconds())
         seconds = policy.timeout.total_seconds()
         self._timeout = aiohttp.ClientTimeout(total=seconds)
         # Connecting gets less time than the whole request, which tells "never connected" from "never answered".

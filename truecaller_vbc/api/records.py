@@ -21,7 +21,7 @@ _DIGITS: Final = re.compile(r"[0-9]+")
 _QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"")
 _EXAMPLE: Final = "'+911234567890'"
 
-is_e164 = _E164.fullmatch
+is_e164: Callable[[str], re.Match[str] | None] = _E164.fullmatch
 """Match text that is a number in E.164: a plus and 7 to 15 digits, the first of which is not zero."""
 
 
@@ -42,7 +42,7 @@ def masked_number_problem(value: object) -> str:
     return _QUOTED.sub(lambda text: text[0] if text[0] == _EXAMPLE else mask_number(text[0]), number_problem(value))
 
 
-plain = str.__str__
+plain: Callable[[str], str] = str.__str__
 """Render an E.164 number for batch v3: its own text, also for a str Enum."""
 
 

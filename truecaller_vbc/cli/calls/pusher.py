@@ -228,6 +228,6 @@ def _invalid(chunk: Chunk, in_flight: _InFlight) -> dict[int, str]:
 
 def _state(result: ChunkResult) -> ChunkState:
     """Return the state for a result; refusals that do not concern the records may be sent again later."""
-    if result.outcome == "refused" and result.error is not None and classify(result.error).closed:
+    if result.outcome == "refused" and classify(result.error).closed:
         return "unsent"
     return result.outcome
