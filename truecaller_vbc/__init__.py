@@ -13,7 +13,7 @@ _NAMES: Final = {
     "api.number_results": "NumbersResult",
     "api.numbers": "Numbers",
     "api.policy": "APIPolicy",
-    "api.push": "Chunk ChunkResult Progress",
+    "api.push": "AcknowledgedChunk Chunk ChunkResult FailedChunk InvalidChunk Progress",
     "api.records": "CallRecord",
     "credentials": "Credentials",
     "errors": (
@@ -22,6 +22,7 @@ _NAMES: Final = {
         "PartlyDoneError Problem RateLimitedError ServerError SessionClosedError StillPendingError StoreError "
         "StoreRefusedError TokenEndpointError TokenError UnauthorizedError UnknownOutcomeError VBCError"
     ),
+    "options": "RequestOptions SessionOptions",
     "session": "VBCSession",
     "stores": "FileStore MemoryStore RedisStore TokenStore",
     "token.events": (

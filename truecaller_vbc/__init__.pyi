@@ -13,8 +13,11 @@ from .api.models import StatusInfo as StatusInfo
 from .api.number_results import NumbersResult as NumbersResult
 from .api.numbers import Numbers as Numbers
 from .api.policy import APIPolicy as APIPolicy
+from .api.push import AcknowledgedChunk as AcknowledgedChunk
 from .api.push import Chunk as Chunk
 from .api.push import ChunkResult as ChunkResult
+from .api.push import FailedChunk as FailedChunk
+from .api.push import InvalidChunk as InvalidChunk
 from .api.push import Progress as Progress
 from .api.records import CallRecord as CallRecord
 from .credentials import Credentials as Credentials
@@ -42,6 +45,8 @@ from .errors import TokenError as TokenError
 from .errors import UnauthorizedError as UnauthorizedError
 from .errors import UnknownOutcomeError as UnknownOutcomeError
 from .errors import VBCError as VBCError
+from .options import RequestOptions as RequestOptions
+from .options import SessionOptions as SessionOptions
 from .session import VBCSession as VBCSession
 from .stores import FileStore as FileStore
 from .stores import MemoryStore as MemoryStore
@@ -65,6 +70,7 @@ __all__ = [
     "APIError",
     "APIPolicy",
     "AccessToken",
+    "AcknowledgedChunk",
     "BadRequestError",
     "Batch",
     "BatchStatus",
@@ -76,10 +82,12 @@ __all__ = [
     "ConfigurationError",
     "Credentials",
     "CredentialsRejectedError",
+    "FailedChunk",
     "FailureReason",
     "FeatureSet",
     "FileStore",
     "ForbiddenError",
+    "InvalidChunk",
     "InvalidRecordError",
     "Label",
     "Labels",
@@ -100,8 +108,10 @@ __all__ = [
     "RecordStatus",
     "RedisStore",
     "RefreshFailed",
+    "RequestOptions",
     "ServerError",
     "SessionClosedError",
+    "SessionOptions",
     "Status",
     "StatusInfo",
     "StillPendingError",

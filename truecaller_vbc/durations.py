@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from typing import Any, TypeGuard, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast
 
 import attrs
 
@@ -13,13 +13,26 @@ from .errors import ConfigurationError
 T = TypeVar("T", bound=attrs.AttrsInstance)
 
 
-def duration(owner: str, **span: float) -> Any:
-    """Return an attrs field of the class `owner` that holds a timedelta, by default of this length."""
+def _convert(value: float | timedelta, owner: object, field: attrs.Attribute[Any]) -> timedelta:
+    return as_duration(value, owner=f"{type(owner).__name__}({field.name}=...)")
 
-    def convert(value: object, field: attrs.Attribute[Any]) -> timedelta:
-        return as_duration(value, owner=f"{owner}({field.name}=...)")
 
-    return attrs.field(default=timedelta(**span), converter=attrs.Converter(convert, takes_field=True))
+def _convert_optional(value: float | timedelta | None, owner: object, field: attrs.Attribute[Any]) -> timedelta | None:
+    return None if value is None else _convert(value, owner, field)
+
+
+if TYPE_CHECKING:
+    # Type checkers take an argument's type from a plain function only.
+    def duration(value: float | timedelta) -> timedelta:
+        """Convert the value of a field that is a duration."""
+        ...
+
+    def optional_duration(value: float | timedelta | None) -> timedelta | None:
+        """Convert the value of a field that is a duration or None."""
+        ...
+else:
+    duration = attrs.Converter(_convert, takes_self=True, takes_field=True)
+    optional_duration = attrs.Converter(_convert_optional, takes_self=True, takes_field=True)
 
 
 def as_duration(value: object, *, owner: str) -> timedelta:
@@ -60,8 +73,10 @@ def scaled(policy: T, factor: float) -> T:
         raise ConfigurationError(f"{kind}.scaled() needs a positive finite factor, not {factor!r}")
     changes: dict[str, Any] = {}
     for name in duration_names(type(policy)):
+        if (value := getattr(policy, name)) is None:
+            continue
         try:
-            changes[name] = getattr(policy, name) * factor
+            changes[name] = value * factor
         except OverflowError:
             raise ConfigurationError(f"{kind}.scaled() makes durations that no timedelta can hold") from None
     return cast(T, attrs.evolve(cast(Any, policy), **changes))
@@ -69,4 +84,4 @@ def scaled(policy: T, factor: float) -> T:
 
 def duration_names(kind: type[attrs.AttrsInstance]) -> tuple[str, ...]:
     """Return the names of the fields of an attrs class that are durations."""
-    return tuple(field.name for field in attrs.fields(kind) if isinstance(field.default, timedelta))
+    return tuple(field.name for field in attrs.fields(kind) if field.converter in (duration, optional_duration))

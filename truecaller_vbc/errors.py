@@ -33,6 +33,9 @@ from typing import Any
 
 import attrs
 
+from .secret import mask_number, mask_repr
+from .serialization import Serializable
+
 _MAX_SHOWN = 20
 
 
@@ -88,25 +91,25 @@ class TokenEndpointError(TokenError):
 
 
 @attrs.frozen
-class Problem:
+class Problem(Serializable):
     """One error in one field of one record.
 
     Attributes:
         field: its name on the wire, or ``""`` for the record as a whole.
         text: what is wrong, and what to do.
         position: the record's index in what was passed, from 0; None for a single record.
-        receiver: the record's receiver number as it was passed, to find the record by.
+        receiver: the record's receiver number as it was passed, to find the record by; masked in texts and reprs.
     """
 
     field: str
     text: str
     position: int | None = None
-    receiver: str = ""
+    receiver: str = attrs.field(default="", repr=mask_repr)
 
     def __str__(self) -> str:
         where = "record" if self.position is None else f"record {self.position}"
         if self.receiver:
-            where += f" (to {self.receiver})"
+            where += f" (to {mask_number(self.receiver)})"
         return f"{where}: {self.field}: {self.text}" if self.field else f"{where}: {self.text}"
 
 
@@ -119,7 +122,7 @@ class InvalidRecordError(VBCError, ValueError):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__(tuple(problems))
-        self.problems = tuple(problems)
+        self.problems: tuple[Problem, ...] = tuple(problems)
 
     def __str__(self) -> str:
         more = len(self.problems) - _MAX_SHOWN
@@ -147,7 +150,7 @@ class UnknownOutcomeError(VBCError):
 
     def __init__(self, message: str, *, records: Sequence[Any] = (), status: int | None = None) -> None:
         super().__init__(message)
-        self.records = tuple(records)
+        self.records: tuple[Any, ...] = tuple(records)
         self.status = status
 
 
@@ -184,8 +187,8 @@ class PartlyDoneError(VBCError):
     ) -> None:
         super().__init__(message)
         self.done = done
-        self.failed = tuple(failed)
-        self.unsent = tuple(unsent)
+        self.failed: tuple[str, ...] = tuple(failed)
+        self.unsent: tuple[str, ...] = tuple(unsent)
 
 
 class StillPendingError(VBCError, TimeoutError):

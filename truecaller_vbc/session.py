@@ -11,13 +11,14 @@ import weakref
 from collections.abc import AsyncGenerator, Callable
 from threading import get_ident
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Never, Self, SupportsIndex
+from typing import TYPE_CHECKING, Any, Final, Literal, Never, Self, SupportsIndex, Unpack, cast
 
 import aiohttp
 from yarl import URL
 
 from .credentials import Credentials, CredentialsSource
 from .errors import ConfigurationError, SessionClosedError
+from .options import RequestOptions, SessionOptions
 from .secret import Secret, hidden
 from .stores import TokenStore, open_store
 from .token.clock import Clock, system_clock
@@ -142,7 +143,7 @@ class VBCSession:
         self._state: Literal["new", "open", "closed", "ended", "forked"] = "new"
 
     @classmethod
-    def from_env(cls, prefix: str = "TRUECALLER_VBC_", **options: Any) -> Self:
+    def from_env(cls, prefix: str = "TRUECALLER_VBC_", **options: Unpack[SessionOptions]) -> Self:
         """Create a session from environment variables.
 
         ``{prefix}CLIENT_ACCOUNT_ID``, ``{prefix}KEY_ID`` and ``{prefix}API_KEY`` are required;
@@ -155,11 +156,12 @@ class VBCSession:
         Raises:
             ConfigurationError: names the variable that is missing or wrong.
         """
+        given = cast(dict[str, Any], options)
         for option in ("base_url", "store"):
             if value := Secret(os.environ.get(prefix + option.upper(), "").strip()):
-                options.setdefault(option, value)
-        credentials = options.pop("credentials", None) or Credentials.from_env(prefix)
-        return cls(credentials, **options)
+                given.setdefault(option, value)
+        credentials = given.pop("credentials", None) or Credentials.from_env(prefix)
+        return cls(credentials, **given)
 
     # Opening and closing
 
@@ -384,7 +386,7 @@ class VBCSession:
 
     # Requests
 
-    def request(self, method: str, path: str | URL, **kwargs: Any) -> RequestContext:
+    def request(self, method: str, path: str | URL, **kwargs: Unpack[RequestOptions]) -> RequestContext:
         """Send a request as ``aiohttp.ClientSession.request`` does, with the token attached.
 
         If the API says that the token is dead, it is replaced and the request is sent once more, unless its body
@@ -393,8 +395,8 @@ class VBCSession:
         Args:
             method: such as ``"GET"``.
             path: below `base_url`, such as ``f"/clients/{vbc.client_account_id}/labels"``.
-            kwargs: those of aiohttp. An ``Authorization`` header takes precedence over the token. The total of
-                ``timeout`` includes the wait for a token.
+            kwargs: those of aiohttp, see `RequestOptions`. An ``Authorization`` header takes precedence over the token.
+                The total of ``timeout`` includes the wait for a token.
 
         Returns:
             An awaitable and async context manager of an `aiohttp.ClientResponse`.
@@ -407,23 +409,23 @@ class VBCSession:
         """
         return RequestContext(self._transport.request(method, path, kwargs))
 
-    def get(self, path: str | URL, **kwargs: Any) -> RequestContext:
+    def get(self, path: str | URL, **kwargs: Unpack[RequestOptions]) -> RequestContext:
         """Send a GET request, see `request`."""
         return RequestContext(self._transport.request("GET", path, kwargs))
 
-    def post(self, path: str | URL, **kwargs: Any) -> RequestContext:
+    def post(self, path: str | URL, **kwargs: Unpack[RequestOptions]) -> RequestContext:
         """Send a POST request, see `request`."""
         return RequestContext(self._transport.request("POST", path, kwargs))
 
-    def put(self, path: str | URL, **kwargs: Any) -> RequestContext:
+    def put(self, path: str | URL, **kwargs: Unpack[RequestOptions]) -> RequestContext:
         """Send a PUT request, see `request`."""
         return RequestContext(self._transport.request("PUT", path, kwargs))
 
-    def patch(self, path: str | URL, **kwargs: Any) -> RequestContext:
+    def patch(self, path: str | URL, **kwargs: Unpack[RequestOptions]) -> RequestContext:
         """Send a PATCH request, see `request`."""
         return RequestContext(self._transport.request("PATCH", path, kwargs))
 
-    def delete(self, path: str | URL, **kwargs: Any) -> RequestContext:
+    def delete(self, path: str | URL, **kwargs: Unpack[RequestOptions]) -> RequestContext:
         """Send a DELETE request, see `request`."""
         return RequestContext(self._transport.request("DELETE", path, kwargs))
 

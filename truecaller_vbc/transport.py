@@ -106,7 +106,7 @@ class Transport:
             raise ConfigurationError("the URL carries credentials: leave them out, the session adds its token")
         return url
 
-    async def request(self, method: str, path: str | URL, kwargs: dict[str, Any]) -> aiohttp.ClientResponse:
+    async def request(self, method: str, path: str | URL, kwargs: Any) -> aiohttp.ClientResponse:
         """Send a request, and replay it once if its token turns out to be dead.
 
         Raises:

@@ -23,7 +23,9 @@ from truecaller_vbc import (
     Chunk,
     ChunkResult,
     ConfigurationError,
+    FailedChunk,
     ForbiddenError,
+    InvalidChunk,
     InvalidRecordError,
     NotFoundError,
     Problem,
@@ -525,7 +527,7 @@ def test_progress_counts_records() -> None:
     problem = Problem("", "odd")
     none = Chunk(0, 5, (), (), (problem,) * 5)
     some = Chunk(5, 3, (record(),), (5,), (problem,) * 2)
-    seen = Progress().after(ChunkResult(none)).after(ChunkResult(some, error=TimeoutError()))
+    seen = Progress().after(InvalidChunk(none)).after(FailedChunk(some, TimeoutError()))
 
     assert seen == Progress(unsent=1, invalid=7, chunks=2)
 

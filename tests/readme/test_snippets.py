@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from truecaller_vbc import CallRecord, TokenPolicy, VBCSession
 from truecaller_vbc.sandbox import Sandbox
 
+from ..frameworks.asgi import call
 from .snippets import run, run_cell, snippet, unused
 
 LABEL = "c6d86658-008d-4c08-98fb-2bf2649d59a5"
@@ -32,6 +33,7 @@ SHARED = snippet("docs/stores.md", "Stores: share the token between processes")
 STORE = snippet("docs/stores.md", "Write your own store")
 CHECK_STORE = snippet("docs/stores.md", "Check your store")
 FASTAPI = snippet("docs/how-to/fastapi.md", "FastAPI")
+FASTAPI_MODELS = snippet("docs/how-to/fastapi.md", "Models in handlers")
 AIOHTTP_WEB = snippet("docs/how-to/aiohttp-web.md", "aiohttp.web")
 CRON = snippet("docs/how-to/cron.md", "Cron jobs and scripts")
 NOTEBOOK = snippet("docs/how-to/jupyter.md", "Jupyter notebooks")
@@ -181,13 +183,27 @@ async def test_fastapi(sandbox: Sandbox, tmp_path: Path) -> None:
     assert "FlowerEra" == json.loads(b"".join(message.get("body", b"") for message in sent[1:]))[0]["name"]
 
 
+async def test_fastapi_models(sandbox: Sandbox) -> None:
+    """A handler takes a record and returns models."""
+    app = run(FASTAPI_MODELS)["app"]
+    async with VBCSession.from_env() as app.state.vbc:
+        assert (200, "success") == await _status(app, "POST", "/announcements", _record("+919876543210").to_dict())
+        assert (422, None) == await _status(app, "POST", "/announcements", {})
+        assert (200, None) == await _status(app, "GET", "/token")
+
+
+async def _status(app: Any, method: str, path: str, body: object = None) -> tuple[int, Any]:
+    status, answer = await call(app, method, path, body)
+    return status, answer.get("status")
+
+
 async def test_aiohttp_web(sandbox: Sandbox, tmp_path: Path) -> None:
     """The aiohttp.web application starts, answers, and shuts down."""
     app: web.Application = run(_in(tmp_path, AIOHTTP_WEB))["make_app"]()
     async with TestClient(TestServer(app)) as client:
         assert 1 == sandbox.mints
         async with client.get("/labels") as response:
-            assert "FlowerEra" in await response.json()
+            assert "FlowerEra" in [label["name"] for label in await response.json()]
 
 
 async def test_notebook(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,7 +60,7 @@ async def test_keyword_arguments_are_aiohttps(vbc: VBCSession, api: Origin) -> N
     async with vbc.post("/x", data=b"bytes"):
         pass
     with pytest.raises(TypeError, match="nonsense"):
-        await vbc.post("/x", nonsense=1)
+        await vbc.post("/x", nonsense=1)  # type: ignore[call-arg]
 
     assert [json.loads(api.bodies[0]), api.bodies[1]] == [{"a": 1}, b"bytes"]
 
@@ -152,9 +152,10 @@ async def test_total_timeout_includes_the_wait_for_a_token(
     route = next(iter(api.server.app.router.resources())) if api.server.app else None
     assert route is not None
     monkeypatch.setattr(next(iter(route)), "_handler", held)
-    for timeout in (aiohttp.ClientTimeout(total=0.05), 0.05):
+    timeouts: tuple[object, ...] = (aiohttp.ClientTimeout(total=0.05), 0.05)
+    for timeout in timeouts:
         with pytest.raises(TimeoutError):
-            await vbc.get("/x", timeout=timeout)
+            await vbc.get("/x", timeout=timeout)  # type: ignore[arg-type]
     slow.set()
     async with vbc.get("/x", timeout=aiohttp.ClientTimeout(total=None)) as response:
         assert response.status == 200

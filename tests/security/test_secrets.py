@@ -79,8 +79,8 @@ async def test_failing_requests_show_nothing(
         uses: list[Callable[[], Awaitable[Any]]] = [
             lambda: vbc.get("/nowhere", raise_for_status=True),
             lambda: vbc.get("//evil.example"),
-            lambda: vbc.get("/x", headers=7),
-            lambda: vbc.get("/x", nonsense=1),
+            lambda: vbc.get("/x", headers=7),  # type: ignore[arg-type]
+            lambda: vbc.get("/x", nonsense=1),  # type: ignore[call-arg]
             lambda: vbc.get("/x", timeout=aiohttp.ClientTimeout(total=1e-9)),
         ]
         for use in uses:

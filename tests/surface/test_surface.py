@@ -110,7 +110,7 @@ def test_policy_scaled() -> None:
     assert policy.mint_timeout == timedelta(seconds=2)
     assert (policy.max_mints, policy.reserve_mints) == (10, 3)
     assert TokenPolicy().scaled(2).mint_timeout == timedelta(seconds=30)
-    assert TokenPolicy(lifetime=7200).lifetime == timedelta(hours=2)  # type: ignore[arg-type]
+    assert TokenPolicy(lifetime=7200).lifetime == timedelta(hours=2)
 
 
 @pytest.mark.parametrize(

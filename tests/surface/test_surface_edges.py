@@ -230,7 +230,7 @@ async def test_store_failures_are_not_quoted(api: Origin, working: set[str], cap
 def test_duration_too_large_for_a_timedelta(seconds: float) -> None:
     """A duration that no timedelta can hold is refused like any wrong setting."""
     with pytest.raises(ConfigurationError, match="TokenPolicy"):
-        TokenPolicy(lifetime=seconds)  # type: ignore[arg-type]
+        TokenPolicy(lifetime=seconds)
     with pytest.raises(ConfigurationError, match="scaled"):
         TokenPolicy().scaled(seconds)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import assert_type
+from typing import Unpack, assert_never, assert_type
 
 import aiohttp
 from yarl import URL
 
 from truecaller_vbc import (
     AccessToken,
+    AcknowledgedChunk,
     APIError,
     APIPolicy,
     Batch,
@@ -20,7 +21,9 @@ from truecaller_vbc import (
     ChunkResult,
     Credentials,
     CredentialsRejectedError,
+    FailedChunk,
     FileStore,
+    InvalidChunk,
     Label,
     LedgerEntry,
     MemoryStore,
@@ -31,6 +34,8 @@ from truecaller_vbc import (
     RecordStatus,
     RedisStore,
     RefreshFailed,
+    RequestOptions,
+    SessionOptions,
     Status,
     TokenError,
     TokenEvent,
@@ -40,6 +45,7 @@ from truecaller_vbc import (
     TokenStore,
     VBCSession,
 )
+from truecaller_vbc.transport import RequestContext
 
 
 async def the_first_program() -> None:
@@ -124,8 +130,15 @@ async def typed(vbc: VBCSession, records: AsyncIterator[CallRecord]) -> None:
     assert_type(status.data[0].status, Status)
     assert_type(status.find(record), RecordStatus | None)
     async for result in vbc.calls.push_all(records, on_progress=lambda progress: print(progress.acknowledged)):
-        assert_type(result, ChunkResult)
         assert_type(result.batch, Batch | None)
+        assert_type(result.error, Exception | None)
+        if result.outcome == "acknowledged":
+            assert_type(result.batch, Batch)
+        elif result.outcome == "invalid":
+            assert_type(result.error, None)
+        else:
+            assert_type(result.error, Exception)
+        follow(result)
     async for mapped in vbc.calls.push_all([{"caller_number": "+911234567890"}, record]):
         assert_type(mapped.chunk.invalid, tuple[Problem, ...])
     assert_type(await vbc.labels.list(), list[Label])
@@ -135,6 +148,34 @@ async def typed(vbc: VBCSession, records: AsyncIterator[CallRecord]) -> None:
         assert_type((await vbc.numbers.publish(feature_set.id, ["+911234567890"])).accepted, frozenset[str])
     assert_type(await vbc.numbers.wait_until_listed({"+911234567890"}, timeout=5), dict[str, BusinessNumber])
     VBCSession.from_env(api_policy=APIPolicy(realtime_rate=None).scaled(1 / 60))
+
+
+def follow(result: ChunkResult) -> str:
+    match result:
+        case AcknowledgedChunk(batch=batch):
+            return batch.batch_id
+        case FailedChunk(error=error):
+            return str(error)
+        case InvalidChunk(chunk=chunk):
+            return str(chunk.invalid[0])
+        case _:
+            assert_never(result)
+
+
+def durations() -> None:
+    assert_type(TokenPolicy(lifetime=3600, refresh_ahead=0.5 * 60).lifetime, timedelta)
+    assert_type(APIPolicy(timeout=timedelta(seconds=1), poll_most=60).timeout, timedelta)
+
+
+class MySession(VBCSession):
+    """A session with a method of its own."""
+
+    def get(self, path: str | URL, **kwargs: Unpack[RequestOptions]) -> RequestContext:
+        return super().get(path, **kwargs)
+
+
+def my_session(**options: Unpack[SessionOptions]) -> VBCSession:
+    return MySession.from_env(**options)
 
 
 async def failing(vbc: VBCSession) -> datetime | float | None:

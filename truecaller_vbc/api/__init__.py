@@ -25,9 +25,9 @@ class TypedAPI:
 
     def __init__(self, session: Session, policy: APIPolicy, now: Callable[[], float]) -> None:
         self._client = ApiClient(session, policy)
-        self.calls = Calls(self._client, now)
-        self.labels = Labels(self._client)
-        self.numbers = Numbers(self._client)
+        self.calls: Calls = Calls(self._client, now)
+        self.labels: Labels = Labels(self._client)
+        self.numbers: Numbers = Numbers(self._client)
 
     def close(self) -> None:
         """Fail all waiters with SessionClosedError."""

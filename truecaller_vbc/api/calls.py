@@ -17,6 +17,7 @@ from ..errors import (
     Problem,
     StillPendingError,
 )
+from ..secret import SecretBytes
 from .client import ApiClient, ApiRequest
 from .models import Batch, BatchStatus, PushResult, Status
 from .push import Chunk, ChunkResult, Progress, PushConfig, RecordSource, read_chunks, send_chunks
@@ -72,7 +73,7 @@ class Calls:
             if (late := record.late(self._now())) is not None:
                 raise InvalidRecordError([late])
 
-        body = record.encoded(without_plus, without_plus).encode()
+        body = SecretBytes(record.encoded(without_plus, without_plus).encode())
         return await self._client.send(
             ApiRequest("POST", _REALTIME, _read_push, body, limiter=self._client.realtime, check=check)
         )
@@ -250,7 +251,9 @@ class Calls:
 
         caller, receiver = _RENDERING[_version(version)]
         check()
-        body = f'{{"call_records":[{",".join([record.encoded(caller, receiver) for record in records])}]}}'.encode()
+        body = SecretBytes(
+            f'{{"call_records":[{",".join([record.encoded(caller, receiver) for record in records])}]}}'.encode()
+        )
         batch_id = await self._client.send(
             ApiRequest(
                 "POST",

@@ -26,6 +26,7 @@ from ..errors import (
     SessionClosedError,
     UnknownOutcomeError,
 )
+from ..secret import SecretBytes
 from ..transport_errors import NOT_RETRYABLE, NOT_SENT
 from .foreign_text import mask_token, readable
 from .policy import APIPolicy
@@ -59,7 +60,8 @@ class Session(Protocol):
         """Get a token, and with it the account's ID."""
         ...
 
-    def request(self, method: str, path: str, **kwargs: Any) -> Any:
+    @property
+    def request(self) -> Callable[..., Any]:
         """Send a request, as aiohttp does."""
         ...
 
@@ -105,8 +107,8 @@ class ApiClient:
         self._session = session
         self.policy = policy
         self._sleeping: set[asyncio.Future[None]] = set()
-        self.realtime = _limiter(policy.realtime_rate, policy.realtime_window.total_seconds())
-        self.batch = _limiter(policy.batch_rate, policy.batch_window.total_seconds())
+        self.realtime: RateLimiter | None = _limiter(policy.realtime_rate, policy.realtime_window.total_seconds())
+        self.batch: RateLimiter | None = _limiter(policy.batch_rate, policy.batch_window.total_seconds())
         seconds = policy.timeout.total_seconds()
         self._timeout = aiohttp.ClientTimeout(total=seconds)
         # Connecting gets less time than the whole request, which tells "never connected" from "never answered".
@@ -230,7 +232,7 @@ class ApiClient:
                 answered = response
                 sent = response.request_info.headers.get(hdrs.AUTHORIZATION, "")
                 # Mask before anything is raised: a gateway's error page may quote the request.
-                body = mask_token(await _body(response), sent)
+                body = SecretBytes(mask_token(await _body(response), sent))
                 result = request.read(read_response(response.status, response.headers, body, request.accept))
                 if result is None:
                     raise undocumented_response(response.status, "the answer is not documented", body)

@@ -8,6 +8,8 @@ import re
 import string
 from typing import Final
 
+from ..secret import mask_numbers_in
+
 _MAX_SHOWN: Final = 300
 _CODE: Final = re.compile(r"<(script|style|head)\b.*?(</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
 # Bounded, so that a page of unclosed tags cannot block the loop.
@@ -26,7 +28,7 @@ def readable(text: str) -> str:
     plain = _unescape(_TAG.sub(" ", _CODE.sub(" ", text)))
     if title is not None:
         plain = f"{_unescape(title[1])} {plain}"
-    line = _SECRETS.sub("***", _BLANK.sub(" ", plain)).strip()
+    line = mask_numbers_in(_SECRETS.sub("***", _BLANK.sub(" ", plain)).strip())
     return line if len(line) <= _MAX_SHOWN else line[:_MAX_SHOWN] + "…"
 
 

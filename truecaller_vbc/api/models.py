@@ -10,6 +10,8 @@ from typing import Any, Final, Literal, Self
 
 import attrs
 
+from ..secret import mask_repr
+from ..serialization import Serializable
 from .records import CallRecord
 
 
@@ -80,7 +82,7 @@ def _letters(text: str) -> str:
 
 
 @attrs.frozen
-class StatusInfo:
+class StatusInfo(Serializable):
     """Hold the state of a record (a status word and a message).
 
     Attributes:
@@ -100,7 +102,7 @@ class StatusInfo:
 
 
 @attrs.frozen
-class RecordStatus:
+class RecordStatus(Serializable):
     """Hold one record of a batch, as the server returns it (API reference, "Batch status").
 
     Attributes:
@@ -114,8 +116,8 @@ class RecordStatus:
     """
 
     id: str = ""
-    caller_number: str = attrs.field(default="", metadata={"number": True, "old": "caller"})
-    receiver_number: str = attrs.field(default="", metadata={"number": True, "old": "receiver"})
+    caller_number: str = attrs.field(default="", metadata={"number": True, "old": "caller"}, repr=mask_repr)
+    receiver_number: str = attrs.field(default="", metadata={"number": True, "old": "receiver"}, repr=mask_repr)
     label_id: str = ""
     dynamic_label_name: str = attrs.field(default="", metadata={"old": "label_name"})
     dynamic_call_reason: str = attrs.field(default="", metadata={"old": "call_reason"})
@@ -132,7 +134,7 @@ class RecordStatus:
 
 
 @attrs.frozen
-class BatchStatus:
+class BatchStatus(Serializable):
     """Hold the progress of a batch (API reference, "Batch status").
 
     Attributes:
@@ -160,7 +162,7 @@ class BatchStatus:
 
 
 @attrs.frozen
-class Batch:
+class Batch(Serializable):
     """Identify a batch that the server has accepted.
 
     Attributes:
@@ -175,7 +177,7 @@ class Batch:
 
 
 @attrs.frozen
-class PushResult:
+class PushResult(Serializable):
     """Report that the server accepted a record, which cannot be looked up or changed later.
 
     Attributes:
@@ -188,7 +190,7 @@ class PushResult:
 
 
 @attrs.frozen
-class Label:
+class Label(Serializable):
     """Describe a label of the account (API reference, "Details of Dynamic Label"). Calls take a *dynamic* one.
 
     Attributes:
@@ -210,7 +212,7 @@ class Label:
 
 
 @attrs.frozen
-class FeatureSet:
+class FeatureSet(Serializable):
     """Describe a feature set, in which numbers are listed (API reference, "Feature-set ID").
 
     Attributes:
@@ -242,7 +244,7 @@ class FeatureSet:
 
 
 @attrs.frozen
-class BusinessNumber:
+class BusinessNumber(Serializable):
     """Describe a number of the account (API reference, "Number details").
 
     Attributes:
@@ -250,7 +252,7 @@ class BusinessNumber:
         status: ``listed``, or another.
     """
 
-    phone_number: str = attrs.field(default="", metadata={"number": True})
+    phone_number: str = attrs.field(default="", metadata={"number": True}, repr=mask_repr)
     phone_type: str = ""
     status: Status = Status.NONE
     client_account_id: str = ""

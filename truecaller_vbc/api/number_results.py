@@ -8,6 +8,8 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 import attrs
 
+from ..secret import mask_set_repr
+from ..serialization import Serializable
 from .models import Status
 from .wire import as_e164, camel_case, spelled
 
@@ -34,7 +36,7 @@ _TAKEN: Final = frozenset({Status.PENDING, Status.SUCCESS})
 
 
 @attrs.frozen
-class NumbersResult:
+class NumbersResult(Serializable):
     """Report what happened to each number, in E.164 (API reference, "List Number" and "DeList Number").
 
     Listing and delisting are done later: `Numbers.wait_until_listed` waits.
@@ -56,18 +58,18 @@ class NumbersResult:
         status: of the whole, ``pending`` or ``failed``.
     """
 
-    accepted: frozenset[str] = frozenset()
-    already_listed: frozenset[str] = frozenset()
-    not_listed: frozenset[str] = frozenset()
-    processing: frozenset[str] = frozenset()
-    in_other_set: frozenset[str] = frozenset()
-    of_other_type: frozenset[str] = frozenset()
-    of_others: frozenset[str] = frozenset()
-    invalid: frozenset[str] = frozenset()
-    migrated: frozenset[str] = frozenset()
-    updated: frozenset[str] = frozenset()
-    delisted: frozenset[str] = frozenset()
-    unmentioned: frozenset[str] = frozenset()
+    accepted: frozenset[str] = attrs.field(default=frozenset(), repr=mask_set_repr)
+    already_listed: frozenset[str] = attrs.field(default=frozenset(), repr=mask_set_repr)
+    not_listed: frozenset[str] = attrs.field(default=frozenset(), repr=mask_set_repr)
+    processing: frozenset[str] = attrs.field(default=frozenset(), repr=mask_set_repr)
+    in_other_set: frozenset[str] = attrs.field(default=frozenset(), repr=mask_set_repr)
+    of_other_type: frozenset[str] = attrs.field(default=frozenset(), repr=mask_set_repr)
+    of_others: frozenset[str] = attrs.field(default=frozenset(), repr=mask_set_repr)
+    invalid: frozenset[str] = attrs.field(default=frozenset(), repr=mask_set_repr)
+    migrated: frozenset[str] = attrs.field(default=frozenset(), repr=mask_set_repr)
+    updated: frozenset[str] = attrs.field(default=frozenset(), repr=mask_set_repr)
+    delisted: frozenset[str] = attrs.field(default=frozenset(), repr=mask_set_repr)
+    unmentioned: frozenset[str] = attrs.field(default=frozenset(), repr=mask_set_repr)
     status: Status = Status.NONE
 
     @property

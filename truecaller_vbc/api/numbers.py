@@ -19,11 +19,12 @@ from ..errors import (
     StillPendingError,
     VBCError,
 )
+from ..secret import SecretBytes
 from .client import ApiClient, ApiRequest
 from .lists import ListPage, Numbering, as_params, pages
 from .models import BusinessNumber, FeatureSet, Status
 from .number_results import NumbersResult, Operation, is_refusal, is_result, merge_results, read_number_result
-from .records import is_e164, number_problem, without_plus
+from .records import is_e164, masked_number_problem, without_plus
 from .responses import JSON, Envelope, read_envelope
 from .wire import is_list_of, read_list, spelled
 
@@ -237,7 +238,7 @@ class Numbers:
     async def _change_part(
         self, operation: Operation, feature_set_id: str, part: Sequence[str], accept: Callable[[int, JSON], bool]
     ) -> NumbersResult:
-        body = json.dumps({"phone_numbers": [without_plus(number) for number in part]}).encode()
+        body = SecretBytes(json.dumps({"phone_numbers": [without_plus(number) for number in part]}).encode())
         path = f"{_FEATURE_SETS}/{feature_set_id}/numbers/{operation}"
 
         def read(answer: JSON) -> NumbersResult | None:
@@ -277,7 +278,7 @@ def check_numbers(numbers: Iterable[str]) -> tuple[str, ...]:
         raise InvalidRecordError([Problem("phone_numbers", "must be several numbers: put a single one into a list")])
     given: tuple[object, ...] = tuple(numbers)
     problems = [
-        Problem("phone_numbers", number_problem(number), position)
+        Problem("phone_numbers", masked_number_problem(number), position)
         for position, number in enumerate(given)
         if not isinstance(number, str) or not is_e164(number)
     ]

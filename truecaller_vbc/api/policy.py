@@ -36,16 +36,16 @@ class APIPolicy:
     """
 
     realtime_rate: int | None = 100
-    realtime_window: timedelta = duration("APIPolicy", seconds=1)
+    realtime_window: timedelta = attrs.field(default=timedelta(seconds=1), converter=duration)
     batch_rate: int | None = 60
-    batch_window: timedelta = duration("APIPolicy", minutes=1)
+    batch_window: timedelta = attrs.field(default=timedelta(minutes=1), converter=duration)
     attempts: int = 4
-    retry_first: timedelta = duration("APIPolicy", seconds=0.5)
-    retry_most: timedelta = duration("APIPolicy", seconds=8)
-    patience: timedelta = duration("APIPolicy", seconds=60)
-    timeout: timedelta = duration("APIPolicy", seconds=30)
-    poll_first: timedelta = duration("APIPolicy", seconds=1)
-    poll_most: timedelta = duration("APIPolicy", seconds=30)
+    retry_first: timedelta = attrs.field(default=timedelta(seconds=0.5), converter=duration)
+    retry_most: timedelta = attrs.field(default=timedelta(seconds=8), converter=duration)
+    patience: timedelta = attrs.field(default=timedelta(seconds=60), converter=duration)
+    timeout: timedelta = attrs.field(default=timedelta(seconds=30), converter=duration)
+    poll_first: timedelta = attrs.field(default=timedelta(seconds=1), converter=duration)
+    poll_most: timedelta = attrs.field(default=timedelta(seconds=30), converter=duration)
 
     def __attrs_post_init__(self) -> None:
         for name in ("realtime_rate", "batch_rate", "attempts"):

@@ -24,19 +24,19 @@ from typing import Any, Final, Literal, TypeAlias, cast
 import attrs
 
 from ..errors import InvalidRecordError, Problem, UnknownOutcomeError, VBCError
+from ..serialization import Serializable
 from .models import Batch
 from .records import CallRecord
 from .responses import FailureOutcome, classify
 
 RecordSource: TypeAlias = Iterable[CallRecord | Mapping[str, Any]] | AsyncIterable[CallRecord | Mapping[str, Any]]
-ChunkOutcome: TypeAlias = FailureOutcome | Literal["acknowledged", "invalid"]
 
 _MAX_UNKNOWN_IN_A_ROW: Final = 3
 _END: Final = object()
 
 
 @attrs.frozen
-class Chunk:
+class Chunk(Serializable):
     """Hold consecutive records of the input, as they were read.
 
     Attributes:
@@ -55,33 +55,69 @@ class Chunk:
 
 
 @attrs.frozen
-class ChunkResult:
-    """Report what happened to a chunk.
+class AcknowledgedChunk(Serializable):
+    """Report that the API accepted the valid records of a chunk.
 
     Attributes:
         chunk: the chunk.
-        batch: the acknowledged batch, or None.
-        error: why the chunk was not acknowledged, or None.
+        batch: the batch that they became.
+        error: None.
+        outcome: ``acknowledged``.
     """
 
     chunk: Chunk
-    batch: Batch | None = None
-    error: Exception | None = None
+    batch: Batch
+    error: None = attrs.field(default=None, init=False, repr=False)
+    outcome: Literal["acknowledged"] = attrs.field(default="acknowledged", init=False)
 
-    @property
-    def outcome(self) -> ChunkOutcome:
-        """Return what happened to the valid records.
 
-        ``acknowledged``; ``refused`` by the API; ``unknown``: sent, but the answer was lost; ``unsent``: surely not
-        accepted, since nothing was sent; ``invalid``: all records of the chunk are invalid.
-        """
-        if self.batch is not None:
-            return "acknowledged"
-        return "invalid" if self.error is None else classify(self.error).outcome
+def _classify(failed: FailedChunk) -> FailureOutcome:
+    return classify(failed.error).outcome
 
 
 @attrs.frozen
-class Progress:
+class FailedChunk(Serializable):
+    """Report that the API did not acknowledge the valid records of a chunk.
+
+    Attributes:
+        chunk: the chunk.
+        error: why.
+        batch: None.
+        outcome: ``refused`` by the API; ``unknown``: sent, but the answer was lost; ``unsent``: surely not accepted,
+            since nothing was sent.
+    """
+
+    chunk: Chunk
+    error: Exception
+    batch: None = attrs.field(default=None, init=False, repr=False)
+    outcome: FailureOutcome = attrs.field(init=False, default=attrs.Factory(_classify, takes_self=True))
+
+
+@attrs.frozen
+class InvalidChunk(Serializable):
+    """Report that all records of a chunk are invalid, so nothing was sent.
+
+    Attributes:
+        chunk: the chunk; `Chunk.invalid` has the problems.
+        batch: None.
+        error: None.
+        outcome: ``invalid``.
+    """
+
+    chunk: Chunk
+    batch: None = attrs.field(default=None, init=False, repr=False)
+    error: None = attrs.field(default=None, init=False, repr=False)
+    outcome: Literal["invalid"] = attrs.field(default="invalid", init=False)
+
+
+ChunkResult: TypeAlias = AcknowledgedChunk | FailedChunk | InvalidChunk
+"""What happened to a chunk. Each class has `chunk`, `batch`, `error` and `outcome`, and a check of `outcome` tells type
+checkers which class it is.
+"""
+
+
+@attrs.frozen
+class Progress(Serializable):
     """Count the records by outcome so far."""
 
     acknowledged: int = 0
@@ -216,14 +252,14 @@ async def _send_chunk(chunk: Chunk, config: PushConfig) -> ChunkResult:
     try:
         while chunk.records:
             try:
-                return ChunkResult(chunk, await config.send(chunk, announce))
+                return AcknowledgedChunk(chunk, await config.send(chunk, announce))
             except InvalidRecordError as late:
                 chunk = _without(chunk, late.problems)
-        return ChunkResult(chunk)
+        return InvalidChunk(chunk)
     except _NotAnnouncedError as failure:
-        return ChunkResult(chunk, error=failure.error)
+        return FailedChunk(chunk, failure.error)
     except VBCError as error:
-        return ChunkResult(chunk, error=error)
+        return FailedChunk(chunk, error)
     except Exception as error:
         # For example an error of a middleware; the other chunks keep their results.
         unknown = UnknownOutcomeError(
@@ -232,7 +268,7 @@ async def _send_chunk(chunk: Chunk, config: PushConfig) -> ChunkResult:
             records=chunk.records,
         )
         unknown.__cause__ = error
-        return ChunkResult(chunk, error=unknown)
+        return FailedChunk(chunk, unknown)
 
 
 def _without(chunk: Chunk, late: Collection[Problem]) -> Chunk:

@@ -26,7 +26,7 @@ class RateLimiter:
     __slots__ = ("_most", "_paused_until", "_taken", "_timer", "_waiting", "window")
 
     def __init__(self, most: int, seconds: float) -> None:
-        self.window = seconds * _MARGIN
+        self.window: float = seconds * _MARGIN
         self._most = most
         self._taken: deque[float] = deque()
         self._paused_until = 0.0

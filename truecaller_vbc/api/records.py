@@ -12,13 +12,17 @@ from typing import Any, Final, NoReturn
 import attrs
 
 from ..errors import InvalidRecordError, Problem
+from ..secret import mask_number, mask_numbers_in, mask_repr
+from ..serialization import EPOCH_MS, Serializable, fields_error
 
 _E164: Final = re.compile(r"\+[1-9][0-9]{6,14}")
 _DECORATED: Final = re.compile(r"[\s(]*\+[\s().-]*([1-9](?:[\s().-]*[0-9]){6,14})[\s().-]*")
 _NO_PLUS: Final = re.compile(r"[\s().-]*[0-9](?:[\s().-]*[0-9]){6,}[\s().-]*")
 _DIGITS: Final = re.compile(r"[0-9]+")
+_QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"")
+_EXAMPLE: Final = "'+911234567890'"
 
-is_e164 = _E164.fullmatch
+is_e164: Callable[[str], re.Match[str] | None] = _E164.fullmatch
 """Match text that is a number in E.164: a plus and 7 to 15 digits, the first of which is not zero."""
 
 
@@ -36,7 +40,12 @@ def number_problem(value: object) -> str:
     return f"{value[:40]!r} is no phone number: E.164 is needed, such as '+911234567890'"
 
 
-plain = str.__str__
+def masked_number_problem(value: object) -> str:
+    """Return `number_problem` with all but the last four digits masked, for errors, which end in logs."""
+    return _QUOTED.sub(lambda text: text[0] if text[0] == _EXAMPLE else mask_number(text[0]), number_problem(value))
+
+
+plain: Callable[[str], str] = str.__str__
 """Render an E.164 number for batch v3: its own text, also for a str Enum."""
 
 
@@ -66,8 +75,8 @@ def _epoch_ms(value: datetime | int) -> int:
     return value  # type: ignore[return-value]
 
 
-@attrs.frozen(kw_only=True)
-class CallRecord:
+@attrs.define(frozen=True, init=False, kw_only=True)
+class CallRecord(Serializable):
     """Describe the numbers and the window of a call, and what the phone shows (API reference, "Call personalisation").
 
     The fields have their names on the wire. All problems are reported together, before anything is sent.
@@ -88,13 +97,39 @@ class CallRecord:
         InvalidRecordError: names every field that is wrong.
     """
 
-    caller_number: str
-    receiver_number: str
-    starts_at: int = attrs.field(converter=_epoch_ms)
-    ends_at: int = attrs.field(converter=_epoch_ms)
+    caller_number: str = attrs.field(repr=mask_repr)
+    receiver_number: str = attrs.field(repr=mask_repr)
+    starts_at: int = attrs.field(converter=_epoch_ms, metadata={EPOCH_MS: True})
+    ends_at: int = attrs.field(converter=_epoch_ms, metadata={EPOCH_MS: True})
     label_id: str | None
     dynamic_label_name: str | None = None
     dynamic_call_reason: str | None = None
+
+    def __init__(
+        self,
+        *,
+        caller_number: str,
+        receiver_number: str,
+        starts_at: datetime | int,
+        ends_at: datetime | int,
+        label_id: str | None,
+        dynamic_label_name: str | None = None,
+        dynamic_call_reason: str | None = None,
+    ) -> None:
+        try:
+            self.__attrs_init__(  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
+                caller_number=caller_number,
+                receiver_number=receiver_number,
+                starts_at=starts_at,
+                ends_at=ends_at,
+                label_id=label_id,
+                dynamic_label_name=dynamic_label_name,
+                dynamic_call_reason=dynamic_call_reason,
+            )
+        except InvalidRecordError as error:
+            # A traceback that captures locals would print them, and those of the frames that are dropped here.
+            del self, caller_number, receiver_number, starts_at, ends_at
+            raise error.with_traceback(None) from None
 
     def __attrs_post_init__(self) -> None:
         # Fast path for valid records, of which there may be millions; all others are checked field by field.
@@ -126,13 +161,24 @@ class CallRecord:
         Raises:
             InvalidRecordError: names every field that is wrong, missing or unknown.
         """
+        try:
+            return cls._from_row(row)
+        except InvalidRecordError as error:
+            del row  # a traceback that captures locals would print its numbers
+            raise error.with_traceback(None) from None
+
+    @classmethod
+    def _from_row(cls, row: Mapping[str, Any]) -> CallRecord:
         get = row.get
         if _is_dict(row) and type(get("starts_at")) is int:
             # Fast path: most text needs neither trimming nor parsing.
+            record = cls.__new__(cls)
             try:
-                return cls(**row)
+                record.__attrs_init__(**row)  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
             except (InvalidRecordError, TypeError):
                 pass
+            else:
+                return record
         label_id = _text(get("label_id", ""))
         if not _NAMES.issuperset(row) or (label_id is None and get("label_id", "") is not None):
             return cls._refuse(row)
@@ -156,11 +202,19 @@ class CallRecord:
         except InvalidRecordError as error:
             problems += error.problems
         unknown = [name for name in row if name not in _NAMES]
-        extra = [(_shown(name), f"is no field; there are {', '.join(_FIELDS)}") for name in unknown]
+        extra = [(mask_numbers_in(_shown(name)), f"is no field; there are {', '.join(_FIELDS)}") for name in unknown]
         if _text(row.get("label_id", "")) is None and row.get("label_id", "") is not None:
             extra.append(("label_id", "is missing: give the dynamic label's ID, or None to leave it out deliberately"))
         receiver = _shown(_text(known["receiver_number"]))
         raise InvalidRecordError([*problems, *(Problem(field, text, None, receiver) for field, text in extra)])
+
+    @classmethod
+    def _from_dict(cls, fields: Mapping[str, Any]) -> CallRecord:
+        try:
+            return cls.from_mapping(fields)
+        except InvalidRecordError as error:
+            wrong = [(problem.field, problem.text, fields.get(problem.field)) for problem in error.problems]
+        raise fields_error(cls.__name__, wrong)
 
     def late(self, now: float) -> Problem | None:
         """Return the problem if the window has already closed.
@@ -186,7 +240,7 @@ class CallRecord:
         for name in ("caller_number", "receiver_number"):
             number = getattr(self, name)
             if not isinstance(number, str) or not is_e164(number):
-                found.append((name, number_problem(number)))
+                found.append((name, masked_number_problem(number)))
         starts_at, ends_at = self.starts_at, self.ends_at
         in_order = _is_time(starts_at) and _is_time(ends_at)
         if not in_order:
@@ -249,8 +303,8 @@ def _time_problem(value: object) -> str:
     if type(value) is int and value in _S_RANGE:
         return f"{value} looks like seconds: milliseconds are needed, {value * 1000}"
     if type(value) is int:
-        return f"{_shown(value)} is no time in epoch milliseconds of this age"
-    return f"must be an aware datetime or epoch milliseconds, not {_shown(value)!r}"
+        return f"{mask_numbers_in(_shown(value))} is no time in epoch milliseconds of this age"
+    return f"must be an aware datetime or epoch milliseconds, not {mask_numbers_in(_shown(value))!r}"
 
 
 def _shown(value: object) -> str:

@@ -122,9 +122,12 @@ def read_response(
         return answer
     head = _head(body) if answer else None
     if envelope is None:
-        raise _error(status, headers, Envelope(message=head))
-    wordless = head and not (envelope.slug or envelope.message)
-    raise _error(status, headers, envelope, note=f": {head}" if wordless else "")
+        error = _error(status, headers, Envelope(message=head))
+    else:
+        wordless = head and not (envelope.slug or envelope.message)
+        error = _error(status, headers, envelope, note=f": {head}" if wordless else "")
+    del answer  # a traceback that captures locals would print its phone numbers
+    raise error
 
 
 def read_envelope(answer: JSON, *, failed: bool = False) -> Envelope | None:

@@ -88,7 +88,8 @@ class Connection:
         Raises:
             ConfigurationError: a setting is missing or wrong.
         """
-        given = {name: value for name, value in (("base_url", self.base_url), ("store", self.store)) if value}
+        settings = (("base_url", self.base_url), ("store", self.store))
+        given: dict[str, Any] = {name: value for name, value in settings if value}
         if "store" not in given and not os.environ.get(f"{self.prefix}STORE", "").strip():
             given["store"] = default_store()
         return VBCSession.from_env(self.prefix, **given, **options)

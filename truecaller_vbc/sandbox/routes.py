@@ -25,11 +25,11 @@ class Account:
     """Hold the state that the endpoints share."""
 
     def __init__(self, rules: ApiRules, account_id: str) -> None:
-        self.labels = LabelStore()
-        self.feature_sets = FeatureSetStore(account_id)
-        self.numbers = NumberStore(rules)
-        self.batches = BatchStore(rules.keep_batches)
-        self.outcomes = Outcomes()
+        self.labels: LabelStore = LabelStore()
+        self.feature_sets: FeatureSetStore = FeatureSetStore(account_id)
+        self.numbers: NumberStore = NumberStore(rules)
+        self.batches: BatchStore = BatchStore(rules.keep_batches)
+        self.outcomes: Outcomes = Outcomes()
         self.accepted: Counter[int] = Counter()
 
 

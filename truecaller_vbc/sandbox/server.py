@@ -60,7 +60,7 @@ class Sandbox:
         port: int = 0,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        self.credentials = credentials or _fresh_credentials()
+        self.credentials: Credentials = credentials or _fresh_credentials()
         self._state = "new"
         rules = rules or SandboxRules()
         self._tokens = TokenIssuer(rules)

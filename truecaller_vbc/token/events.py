@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from ..errors import TokenError
+from ..serialization import Serializable
 
 _log = logging.getLogger("truecaller_vbc")
 
@@ -17,7 +18,7 @@ State: TypeAlias = Literal["empty", "fresh", "stale", "expired"]
 
 
 @attrs.frozen
-class TokenMinted:
+class TokenMinted(Serializable):
     """A token was minted. One mint of the quota is spent."""
 
     fingerprint: str
@@ -27,7 +28,7 @@ class TokenMinted:
 
 
 @attrs.frozen
-class TokenAdopted:
+class TokenAdopted(Serializable):
     """A token that another session had minted was found in the store. No mint is spent."""
 
     fingerprint: str
@@ -36,14 +37,14 @@ class TokenAdopted:
 
 
 @attrs.frozen
-class MintFailed:
+class MintFailed(Serializable):
     """An attempt failed while callers had no usable token. They get `error` until its ``retry_at``."""
 
     error: TokenError
 
 
 @attrs.frozen
-class RefreshFailed:
+class RefreshFailed(Serializable):
     """A refresh failed. The current token stays in use; `next_refresh_at` is None if no refresh is planned."""
 
     error: TokenError
@@ -51,7 +52,7 @@ class RefreshFailed:
 
 
 @attrs.frozen
-class TokenRejected:
+class TokenRejected(Serializable):
     """The API rejected a token. `replaced` is False if a new token would not help or cannot be minted now."""
 
     fingerprint: str
@@ -59,14 +60,14 @@ class TokenRejected:
 
 
 @attrs.frozen
-class StoreUnavailable:
+class StoreUnavailable(Serializable):
     """The shared store failed. Until it works again, tokens are minted within the ledger of this process."""
 
     reason: str
 
 
 @attrs.frozen
-class StoreRecovered:
+class StoreRecovered(Serializable):
     """The shared store works again."""
 
 
@@ -86,7 +87,7 @@ _LEVELS: dict[type, int] = {
 
 
 @attrs.frozen(kw_only=True)
-class TokenStatus:
+class TokenStatus(Serializable):
     """A snapshot of the token's state. Taking it needs no I/O.
 
     Args:
@@ -113,7 +114,7 @@ class TokenStatus:
 
 
 @attrs.frozen
-class LedgerEntry:
+class LedgerEntry(Serializable):
     """An attempt to mint.
 
     Args:

@@ -46,21 +46,21 @@ class TokenPolicy:
         ConfigurationError: a value is of the wrong type or the values contradict each other.
     """
 
-    lifetime: timedelta = duration("TokenPolicy", minutes=60)
-    refresh_ahead: timedelta = duration("TokenPolicy", minutes=15)
-    refresh_jitter: timedelta = duration("TokenPolicy", minutes=5)
-    expiry_margin: timedelta = duration("TokenPolicy", seconds=10)
+    lifetime: timedelta = attrs.field(default=timedelta(minutes=60), converter=duration)
+    refresh_ahead: timedelta = attrs.field(default=timedelta(minutes=15), converter=duration)
+    refresh_jitter: timedelta = attrs.field(default=timedelta(minutes=5), converter=duration)
+    expiry_margin: timedelta = attrs.field(default=timedelta(seconds=10), converter=duration)
     max_mints: int = 10
-    mint_window: timedelta = duration("TokenPolicy", minutes=30)
+    mint_window: timedelta = attrs.field(default=timedelta(minutes=30), converter=duration)
     reserve_mints: int = 3
-    mint_timeout: timedelta = duration("TokenPolicy", seconds=15)
-    rejection_grace: timedelta = duration("TokenPolicy", seconds=30)
-    error_memory: timedelta = duration("TokenPolicy", seconds=60)
-    retry_first: timedelta = duration("TokenPolicy", seconds=1)
-    retry_most: timedelta = duration("TokenPolicy", seconds=60)
-    refresh_retry: timedelta = duration("TokenPolicy", minutes=1)
-    close_grace: timedelta = duration("TokenPolicy", seconds=2)
-    adoption_delay: timedelta = duration("TokenPolicy", seconds=30)
+    mint_timeout: timedelta = attrs.field(default=timedelta(seconds=15), converter=duration)
+    rejection_grace: timedelta = attrs.field(default=timedelta(seconds=30), converter=duration)
+    error_memory: timedelta = attrs.field(default=timedelta(seconds=60), converter=duration)
+    retry_first: timedelta = attrs.field(default=timedelta(seconds=1), converter=duration)
+    retry_most: timedelta = attrs.field(default=timedelta(seconds=60), converter=duration)
+    refresh_retry: timedelta = attrs.field(default=timedelta(minutes=1), converter=duration)
+    close_grace: timedelta = attrs.field(default=timedelta(seconds=2), converter=duration)
+    adoption_delay: timedelta = attrs.field(default=timedelta(seconds=30), converter=duration)
 
     def __attrs_post_init__(self) -> None:
         for name in ("max_mints", "reserve_mints"):

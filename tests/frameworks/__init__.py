@@ -1,0 +1,1 @@
+"""Tests of models in web frameworks and of the examples."""
