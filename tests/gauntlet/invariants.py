@@ -97,7 +97,8 @@ class Checker:
                 # A token counts from the sending of its request, which a frozen process makes long before.
                 made = min(made, *(a.sent for a in recorder.attempts if a.value == other.value), attempt.sent)
             # The age of a repeated token includes the time that its answer took.
-            slack = TIMEOUT if made is not None and made < other.sent else INSTANT
+            took = max(TIMEOUT, other.ended - other.sent)
+            slack = took if made is not None and made < other.sent else INSTANT
             slack += self._simulation.settings.clock_error
             young = made is not None and attempt.sent - min(made, other.sent) < REFRESH_AFTER - slack
             if young and fingerprint(other.value) not in recorder.dead and not self._clocks_excuse(attempt, other):
@@ -126,7 +127,8 @@ class Checker:
             return
         if mine[-1].error is CredentialsRejectedError:
             return  # credentials from a callable are tried again at once
-        if attempt.sent - mine[-1].ended < LEAST_REFRESH_WAIT:
+        # It has failed when its callers stop waiting, although the request goes on.
+        if attempt.sent - min(mine[-1].ended, mine[-1].overdue) < LEAST_REFRESH_WAIT:
             self._add("one mint for one need", f"session {attempt.actor} tries a failed refresh again at once")
 
     def after_mint(self, session: Session, attempt: Attempt) -> None:

@@ -76,6 +76,8 @@ class KeptMints:
             # One that was minted while the store was down does not replace a stored one that has not ended.
             is_alive = known.token is not None and attempt.ended < known.starts_at + USABLE
             return None if is_alive else f"{took}, is not kept"
+        if not simulation.settings.agree_on_time or simulation.stepped_at >= attempt.sent:
+            return None  # to a machine whose clock differs, its time may be one that cannot be true
         condition = simulation.condition
         if condition.fault is None and condition.healthy_since + SETTLE_TIME < attempt.sent:
             stored = documents_in(session.store)
