@@ -21,6 +21,7 @@ from .credentials import Credentials as Credentials
 from .errors import APIConnectionError as APIConnectionError
 from .errors import APIError as APIError
 from .errors import BadRequestError as BadRequestError
+from .errors import ClaimLostError as ClaimLostError
 from .errors import ConfigurationError as ConfigurationError
 from .errors import CredentialsRejectedError as CredentialsRejectedError
 from .errors import ForbiddenError as ForbiddenError
@@ -42,6 +43,7 @@ from .errors import TokenError as TokenError
 from .errors import UnauthorizedError as UnauthorizedError
 from .errors import UnknownOutcomeError as UnknownOutcomeError
 from .errors import VBCError as VBCError
+from .errors import WebhookError as WebhookError
 from .session import VBCSession as VBCSession
 from .stores import FileStore as FileStore
 from .stores import MemoryStore as MemoryStore
@@ -73,6 +75,7 @@ __all__ = [
     "Calls",
     "Chunk",
     "ChunkResult",
+    "ClaimLostError",
     "ConfigurationError",
     "Credentials",
     "CredentialsRejectedError",
@@ -122,4 +125,5 @@ __all__ = [
     "UnknownOutcomeError",
     "VBCError",
     "VBCSession",
+    "WebhookError",
 ]
