@@ -28,9 +28,10 @@ MAY_IMPORT = {
     "transport": {"errors", "token"},
     "api": {"backoff", "durations", "errors", "timestamps", "transport", "transport_errors"},
     "session": {"api", "credentials", "errors", "secret", "stores", "token", "transport"},
+    "webhooks": {"errors", "files", "secret", "stores", "timestamps"},
     "sandbox": {"credentials"},
-    "pytest_plugin": {"session", "token", "sandbox"},
-    "cli": {"files", "api", "credentials", "errors", "sandbox", "session", "stores", "token"},
+    "pytest_plugin": {"session", "token", "sandbox", "webhooks"},
+    "cli": {"files", "api", "credentials", "errors", "sandbox", "session", "stores", "token", "webhooks"},
 }
 
 

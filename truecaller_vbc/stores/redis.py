@@ -235,9 +235,9 @@ def convert_errors(*passing: type[Exception]) -> Generator[None]:
     """Convert redis-py's errors, but for those that are `passing`, to `StoreError`, without quoting anything."""
     try:
         yield
-    except (StoreError, *passing):
-        raise
     except Exception as error:
+        if isinstance(error, (StoreError, *passing)):
+            raise
         if (remedy := _remedy(error)) is not None:
             raise StoreUnusableError(f"Redis refuses this store ({type(error).__name__}): {remedy}") from None
         raise StoreError(f"Redis did not answer ({type(error).__name__})") from None

@@ -11,14 +11,13 @@
     app.add_route("/truecaller", hooks.asgi, methods=["POST"])  # FastAPI, Starlette
 """
 
-from .claims import Claims, ClaimState, MemoryClaims, open_claims
+from .claims import Claims, ClaimState, MemoryClaims
 from .events import CallMeBack, Event, UnknownEvent, UserFeedback, parse
-from .receiver import Answer, Receiver
+from .receiver import Receiver
 from .redis import RedisClaims
 from .sqlite import SQLiteClaims
 
 __all__ = [
-    "Answer",
     "CallMeBack",
     "ClaimState",
     "Claims",
@@ -29,6 +28,5 @@ __all__ = [
     "SQLiteClaims",
     "UnknownEvent",
     "UserFeedback",
-    "open_claims",
     "parse",
 ]

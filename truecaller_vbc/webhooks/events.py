@@ -19,8 +19,7 @@ from ..errors import WebhookError
 from ..timestamps import read_timestamp
 
 _ABSENT: Final = frozenset({"", "na", "n/a", "null", "none"})
-_TRUE: Final = frozenset({"true", "1", "yes"})
-_FALSE: Final = frozenset({"false", "0", "no"})
+_FLAGS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _E164: Final = re.compile(r"[1-9][0-9]{6,14}")
 _DIGIT: Final = re.compile(r"[0-9]")
 _SEPARATORS: Final = re.compile(r"[\s().\-]")
@@ -239,10 +238,9 @@ def _date(fields: Mapping[str, Any], name: str, at: str) -> date | None:
 
 def _flag(fields: Mapping[str, Any], name: str, at: str) -> bool:
     value = _value(fields, name, at)
-    text = "true" if value is None else str(value).casefold()
-    if text not in _TRUE | _FALSE:
+    if (flag := _FLAGS.get("true" if value is None else str(value).casefold())) is None:
         _fail(at + name, "must be true or false")
-    return text in _TRUE
+    return flag
 
 
 # JSON

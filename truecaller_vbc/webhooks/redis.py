@@ -17,16 +17,12 @@ if TYPE_CHECKING:
 # KEYS: settled (by the time at which each is forgotten), due (stored events by time), bodies of stored events,
 # the owner of this event. ARGV: the event's ID, the owner, milliseconds, then what each script takes.
 _NOW: Final = "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
-_KNOWN: Final = """
+_CLAIM: Final = f"""{_NOW}
 local forget = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if (forget and tonumber(forget) > now) or redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1 then return 2 end
-"""
-_CLAIM: Final = f"""{_NOW}{_KNOWN}
-return redis.call('SET', KEYS[4], ARGV[2], 'NX', 'PX', ARGV[3]) and 0 or 1
-"""
-_PUT: Final = f"""{_NOW}{_KNOWN}
-if redis.call('EXISTS', KEYS[4]) == 1 or redis.call('HLEN', KEYS[3]) >= tonumber(ARGV[5]) then return 1 end
-redis.call('HSET', KEYS[3], ARGV[1], ARGV[4])
+if not ARGV[5] then return redis.call('SET', KEYS[4], ARGV[2], 'NX', 'PX', ARGV[3]) and 0 or 1 end
+if redis.call('EXISTS', KEYS[4]) == 1 or redis.call('HLEN', KEYS[3]) >= tonumber(ARGV[4]) then return 1 end
+redis.call('HSET', KEYS[3], ARGV[1], ARGV[5])
 redis.call('ZADD', KEYS[2], now, ARGV[1])
 return 0
 """
@@ -77,8 +73,6 @@ class RedisClaims:
         ConfigurationError: redis-py is not installed, or the URL is invalid.
     """
 
-    durable = True
-
     def __init__(
         self, client: str | Redis, *, prefix: str = "truecaller_vbc:webhooks", keep: float = KEEP, most: int = MOST
     ) -> None:
@@ -86,12 +80,13 @@ class RedisClaims:
         self._client: Any = connect(client) if isinstance(client, str) else client
         self._loop: asyncio.AbstractEventLoop | None = None
         self._prefix = prefix
-        self._keep = int(keep * 1000)
+        self._keep = keep
         self._most = most
 
-    async def claim(self, event_id: str, owner: str, seconds: float) -> ClaimState:
-        """Claim an event for `seconds`."""
-        return _STATES[await self._run(_CLAIM, event_id, owner, seconds)]
+    async def claim(self, event_id: str, owner: str, seconds: float, body: bytes | None = None) -> ClaimState:
+        """Claim an event for `seconds`. With a `body`, store it instead, due at once."""
+        more = () if body is None else (body,)
+        return _STATES[await self._run(_CLAIM, event_id, owner, seconds, self._most, *more)]
 
     async def settle(self, event_id: str, owner: str, work: Callable[[Any], object] | None = None) -> None:
         """Remember an event as handled; `work` queues commands on the pipeline (MULTI) of the same transaction.
@@ -99,9 +94,7 @@ class RedisClaims:
         Raises:
             ClaimLostError: the claim has ended; nothing was done.
         """
-        if work is None:
-            if not await self._run(_SETTLE, event_id, owner, self._keep / 1000, self._most):
-                raise lost(event_id)
+        if work is None and await self._run(_SETTLE, event_id, owner, self._keep, self._most):
             return
         from redis.exceptions import WatchError  # noqa: PLC0415 - an optional dependency
 
@@ -110,24 +103,20 @@ class RedisClaims:
             with convert_errors():
                 await pipe.watch(keys[-1])
                 held = await pipe.get(keys[-1])
-            if held != owner.encode():
+            if work is None or held != owner.encode():
                 raise lost(event_id)
             pipe.multi()
             work(pipe)
-            pipe.eval(_SETTLE, len(keys), *keys, event_id, owner, self._keep, self._most)
+            pipe.eval(_SETTLE, len(keys), *keys, event_id, owner, int(self._keep * 1000), self._most)
             try:
                 with convert_errors(WatchError):
                     await pipe.execute()
             except WatchError:
                 raise lost(event_id) from None
 
-    async def release(self, event_id: str, owner: str, delay: float = 0.0) -> None:
+    async def release(self, event_id: str, owner: str, delay: float) -> None:
         """Give an event back; a stored one is due again after `delay` seconds."""
         await self._run(_RELEASE, event_id, owner, delay)
-
-    async def put(self, event_id: str, body: bytes) -> ClaimState:
-        """Store an event, due at once."""
-        return _STATES[await self._run(_PUT, event_id, "", 0, body, self._most)]
 
     async def take(self, owner: str, seconds: float) -> tuple[str, bytes] | None:
         """Claim a stored event that is due, for `seconds`, and return its ID and body."""
@@ -159,6 +148,3 @@ class RedisClaims:
         keys = self._keys(event_id)
         with convert_errors():
             return await self._connected().eval(script, len(keys), *keys, event_id, owner, int(seconds * 1000), *more)
-
-    def __repr__(self) -> str:
-        return f"RedisClaims(prefix={self._prefix!r})"

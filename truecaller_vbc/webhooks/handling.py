@@ -1,0 +1,150 @@
+"""Handle events once: claim each, run its handler, and settle it, now or from what was stored."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar
+from typing import Any, Final
+
+import attrs
+
+from ..errors import ClaimLostError
+from .claims import ClaimState
+from .events import Event
+
+_log = logging.getLogger("truecaller_vbc")
+Handler = Callable[[Any], Awaitable[object]]
+_HANDLER_SHARE: Final = 0.8  # of a lease: a handler in the background ends before its claim does
+_POLL: Final = 1.0
+
+
+@attrs.define
+class _Claim:
+    event_id: str
+    owner: str = attrs.Factory(lambda: secrets.token_hex(8))
+    settled: bool = False
+
+
+_current: ContextVar[_Claim | None] = ContextVar("truecaller_vbc_claim", default=None)
+
+
+class EventRunner:
+    """Run handlers in tasks of their own, so that a client that leaves, or a deadline, breaks no rule.
+
+    Args:
+        claims: where claims live; with `take` for stored events.
+        lease: seconds after which the claim of a dead process ends, and a stored event that failed is due again.
+        find: returns the event in a stored body and its handler as a tuple, or anything else.
+    """
+
+    def __init__(self, claims: Any, lease: float, find: Callable[[bytes], tuple[Event, Handler] | Any]) -> None:
+        self.claims = claims
+        self._lease = lease
+        self._find = find
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._wake = asyncio.Event()
+        self._working = False
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Start a task that `close` waits for."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def close(self) -> None:
+        """Wait for what runs, and close the claims."""
+        self._working = False
+        self._wake.set()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        await self.claims.close()
+
+    async def commit(self, event: Event, work: Callable[[Any], object]) -> None:
+        """Settle the event of the running handler, with `work`, in one transaction."""
+        claim = _current.get()
+        if claim is None or claim.event_id != event.event_id or claim.settled:
+            raise ClaimLostError(f"event {event.event_id} is not being handled here: call commit once, in its handler")
+        await self.claims.settle(claim.event_id, claim.owner, work)
+        claim.settled = True
+
+    async def handle(self, event: Event, handler: Handler, limit: float, body: bytes | None = None) -> ClaimState:
+        """Claim an event and run its handler until `limit`; with a `body`, only store it.
+
+        GRANTED means that it was handled or stored, RUNNING that it must come again.
+        """
+        claim = _Claim(event.event_id)
+        try:
+            async with asyncio.timeout_at(limit):
+                state: ClaimState = await self.claims.claim(claim.event_id, claim.owner, self._lease, body)
+        except (Exception, asyncio.CancelledError) as error:
+            await self._release(claim)  # it may have been granted, and its answer lost
+            self._failed("an event could not be claimed", error)
+            return ClaimState.RUNNING
+        self._wake.set()
+        if state is not ClaimState.GRANTED or body is not None or await self._run(claim, event, handler, limit):
+            return state
+        return ClaimState.RUNNING
+
+    async def _run(self, claim: _Claim, event: Event, handler: Handler, limit: float) -> bool:
+        """Return whether a claimed event was handled, and if so, settle it."""
+        _current.set(claim)
+        try:
+            async with asyncio.timeout_at(limit):
+                await handler(event)
+        except (Exception, asyncio.CancelledError) as error:
+            if not claim.settled:
+                await self._release(claim)
+            self._failed(f"the handler of {type(event).__name__} {claim.event_id} failed", error)
+            return claim.settled
+        try:
+            if not claim.settled:
+                await self.claims.settle(claim.event_id, claim.owner)
+        except Exception as error:  # it is answered as handled; a duplicate after the lease is handled again
+            self._failed(f"event {claim.event_id} was handled, and could not be settled", error)
+        return True
+
+    async def _release(self, claim: _Claim) -> None:
+        try:
+            await self.claims.release(claim.event_id, claim.owner, self._lease * random.uniform(0.8, 1.2))
+        except Exception as error:  # then the claim ends after its lease
+            self._failed(f"the claim of {claim.event_id} could not be released", error)
+
+    @staticmethod
+    def _failed(what: str, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            raise error
+        _log.warning("webhook: %s", what, exc_info=error)
+
+    # Work off what is stored
+
+    def work_off(self, concurrency: int) -> None:
+        """Start to handle what is stored, unless that was started already."""
+        if not self._working:
+            self._working = True
+            for _ in range(concurrency):
+                self.start(self._work_off())
+
+    async def _work_off(self) -> None:
+        while self._working:
+            self._wake.clear()
+            claim = _Claim("")
+            taken = None
+            try:
+                if (taken := await self.claims.take(claim.owner, self._lease)) is not None:
+                    claim.event_id, body = taken
+                    limit = asyncio.get_running_loop().time() + self._lease * _HANDLER_SHARE
+                    if isinstance(found := self._find(body), tuple):
+                        await self._run(claim, found[0], found[1], limit)
+                    else:  # another release of the program, which has its handler, stored it
+                        await self._release(claim)
+            except Exception as error:  # an outage of the place must not end this task
+                self._failed("a stored event could not be taken", error)
+            if taken is None and self._working:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), _POLL * random.uniform(1, 2))
