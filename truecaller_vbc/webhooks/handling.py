@@ -73,41 +73,40 @@ class EventRunner:
         await self.claims.settle(claim.event_id, claim.owner, work)
         claim.settled = True
 
-    async def handle(self, event: Event, handler: Handler, limit: float, body: bytes | None = None) -> ClaimState:
-        """Claim an event and run its handler until `limit`; with a `body`, only store it.
+    async def handle(self, event: Event, handler: Handler, body: bytes | None = None) -> ClaimState:
+        """Claim an event and run its handler; with a `body`, only store it.
 
         GRANTED means that it was handled or stored, RUNNING that it must come again.
         """
         claim = _Claim(event.event_id)
         try:
-            async with asyncio.timeout_at(limit):
-                state: ClaimState = await self.claims.claim(claim.event_id, claim.owner, self._lease, body)
+            state: ClaimState = await self.claims.claim(claim.event_id, claim.owner, self._lease, body)
         except (Exception, asyncio.CancelledError) as error:
             await self._release(claim)  # it may have been granted, and its answer lost
             self._failed("an event could not be claimed", error)
             return ClaimState.RUNNING
-        self._wake.set()
-        if state is not ClaimState.GRANTED or body is not None or await self._run(claim, event, handler, limit):
-            return state
-        return ClaimState.RUNNING
+        if body is not None:
+            self._wake.set()
+        elif state is ClaimState.GRANTED:
+            return await self._run(claim, event, handler)
+        return state
 
-    async def _run(self, claim: _Claim, event: Event, handler: Handler, limit: float) -> bool:
-        """Return whether a claimed event was handled, and if so, settle it."""
+    async def _run(self, claim: _Claim, event: Event, handler: Handler) -> ClaimState:
+        """Run the handler of a claimed event, and settle it. After a failure, release it."""
         _current.set(claim)
         try:
-            async with asyncio.timeout_at(limit):
-                await handler(event)
+            await handler(event)
         except (Exception, asyncio.CancelledError) as error:
             if not claim.settled:
                 await self._release(claim)
             self._failed(f"the handler of {type(event).__name__} {claim.event_id} failed", error)
-            return claim.settled
+            return ClaimState.GRANTED if claim.settled else ClaimState.RUNNING
         try:
             if not claim.settled:
                 await self.claims.settle(claim.event_id, claim.owner)
         except Exception as error:  # it is answered as handled; a duplicate after the lease is handled again
             self._failed(f"event {claim.event_id} was handled, and could not be settled", error)
-        return True
+        return ClaimState.GRANTED
 
     async def _release(self, claim: _Claim) -> None:
         try:
@@ -118,6 +117,7 @@ class EventRunner:
     @staticmethod
     def _failed(what: str, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError):
+            _log.warning("webhook: %s: it was too slow, or the program ends", what)
             raise error
         _log.warning("webhook: %s", what, exc_info=error)
 
@@ -138,11 +138,13 @@ class EventRunner:
             try:
                 if (taken := await self.claims.take(claim.owner, self._lease)) is not None:
                     claim.event_id, body = taken
-                    limit = asyncio.get_running_loop().time() + self._lease * _HANDLER_SHARE
                     if isinstance(found := self._find(body), tuple):
-                        await self._run(claim, found[0], found[1], limit)
+                        async with asyncio.timeout(self._lease * _HANDLER_SHARE):
+                            await self._run(claim, *found)
                     else:  # another release of the program, which has its handler, stored it
                         await self._release(claim)
+            except TimeoutError:  # it was logged
+                pass
             except Exception as error:  # an outage of the place must not end this task
                 self._failed("a stored event could not be taken", error)
             if taken is None and self._working:

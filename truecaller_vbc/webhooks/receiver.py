@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 import logging
 import math
@@ -49,7 +48,7 @@ _WRONG_KEY: Final = Answer(403, b'{"error":"wrong key"}', (_CLOSE,))
 _NOT_JSON: Final = Answer(415, b'{"error":"send application/json in UTF-8, not compressed"}', (_CLOSE,))
 _TOO_LARGE: Final = Answer(413, b'{"error":"the body is too large"}', (_CLOSE,))
 _TOO_SLOW: Final = Answer(408, b'{"error":"the body came too slowly"}', (_CLOSE,))
-_UNREADABLE: Final = Answer(400, b'{"error":"the body is not a known event"}')
+_UNREADABLE: Final = Answer(400, b'{"error":"the body is not a known event"}', (_CLOSE,))
 
 
 class Receiver:
@@ -137,16 +136,10 @@ class Receiver:
         until = asyncio.get_running_loop().time() + self._deadline
         if (refusal := self._refusal(method, query, headers)) is not None:
             return refusal
-        read = bytearray()
-        try:
-            async with asyncio.timeout_at(until):
-                async for chunk in body:
-                    read += chunk
-                    if len(read) > self._max_body:
-                        return _TOO_LARGE
-        except TimeoutError:
-            return _TOO_SLOW
-        return await self._answer(bytes(read), until)
+        # A task of its own: neither a handler that ignores its cancellation nor a client that leaves breaks the rules.
+        task = self._runner.start(self._process(body, until - self._deadline * (1 - _SHARE)))
+        await asyncio.wait((task,), timeout=until - asyncio.get_running_loop().time())
+        return task.result() if task.done() and not task.cancelled() else self._again
 
     async def open(self) -> Self:
         """Start to work off what is stored; do nothing in the mode ``"run"``."""
@@ -169,8 +162,8 @@ class Receiver:
         from aiohttp import web  # noqa: PLC0415 - a program that only parses needs no server
 
         answer = await self.receive(request.method, request.query_string, request.headers, request.content.iter_any())
-        response = web.Response(status=answer.status, body=answer.body, content_type="application/json")
-        response.headers.extend(answer.headers)
+        headers = {"Content-Type": "application/json", **dict(answer.headers)}
+        response = web.Response(status=answer.status, body=answer.body, headers=headers)
         if _CLOSE in answer.headers and not request.content.is_eof():
             # aiohttp would read the rest of the body for ten seconds before it closes the connection.
             await response.prepare(request)
@@ -194,13 +187,12 @@ class Receiver:
             await send({"type": "lifespan.shutdown.complete"})
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        with contextlib.suppress(_ClientLeftError):
-            query = scope["query_string"].decode("latin-1")
-            answer = await self.receive(scope["method"], query, headers, _chunks(receive))
-            sent = [("content-type", "application/json"), ("content-length", str(len(answer.body))), *answer.headers]
-            encoded = [(name.lower().encode(), value.encode()) for name, value in sent]
-            await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
-            await send({"type": "http.response.body", "body": answer.body})
+        query = scope["query_string"].decode("latin-1")
+        answer = await self.receive(scope["method"], query, headers, _chunks(receive))
+        sent = [("content-type", "application/json"), ("content-length", str(len(answer.body))), *answer.headers]
+        encoded = [(name.lower().encode(), value.encode()) for name, value in sent]
+        await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
+        await send({"type": "http.response.body", "body": answer.body})
 
     def __repr__(self) -> str:
         claims = type(self._runner.claims).__name__
@@ -225,18 +217,26 @@ class Receiver:
         # All are compared, so that the time does not tell which one is near.
         return sum(hmac.compare_digest(value, key.encode("utf-8", "replace")) for key in self._keys) > 0
 
-    async def _answer(self, body: bytes, until: float) -> Answer:
-        found = self._find(body)
-        if isinstance(found, Answer):
-            return found
-        limit = until - self._deadline * (1 - _SHARE)
-        await self.open()
-        task = self._runner.start(self._runner.handle(*found, limit, body if self._stores else None))
-        await asyncio.wait((task,), timeout=until - asyncio.get_running_loop().time())
-        state = ClaimState.RUNNING if not task.done() or task.cancelled() else task.result()
-        if state is ClaimState.RUNNING:
-            return self._again
-        return _KNOWN if state is ClaimState.DONE else _STORED if self._stores else _DONE
+    async def _process(self, chunks: AsyncIterable[bytes], limit: float) -> Answer:
+        body, answer = bytearray(), _TOO_SLOW
+        try:
+            async with asyncio.timeout_at(limit):
+                async for chunk in chunks:
+                    body += chunk
+                    if len(body) > self._max_body:
+                        return _TOO_LARGE
+                answer = self._again
+                if isinstance(found := self._find(bytes(body)), Answer):
+                    return found
+                await self.open()
+                state = await self._runner.handle(*found, bytes(body) if self._stores else None)
+        except TimeoutError:
+            return answer
+        except Exception:  # the framework could not read the body: the client left, or sent no valid chunks
+            return _UNREADABLE
+        if state is ClaimState.GRANTED:
+            return _STORED if self._stores else _DONE
+        return _KNOWN if state is ClaimState.DONE else self._again
 
     def _find(self, body: bytes) -> tuple[Event, Handler] | Answer:
         """Return the event in a body with its handler, or the answer without one."""
@@ -254,15 +254,11 @@ class Receiver:
         return answer if handler is None else (event, handler)
 
 
-class _ClientLeftError(Exception):
-    pass
-
-
 async def _chunks(receive: Any) -> AsyncGenerator[bytes]:
     more = True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _ClientLeftError
+            raise ConnectionError("the client left")
         yield message.get("body", b"")
         more = message.get("more_body", False)
