@@ -19,6 +19,7 @@ from ..errors import WebhookError
 from ..timestamps import read_timestamp
 
 _ABSENT: Final = frozenset({"", "na", "n/a", "null", "none"})
+_LONGEST_ABSENT: Final = 4
 _FLAGS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _E164: Final = re.compile(r"[1-9][0-9]{6,14}")
 _DIGIT: Final = re.compile(r"[0-9]")
@@ -183,7 +184,7 @@ def _value(fields: Mapping[str, Any], name: str, at: str) -> str | float | None:
     value = fields.get(name)
     if isinstance(value, str):
         value = value.strip()
-        return None if value.casefold() in _ABSENT else value
+        return None if len(value) <= _LONGEST_ABSENT and value.casefold() in _ABSENT else value
     if value is None or isinstance(value, int | float):
         return value
     _fail(at + name, "must be a text, a number or null")
@@ -207,8 +208,10 @@ def _number(fields: Mapping[str, Any], name: str, at: str) -> str | None:
     value = _quantity(fields, name, at)
     if value is None:
         return None
-    digits = _SEPARATORS.sub("", str(value)).removeprefix("+").removeprefix("00")
-    if not _E164.fullmatch(digits):
+    digits = str(value)
+    if not digits.isdecimal():
+        digits = _SEPARATORS.sub("", digits).removeprefix("+")
+    if not _E164.fullmatch(digits := digits.removeprefix("00")):
         _fail(at + name, "must be a phone number with its country code, 7 to 15 digits")
     return f"+{digits}"
 

@@ -133,12 +133,14 @@ class Receiver:
 
     async def receive(self, method: str, query: str, headers: Mapping[str, str], body: AsyncIterable[bytes]) -> Answer:
         """Answer a request of any framework; `headers` must ignore case or have names in lower case."""
-        until = asyncio.get_running_loop().time() + self._deadline
         if (refusal := self._refusal(method, query, headers)) is not None:
             return refusal
         # A task of its own: neither a handler that ignores its cancellation nor a client that leaves breaks the rules.
-        task = self._runner.start(self._process(body, until - self._deadline * (1 - _SHARE)))
-        await asyncio.wait((task,), timeout=until - asyncio.get_running_loop().time())
+        task = self._runner.start(self._process(body))
+        await asyncio.wait((task,), timeout=self._deadline * _SHARE)
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,), timeout=self._deadline * (1 - _SHARE))
         return task.result() if task.done() and not task.cancelled() else self._again
 
     async def open(self) -> Self:
@@ -217,23 +219,21 @@ class Receiver:
         # All are compared, so that the time does not tell which one is near.
         return sum(hmac.compare_digest(value, key.encode("utf-8", "replace")) for key in self._keys) > 0
 
-    async def _process(self, chunks: AsyncIterable[bytes], limit: float) -> Answer:
-        body, answer = bytearray(), _TOO_SLOW
+    async def _process(self, chunks: AsyncIterable[bytes]) -> Answer:
+        body = bytearray()
         try:
-            async with asyncio.timeout_at(limit):
-                async for chunk in chunks:
-                    body += chunk
-                    if len(body) > self._max_body:
-                        return _TOO_LARGE
-                answer = self._again
-                if isinstance(found := self._find(bytes(body)), Answer):
-                    return found
-                await self.open()
-                state = await self._runner.handle(*found, bytes(body) if self._stores else None)
-        except TimeoutError:
-            return answer
-        except Exception:  # the framework could not read the body: the client left, or sent no valid chunks
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > self._max_body:
+                    return _TOO_LARGE
+        except asyncio.CancelledError:
+            return _TOO_SLOW
+        except Exception:  # the client left, or sent chunks that are not valid
             return _UNREADABLE
+        if isinstance(found := self._find(bytes(body)), Answer):
+            return found
+        await self.open()
+        state = await self._runner.handle(*found, bytes(body) if self._stores else None)
         if state is ClaimState.GRANTED:
             return _STORED if self._stores else _DONE
         return _KNOWN if state is ClaimState.DONE else self._again
