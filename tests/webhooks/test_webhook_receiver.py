@@ -85,7 +85,6 @@ def test_empty_keys_are_refused(key: Any) -> None:
         {"deadline": 60},
         {"lease": float("inf")},
         {"max_body": 0},
-        {"concurrency": 0},
         {"mode": "run_later"},
         {"mode": "store_then_run"},
         {"mode": "store_then_run", "seen": "memory://"},

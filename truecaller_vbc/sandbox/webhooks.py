@@ -31,7 +31,6 @@ class WebhookRules:
         concurrency: how many events are sent at once.
         slow: seconds over which the body is sent.
         disconnect: how many attempts, counted from the first, are broken off in the middle of the body.
-        content_type: of the request, or None for none.
 
     Raises:
         ValueError: a value is out of range; the message begins with the field's name.
@@ -44,7 +43,6 @@ class WebhookRules:
     concurrency: int = attrs.field(default=1, validator=whole(1))
     slow: float = attrs.field(default=0.0, validator=seconds())
     disconnect: int = attrs.field(default=0, validator=whole(0))
-    content_type: str | None = "application/json"
 
 
 @attrs.frozen
@@ -147,7 +145,7 @@ async def _deliver(
 
 async def _post(http: aiohttp.ClientSession, url: str, body: bytes, rules: WebhookRules, *, cut: bool) -> int | None:
     """Return the status of an answer with JSON, or None."""
-    headers = {} if rules.content_type is None else {"Content-Type": rules.content_type}
+    headers = {"Content-Type": "application/json"}
     data = _pieces(body, rules.slow, cut=cut) if rules.slow or cut else body
     try:
         async with http.post(

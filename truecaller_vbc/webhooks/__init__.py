@@ -11,7 +11,7 @@
     app.add_route("/truecaller", hooks.asgi, methods=["POST"])  # FastAPI, Starlette
 """
 
-from .claims import Claims, ClaimState, MemoryClaims
+from .claims import ClaimState, MemoryClaims
 from .events import CallMeBack, Event, UnknownEvent, UserFeedback, parse
 from .receiver import Receiver
 from .redis import RedisClaims
@@ -20,7 +20,6 @@ from .sqlite import SQLiteClaims
 __all__ = [
     "CallMeBack",
     "ClaimState",
-    "Claims",
     "Event",
     "MemoryClaims",
     "Receiver",

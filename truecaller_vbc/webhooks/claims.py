@@ -1,11 +1,11 @@
-"""Define where claims live: the protocol, the claims in memory, and the URLs of the others."""
+"""Define where claims live: the claims in memory, and the URLs of the others."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final
 
 from ..errors import ClaimLostError, ConfigurationError
 from ..secret import hidden
@@ -29,33 +29,13 @@ class ClaimState(Enum):
     DONE = "done"
 
 
-@runtime_checkable
-class Claims(Protocol):
-    """Remember which events are being handled and which are settled. Raise `StoreError` for an outage.
+class MemoryClaims:
+    """Keep claims in this object, for one process. They end with it.
 
     A claim belongs to an owner (a text that is used once), and ends after its seconds, so that the claim of a dead
-    process does not block its event. A place that survives a crash has ``take`` as well: see `SQLiteClaims`.
+    process does not block its event. A place of your own needs the four methods; ``mode="store_then_run"`` needs those
+    of `SQLiteClaims`. An outage is a `StoreError`.
     """
-
-    async def claim(self, event_id: str, owner: str, seconds: float, body: bytes | None = None) -> ClaimState:
-        """Claim an event for `seconds`. With a `body`, store it instead, due at once."""
-
-    async def settle(self, event_id: str, owner: str, work: Callable[[Any], object] | None = None) -> None:
-        """Remember an event as handled; do `work` in the same transaction.
-
-        Raises:
-            ClaimLostError: the claim has ended; nothing was done.
-        """
-
-    async def release(self, event_id: str, owner: str, delay: float) -> None:
-        """Give an event back; a stored one is due again after `delay` seconds."""
-
-    async def close(self) -> None:
-        """Close connections and files."""
-
-
-class MemoryClaims:
-    """Keep claims in this object, for one process. They end with it."""
 
     def __init__(self, *, keep: float = KEEP, most: int = MOST) -> None:
         self._keep = keep
@@ -72,7 +52,11 @@ class MemoryClaims:
         return ClaimState.GRANTED
 
     async def settle(self, event_id: str, owner: str, work: Callable[[Any], object] | None = None) -> None:
-        """Remember an event as handled, after `work`, which gets None."""
+        """Remember an event as handled, after `work`, which gets None.
+
+        Raises:
+            ClaimLostError: the claim has ended; nothing was done.
+        """
         if self._known.get(event_id, ("", 0))[0] != owner:
             raise lost(event_id)
         if work is not None:
@@ -97,7 +81,7 @@ def lost(event_id: str) -> ClaimLostError:
     return ClaimLostError(f"the claim of event {event_id} has ended: let the error leave the handler, or raise lease=")
 
 
-def open_claims(seen: Claims | str | None) -> Claims:
+def open_claims(seen: Any) -> Any:
     """Return the given claims, those at the place that a URL names, or new ones in memory for None.
 
     Raises:
@@ -115,6 +99,6 @@ def open_claims(seen: Claims | str | None) -> Claims:
 
             return SQLiteClaims(url_path(seen, setting="seen="))
         return MemoryClaims()
-    if seen is not None and not isinstance(seen, Claims):
-        raise ConfigurationError("seen= must be a URL or an object with the methods of Claims")
+    if seen is not None and not hasattr(seen, "claim"):
+        raise ConfigurationError("seen= must be a URL, or claims such as SQLiteClaims(path)")
     return seen or MemoryClaims()

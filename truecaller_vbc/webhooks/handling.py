@@ -21,6 +21,7 @@ _log = logging.getLogger("truecaller_vbc")
 Handler = Callable[[Any], Awaitable[object]]
 _HANDLER_SHARE: Final = 0.8  # of a lease: a handler in the background ends before its claim does
 _POLL: Final = 1.0
+_CONCURRENCY: Final = 8
 
 
 @attrs.define
@@ -123,11 +124,11 @@ class EventRunner:
 
     # Work off what is stored
 
-    def work_off(self, concurrency: int) -> None:
+    def work_off(self) -> None:
         """Start to handle what is stored, unless that was started already."""
         if not self._working:
             self._working = True
-            for _ in range(concurrency):
+            for _ in range(_CONCURRENCY):
                 self.start(self._work_off())
 
     async def _work_off(self) -> None:

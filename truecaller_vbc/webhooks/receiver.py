@@ -14,9 +14,11 @@ import attrs
 
 from ..errors import ConfigurationError, WebhookError
 from ..secret import hidden
-from .claims import Claims, ClaimState, open_claims
+from .claims import ClaimState, MemoryClaims, open_claims
 from .events import Event, is_json, parse
 from .handling import EventRunner, Handler
+from .redis import RedisClaims
+from .sqlite import SQLiteClaims
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -62,13 +64,12 @@ class Receiver:
         key: the secret in the URL of the webhook, ``https://…?key=…``, or several that are valid at once. None if the
             URL is protected otherwise.
         seen: where claims live: ``memory://`` (None, for one process), ``file:///path/claims.db`` (SQLite, for the
-            processes of one machine), ``redis://host/0``, or an object of the protocol `Claims`.
+            processes of one machine), ``redis://host/0``, or an object with the methods of `MemoryClaims`.
         mode: ``"run"`` runs the handler and then answers. ``"store_then_run"`` stores the event durably and answers;
             the handler runs in the background, again after failures and restarts, until it succeeds.
         deadline: seconds within which everything is answered, from the moment the headers have arrived.
         lease: seconds after which the claim of a dead process ends. In the background, a handler may take four fifths.
         max_body: size in bytes of the largest body; Truecaller's have under 1 KiB.
-        concurrency: handlers in the background at once.
 
     Raises:
         ConfigurationError: a setting is missing or wrong.
@@ -79,18 +80,17 @@ class Receiver:
         handler: Callable[[Event], Awaitable[object]] | None = None,
         *,
         key: str | Iterable[str] | None,
-        seen: Claims | str | None = None,
+        seen: MemoryClaims | SQLiteClaims | RedisClaims | str | None = None,
         mode: Literal["run", "store_then_run"] = "run",
         deadline: float = 1.5,
         lease: float = 60.0,
         max_body: int = 64 * 1024,
-        concurrency: int = 8,
     ) -> None:
         keys = [key] if isinstance(key, str) else [*(key or ())]
         if key is not None and not (keys and all(one.strip() for one in keys)):
             raise ConfigurationError("Receiver(key=...) must be texts that are not empty, or None for no key")
-        if not 0 < deadline < lease < math.inf or min(max_body, concurrency) < 1:
-            raise ConfigurationError("Receiver needs 0 < deadline < lease in seconds, max_body and concurrency above 0")
+        if not 0 < deadline < lease < math.inf or max_body < 1:
+            raise ConfigurationError("Receiver needs 0 < deadline < lease in seconds, and max_body of 1 or more")
         claims = open_claims(seen)
         if mode not in (("run", "store_then_run") if hasattr(claims, "take") else ("run",)):
             raise ConfigurationError('mode= is "run", or "store_then_run" with seen="file:///…" or "redis://…"')
@@ -98,7 +98,6 @@ class Receiver:
         self._stores = mode == "store_then_run"
         self._deadline = deadline
         self._max_body = max_body
-        self._concurrency = concurrency
         self._handlers: dict[type[Event], Handler] = {} if handler is None else {Event: handler}
         self._runner = EventRunner(claims, lease, self._find)
         self._again = Answer(503, b'{"status":"try again"}', (("Retry-After", str(math.ceil(deadline))),))
@@ -137,16 +136,15 @@ class Receiver:
             return refusal
         # A task of its own: neither a handler that ignores its cancellation nor a client that leaves breaks the rules.
         task = self._runner.start(self._process(body))
-        await asyncio.wait((task,), timeout=self._deadline * _SHARE)
-        if not task.done():
-            task.cancel()
-            await asyncio.wait((task,), timeout=self._deadline * (1 - _SHARE))
+        timer = asyncio.get_running_loop().call_later(self._deadline * _SHARE, task.cancel)
+        task.add_done_callback(lambda _: timer.cancel())
+        await asyncio.wait((task,), timeout=self._deadline)
         return task.result() if task.done() and not task.cancelled() else self._again
 
     async def open(self) -> Self:
         """Start to work off what is stored; do nothing in the mode ``"run"``."""
         if self._stores:
-            self._runner.work_off(self._concurrency)
+            self._runner.work_off()
         return self
 
     async def close(self) -> None:
@@ -179,15 +177,7 @@ class Receiver:
         return self  # Starlette takes a function or a method for a handler of its own requests
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one request of ASGI, whatever its path; or the lifespan, where this is the whole application."""
-        if scope["type"] == "lifespan":
-            await receive()
-            await self.open()
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            await self.close()
-            await send({"type": "lifespan.shutdown.complete"})
-            return
+        """Serve one HTTP request of ASGI, whatever its path."""
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         query = scope["query_string"].decode("latin-1")
         answer = await self.receive(scope["method"], query, headers, _chunks(receive))

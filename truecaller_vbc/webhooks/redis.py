@@ -130,14 +130,13 @@ class RedisClaims:
     async def close(self) -> None:
         """Close the connections, if they were made here."""
         if self._url is not None and self._loop is not None:
-            client, self._client, self._loop = self._client, connect(self._url), None
-            await client.aclose()
+            self._loop = None
+            await self._client.aclose()
 
     def _connected(self) -> Any:
         loop = asyncio.get_running_loop()
-        if self._loop not in (None, loop) and self._url is not None:
-            self._client = connect(self._url)  # connections belong to the loop that made them
-        self._loop = loop
+        if self._url is not None and self._loop is not loop:  # connections belong to the loop that made them
+            self._client, self._loop = connect(self._url), loop
         return self._client
 
     def _keys(self, event_id: str) -> list[str]:
