@@ -97,7 +97,7 @@ async def test_commit(tmp_path: Path) -> None:
     async with served(hooks) as url:
         assert (await post(url, event))[1] == {"status": "done"}
         assert (await post(url, event))[1] == {"status": "duplicate"}
-        rows = await hooks._runner.claims._transact(lambda db: db.execute("SELECT * FROM callbacks").fetchall())
+        rows = await hooks._claims._transact(lambda db: db.execute("SELECT * FROM callbacks").fetchall())
 
     assert rows == [("+911234567890",)]
 
@@ -143,7 +143,8 @@ def snippet_text() -> str:
 async def test_litestar(out: Callable[[], str]) -> None:
     """The Litestar application, by uvicorn."""
     pytest.importorskip("litestar")
-    async with _uvicorn(run(LITESTAR, __name__=__name__)["app"]) as address:
+    quiet = LITESTAR.replace("lifespan=", "logging_config=None, lifespan=")  # it would change the root logger
+    async with _uvicorn(run(quiet, __name__=__name__)["app"]) as address:
         await _check(address, out)
 
 

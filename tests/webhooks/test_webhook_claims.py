@@ -257,7 +257,7 @@ def test_unknown_places(seen: Any) -> None:
 def test_places_by_url(redis: str, tmp_path: Path) -> None:
     """The URLs are those of the token stores."""
     kinds = [
-        type(Receiver(key="k", seen=seen)._runner.claims)
+        type(Receiver(key="k", seen=seen)._claims)
         for seen in (None, "memory://", f"file://{tmp_path}/claims.db", redis)
     ]
 

@@ -133,7 +133,6 @@ def test_variants_of_the_sandbox(name: str) -> None:
         (b'{"event_id": "a", "cmb_payload": {"client_number": ["9876543210"]}}', "cmb_payload.client_number"),
         (b'{"event_id": "a", "cmb_payload": {"client_number": "9876"}}', "cmb_payload.client_number"),
         (b'{"event_id": "a", "cmb_payload": {"requested_date": "9876543210"}}', "cmb_payload.requested_date"),
-        (b'{"event_id": "a", "cmb_payload": {"is_interested": "9876543210"}}', "cmb_payload.is_interested"),
         (b'{"event_id": "a", "cmb_payload": {"preferred_to_time": "98:76"}}', "cmb_payload.preferred_to_time"),
     ],
     ids=str,

@@ -16,8 +16,6 @@ import attrs
 
 from .rules import seconds, switch, whole
 
-WebhookState = Literal["delivered", "failed"]
-
 
 @attrs.frozen(kw_only=True)
 class WebhookRules:
@@ -56,7 +54,7 @@ class WebhookDelivery:
     """
 
     event_id: str
-    state: WebhookState
+    state: Literal["delivered", "failed"]
     statuses: tuple[int | None, ...]
 
 
@@ -108,22 +106,19 @@ async def send_webhooks(
     rules: WebhookRules | None = None,
     tick: Callable[[], float] = time.monotonic,
 ) -> list[WebhookDelivery]:
-    """Send events until each is delivered or has failed for good, and return what became of them, in their order."""
+    """Send events until each is delivered or has failed for good, and return what became of them, as they were sent."""
     rules = rules or WebhookRules()
-    all_events = list(events)
-    found: dict[int, WebhookDelivery] = {}
-    order = list(range(len(all_events)))
+    ordered = list(events)
     if rules.reorder:
-        random.shuffle(order)
-    waiting = iter(order)
+        random.shuffle(ordered)
+    room = asyncio.Semaphore(rules.concurrency)
 
-    async def work(http: aiohttp.ClientSession) -> None:
-        for number in waiting:
-            found[number] = await _deliver(http, url, all_events[number], rules, tick)
+    async def deliver(event: dict[str, Any] | bytes) -> WebhookDelivery:
+        async with room:
+            return await _deliver(http, url, event, rules, tick)
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
-        await asyncio.gather(*(work(http) for _ in range(rules.concurrency)))
-    return [found[number] for number in sorted(found)]
+        return await asyncio.gather(*map(deliver, ordered))
 
 
 async def _deliver(

@@ -1,4 +1,4 @@
-"""Define where claims live: the claims in memory, and the URLs of the others."""
+"""Define what claims are, and keep them in memory."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final
 
-from ..errors import ClaimLostError, ConfigurationError
-from ..secret import hidden
-from ..stores import url_kind, url_path
+from ..errors import ClaimLostError
 
 # Seconds for which a settled event is remembered, as long as Truecaller's own log.
 KEEP: Final = 30 * 86400.0
@@ -79,26 +77,3 @@ class MemoryClaims:
 def lost(event_id: str) -> ClaimLostError:
     """Return the error about an event that another receiver may hold."""
     return ClaimLostError(f"the claim of event {event_id} has ended: let the error leave the handler, or raise lease=")
-
-
-def open_claims(seen: Any) -> Any:
-    """Return the given claims, those at the place that a URL names, or new ones in memory for None.
-
-    Raises:
-        ConfigurationError: it is neither, or the URL is of an unknown kind.
-    """
-    if isinstance(seen, str):
-        seen = hidden(seen)  # the URL may contain a password, and tracebacks can show the locals of their frames
-        kind = url_kind(seen, setting="seen=")
-        if kind == "redis":
-            from .redis import RedisClaims  # noqa: PLC0415 - these two import this module
-
-            return RedisClaims(seen)
-        if kind == "file":
-            from .sqlite import SQLiteClaims  # noqa: PLC0415
-
-            return SQLiteClaims(url_path(seen, setting="seen="))
-        return MemoryClaims()
-    if seen is not None and not hasattr(seen, "claim"):
-        raise ConfigurationError("seen= must be a URL, or claims such as SQLiteClaims(path)")
-    return seen or MemoryClaims()

@@ -20,7 +20,7 @@ from ..timestamps import read_timestamp
 
 _ABSENT: Final = frozenset({"", "na", "n/a", "null", "none"})
 _LONGEST_ABSENT: Final = 4
-_FLAGS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_FALSE: Final = ("false", "0", "no")
 _E164: Final = re.compile(r"[1-9][0-9]{6,14}")
 _DIGIT: Final = re.compile(r"[0-9]")
 _SEPARATORS: Final = re.compile(r"[\s().\-]")
@@ -240,10 +240,7 @@ def _date(fields: Mapping[str, Any], name: str, at: str) -> date | None:
 
 
 def _flag(fields: Mapping[str, Any], name: str, at: str) -> bool:
-    value = _value(fields, name, at)
-    if (flag := _FLAGS.get("true" if value is None else str(value).casefold())) is None:
-        _fail(at + name, "must be true or false")
-    return flag
+    return (_text(fields, name, at) or "").casefold() not in _FALSE
 
 
 # JSON

@@ -9,7 +9,7 @@ import random
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import attrs
 
@@ -34,54 +34,78 @@ class _Claim:
 _current: ContextVar[_Claim | None] = ContextVar("truecaller_vbc_claim", default=None)
 
 
-class EventRunner:
+class HandlerRunner:
     """Run handlers in tasks of their own, so that a client that leaves, or a deadline, breaks no rule.
 
     Args:
-        claims: where claims live; with `take` for stored events.
+        claims: where claims live; with ``take`` for stored events.
         lease: seconds after which the claim of a dead process ends, and a stored event that failed is due again.
-        find: returns the event in a stored body and its handler as a tuple, or anything else.
+        stores: whether events are stored first, and handled in the background.
     """
 
-    def __init__(self, claims: Any, lease: float, find: Callable[[bytes], tuple[Event, Handler] | Any]) -> None:
-        self.claims = claims
+    def __init__(self, claims: Any, lease: float, *, stores: bool) -> None:
+        self._claims = claims
+        self._stores = stores
         self._lease = lease
-        self._find = find
         self._tasks: set[asyncio.Task[Any]] = set()
         self._wake = asyncio.Event()
         self._working = False
 
-    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    async def commit(self, event: Event, work: Callable[[Any], object]) -> None:
+        """Do `work` and settle `event` in one transaction, so that the event has its effect exactly once.
+
+        Call it in a handler. `work` gets the `sqlite3.Connection` of a file, in a thread; or a pipeline (MULTI) of
+        Redis, to queue commands on; or None, in memory. If it raises, neither is done.
+
+        Raises:
+            ClaimLostError: the claim has ended, so that another receiver may have the event; nothing was done.
+        """
+        claim = _current.get()
+        if claim is None or claim.event_id != event.event_id or claim.settled:
+            raise ClaimLostError(f"event {event.event_id} is not being handled here: call commit once, in its handler")
+        await self._claims.settle(claim.event_id, claim.owner, work)
+        claim.settled = True
+
+    async def open(self) -> Self:
+        """Start to work off what is stored, if that is the mode."""
+        if self._stores and not self._working:
+            self._working = True
+            for _ in range(_CONCURRENCY):
+                self._start(self._work())
+        return self
+
+    async def close(self) -> None:
+        """Wait for the running handlers, each within its own time limit, and close files and connections."""
+        self._working = False
+        self._wake.set()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._claims.close()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def _find(self, body: bytes) -> tuple[Event, Handler] | Any:
+        """Return the event in a body and its handler as a tuple, or anything else."""
+
+    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Start a task that `close` waits for."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def close(self) -> None:
-        """Wait for what runs, and close the claims."""
-        self._working = False
-        self._wake.set()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-        await self.claims.close()
-
-    async def commit(self, event: Event, work: Callable[[Any], object]) -> None:
-        """Settle the event of the running handler, with `work`, in one transaction."""
-        claim = _current.get()
-        if claim is None or claim.event_id != event.event_id or claim.settled:
-            raise ClaimLostError(f"event {event.event_id} is not being handled here: call commit once, in its handler")
-        await self.claims.settle(claim.event_id, claim.owner, work)
-        claim.settled = True
-
-    async def handle(self, event: Event, handler: Handler, body: bytes | None = None) -> ClaimState:
+    async def _handle(self, event: Event, handler: Handler, body: bytes | None = None) -> ClaimState:
         """Claim an event and run its handler; with a `body`, only store it.
 
         GRANTED means that it was handled or stored, RUNNING that it must come again.
         """
         claim = _Claim(event.event_id)
         try:
-            state: ClaimState = await self.claims.claim(claim.event_id, claim.owner, self._lease, body)
+            state: ClaimState = await self._claims.claim(claim.event_id, claim.owner, self._lease, body)
         except (Exception, asyncio.CancelledError) as error:
             await self._release(claim)  # it may have been granted, and its answer lost
             self._failed("an event could not be claimed", error)
@@ -104,14 +128,14 @@ class EventRunner:
             return ClaimState.GRANTED if claim.settled else ClaimState.RUNNING
         try:
             if not claim.settled:
-                await self.claims.settle(claim.event_id, claim.owner)
+                await self._claims.settle(claim.event_id, claim.owner)
         except Exception as error:  # it is answered as handled; a duplicate after the lease is handled again
             self._failed(f"event {claim.event_id} was handled, and could not be settled", error)
         return ClaimState.GRANTED
 
     async def _release(self, claim: _Claim) -> None:
         try:
-            await self.claims.release(claim.event_id, claim.owner, self._lease * random.uniform(0.8, 1.2))
+            await self._claims.release(claim.event_id, claim.owner, self._lease * random.uniform(0.8, 1.2))
         except Exception as error:  # then the claim ends after its lease
             self._failed(f"the claim of {claim.event_id} could not be released", error)
 
@@ -122,22 +146,13 @@ class EventRunner:
             raise error
         _log.warning("webhook: %s", what, exc_info=error)
 
-    # Work off what is stored
-
-    def work_off(self) -> None:
-        """Start to handle what is stored, unless that was started already."""
-        if not self._working:
-            self._working = True
-            for _ in range(_CONCURRENCY):
-                self.start(self._work_off())
-
-    async def _work_off(self) -> None:
+    async def _work(self) -> None:
         while self._working:
             self._wake.clear()
             claim = _Claim("")
             taken = None
             try:
-                if (taken := await self.claims.take(claim.owner, self._lease)) is not None:
+                if (taken := await self._claims.take(claim.owner, self._lease)) is not None:
                     claim.event_id, body = taken
                     if isinstance(found := self._find(body), tuple):
                         async with asyncio.timeout(self._lease * _HANDLER_SHARE):

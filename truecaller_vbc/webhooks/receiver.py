@@ -14,9 +14,10 @@ import attrs
 
 from ..errors import ConfigurationError, WebhookError
 from ..secret import hidden
-from .claims import ClaimState, MemoryClaims, open_claims
+from ..stores import url_kind, url_path
+from .claims import ClaimState, MemoryClaims
 from .events import Event, is_json, parse
-from .handling import EventRunner, Handler
+from .handling import Handler, HandlerRunner
 from .redis import RedisClaims
 from .sqlite import SQLiteClaims
 
@@ -53,7 +54,7 @@ _TOO_SLOW: Final = Answer(408, b'{"error":"the body came too slowly"}', (_CLOSE,
 _UNREADABLE: Final = Answer(400, b'{"error":"the body is not a known event"}', (_CLOSE,))
 
 
-class Receiver:
+class Receiver(HandlerRunner):
     """Hand each webhook event to its handler once, and answer Truecaller in time.
 
     Use it as an async context manager, or call `open` and `close`, so that what was stored is worked off from the
@@ -91,15 +92,14 @@ class Receiver:
             raise ConfigurationError("Receiver(key=...) must be texts that are not empty, or None for no key")
         if not 0 < deadline < lease < math.inf or max_body < 1:
             raise ConfigurationError("Receiver needs 0 < deadline < lease in seconds, and max_body of 1 or more")
-        claims = open_claims(seen)
+        claims = _open_claims(seen)
         if mode not in (("run", "store_then_run") if hasattr(claims, "take") else ("run",)):
             raise ConfigurationError('mode= is "run", or "store_then_run" with seen="file:///…" or "redis://…"')
+        super().__init__(claims, lease, stores=mode == "store_then_run")
         self._keys = [hidden(one) for one in keys]
-        self._stores = mode == "store_then_run"
         self._deadline = deadline
         self._max_body = max_body
         self._handlers: dict[type[Event], Handler] = {} if handler is None else {Event: handler}
-        self._runner = EventRunner(claims, lease, self._find)
         self._again = Answer(503, b'{"status":"try again"}', (("Retry-After", str(math.ceil(deadline))),))
         self._logged: set[str] = set()
 
@@ -119,43 +119,16 @@ class Receiver:
 
         return register
 
-    async def commit(self, event: Event, work: Callable[[Any], object]) -> None:
-        """Do `work` and settle `event` in one transaction, so that the event has its effect exactly once.
-
-        Call it in a handler. `work` gets the `sqlite3.Connection` of a file, in a thread; or a pipeline (MULTI) of
-        Redis, to queue commands on; or None, in memory. If it raises, neither is done.
-
-        Raises:
-            ClaimLostError: the claim has ended, so that another receiver may have the event; nothing was done.
-        """
-        await self._runner.commit(event, work)
-
     async def receive(self, method: str, query: str, headers: Mapping[str, str], body: AsyncIterable[bytes]) -> Answer:
         """Answer a request of any framework; `headers` must ignore case or have names in lower case."""
         if (refusal := self._refusal(method, query, headers)) is not None:
             return refusal
         # A task of its own: neither a handler that ignores its cancellation nor a client that leaves breaks the rules.
-        task = self._runner.start(self._process(body))
+        task = self._start(self._process(body))
         timer = asyncio.get_running_loop().call_later(self._deadline * _SHARE, task.cancel)
         task.add_done_callback(lambda _: timer.cancel())
         await asyncio.wait((task,), timeout=self._deadline)
         return task.result() if task.done() and not task.cancelled() else self._again
-
-    async def open(self) -> Self:
-        """Start to work off what is stored; do nothing in the mode ``"run"``."""
-        if self._stores:
-            self._runner.work_off()
-        return self
-
-    async def close(self) -> None:
-        """Wait for the running handlers, each within its own time limit, and close files and connections."""
-        await self._runner.close()
-
-    async def __aenter__(self) -> Self:
-        return await self.open()
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
 
     async def aiohttp(self, request: web.BaseRequest) -> web.StreamResponse:
         """Handle a request of aiohttp.web: ``app.router.add_post("/truecaller", receiver.aiohttp)``."""
@@ -187,7 +160,7 @@ class Receiver:
         await send({"type": "http.response.body", "body": answer.body})
 
     def __repr__(self) -> str:
-        claims = type(self._runner.claims).__name__
+        claims = type(self._claims).__name__
         return f"<Receiver seen={claims}, keys={len(self._keys)}, stores={self._stores}>"
 
     def _refusal(self, method: str, query: str, headers: Mapping[str, str]) -> Answer | None:
@@ -223,7 +196,7 @@ class Receiver:
         if isinstance(found := self._find(bytes(body)), Answer):
             return found
         await self.open()
-        state = await self._runner.handle(*found, bytes(body) if self._stores else None)
+        state = await self._handle(*found, bytes(body) if self._stores else None)
         if state is ClaimState.GRANTED:
             return _STORED if self._stores else _DONE
         return _KNOWN if state is ClaimState.DONE else self._again
@@ -252,3 +225,15 @@ async def _chunks(receive: Any) -> AsyncGenerator[bytes]:
             raise ConnectionError("the client left")
         yield message.get("body", b"")
         more = message.get("more_body", False)
+
+
+def _open_claims(seen: Any) -> Any:
+    if not isinstance(seen, str):
+        if seen is not None and not hasattr(seen, "claim"):
+            raise ConfigurationError("seen= must be a URL, or claims such as SQLiteClaims(path)")
+        return seen or MemoryClaims()
+    seen = hidden(seen)  # the URL may contain a password, and tracebacks can show the locals of their frames
+    kind = url_kind(seen, setting="seen=")
+    if kind == "file":
+        return SQLiteClaims(url_path(seen, setting="seen="))
+    return RedisClaims(seen) if kind == "redis" else MemoryClaims()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,13 +25,14 @@ redis.call('HSET', KEYS[3], ARGV[1], ARGV[5])
 redis.call('ZADD', KEYS[2], now, ARGV[1])
 return 0
 """
-_DUE: Final = f"{_NOW} return redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 16)"
+# Here KEYS[4] is the owner's key without the ID, since the script itself finds the ID.
 _TAKE: Final = f"""{_NOW}
-local due = redis.call('ZSCORE', KEYS[2], ARGV[1])
-if not due or tonumber(due) > now then return false end
-if not redis.call('SET', KEYS[4], ARGV[2], 'NX', 'PX', ARGV[3]) then return false end
-redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
-return redis.call('HGET', KEYS[3], ARGV[1])
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 16)) do
+  if redis.call('SET', KEYS[4] .. id, ARGV[2], 'NX', 'PX', ARGV[3]) then
+    redis.call('ZADD', KEYS[2], now + ARGV[3], id)
+    return {{id, redis.call('HGET', KEYS[3], id)}}
+  end
+end
 """
 _SETTLE: Final = f"""
 local owner = redis.call('GET', KEYS[4])
@@ -120,12 +120,8 @@ class RedisClaims:
 
     async def take(self, owner: str, seconds: float) -> tuple[str, bytes] | None:
         """Claim a stored event that is due, for `seconds`, and return its ID and body."""
-        due: list[bytes] = await self._run(_DUE, "", "", 0)
-        random.shuffle(due)  # several receivers take different ones
-        for event_id in (name.decode() for name in due):
-            if (body := await self._run(_TAKE, event_id, owner, seconds)) is not None:
-                return event_id, body
-        return None
+        taken: list[bytes] | None = await self._run(_TAKE, "", owner, seconds)
+        return None if taken is None else (taken[0].decode(), taken[1])
 
     async def close(self) -> None:
         """Close the connections, if they were made here."""
