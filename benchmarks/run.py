@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 
-from benchmarks import footprint, http_calls, minting, stores, token_reads
+from benchmarks import footprint, http_calls, minting, stores, token_reads, webhooks
 from benchmarks.report import as_json, speed_page, table, write_page
 from benchmarks.rounds import Effort, Row
 from truecaller_vbc import ConfigurationError
@@ -29,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[Effort], Awaitable[list[Row]]]] = {
     "imports": footprint.imports,
     "typed_calls": http_calls.typed_calls,
     "stores": stores.stores,
+    "webhooks": webhooks.webhooks,
 }
 SLOW = {"stores"}  # it waits for tokens to become due for a refresh; --quick runs it only if it is named
 

@@ -17,10 +17,11 @@ _NAMES: Final = {
     "api.records": "CallRecord",
     "credentials": "Credentials",
     "errors": (
-        "APIConnectionError APIError BadRequestError ConfigurationError CredentialsRejectedError ForbiddenError "
-        "InvalidRecordError MintQuotaExhaustedError NotDeliveredError NotFoundError NumbersRefusedError "
+        "APIConnectionError APIError BadRequestError ClaimLostError ConfigurationError CredentialsRejectedError "
+        "ForbiddenError InvalidRecordError MintQuotaExhaustedError NotDeliveredError NotFoundError NumbersRefusedError "
         "PartlyDoneError Problem RateLimitedError ServerError SessionClosedError StillPendingError StoreError "
-        "StoreRefusedError TokenEndpointError TokenError UnauthorizedError UnknownOutcomeError VBCError"
+        "StoreRefusedError TokenEndpointError TokenError UnauthorizedError UnknownOutcomeError VBCError "
+        "WebhookError"
     ),
     "options": "RequestOptions SessionOptions",
     "session": "VBCSession",

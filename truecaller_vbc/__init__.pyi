@@ -24,6 +24,7 @@ from .credentials import Credentials as Credentials
 from .errors import APIConnectionError as APIConnectionError
 from .errors import APIError as APIError
 from .errors import BadRequestError as BadRequestError
+from .errors import ClaimLostError as ClaimLostError
 from .errors import ConfigurationError as ConfigurationError
 from .errors import CredentialsRejectedError as CredentialsRejectedError
 from .errors import ForbiddenError as ForbiddenError
@@ -45,6 +46,7 @@ from .errors import TokenError as TokenError
 from .errors import UnauthorizedError as UnauthorizedError
 from .errors import UnknownOutcomeError as UnknownOutcomeError
 from .errors import VBCError as VBCError
+from .errors import WebhookError as WebhookError
 from .options import RequestOptions as RequestOptions
 from .options import SessionOptions as SessionOptions
 from .session import VBCSession as VBCSession
@@ -79,6 +81,7 @@ __all__ = [
     "Calls",
     "Chunk",
     "ChunkResult",
+    "ClaimLostError",
     "ConfigurationError",
     "Credentials",
     "CredentialsRejectedError",
@@ -132,4 +135,5 @@ __all__ = [
     "UnknownOutcomeError",
     "VBCError",
     "VBCSession",
+    "WebhookError",
 ]

@@ -16,6 +16,8 @@
     ├── APIConnectionError (also TimeoutError where it is one)      .retryable .sent
     ├── PartlyDoneError                 .done .failed .unsent
     ├── StillPendingError (also TimeoutError)   .done .pending
+    ├── WebhookError                    .place .event
+    ├── ClaimLostError
     └── APIError                        .status .slug .message .field .retry_after
         ├── BadRequestError
         │   └── NumbersRefusedError     .result
@@ -203,6 +205,27 @@ class StillPendingError(VBCError, TimeoutError):
         super().__init__(message)
         self.done = done
         self.pending = pending
+
+
+class WebhookError(VBCError):
+    """The body of a webhook cannot be read. The message names the place and quotes nothing of the body.
+
+    Attributes:
+        place: where in the body, such as ``cmb_payload.client_number``.
+        event: an `UnknownEvent` with the raw body, if its ``event_id`` could be read; else None.
+    """
+
+    def __init__(self, message: str, *, place: str = "", event: Any = None) -> None:
+        super().__init__(message)
+        self.place = place
+        self.event = event
+
+
+class ClaimLostError(VBCError):
+    """A webhook's handler wanted to commit an event that it does not hold (any more). Nothing was committed.
+
+    Let the error leave the handler: the event is handled by the receiver that holds it now, or comes again.
+    """
 
 
 class APIError(VBCError):

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from aiohttp import hdrs
-
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds of a ``Retry-After`` header (a number or an HTTP date); None if it is invalid.
@@ -16,12 +14,12 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
     A date is relative to the server's own ``Date``. Zero and negative values are invalid, too: they would turn a wait
     into a busy loop.
     """
-    text = headers.get(hdrs.RETRY_AFTER, "").strip()
+    text = headers.get("Retry-After", "").strip()
     try:
         seconds = float(text)
     except ValueError:
         then = read_http_date(text)
-        now = read_http_date(headers.get(hdrs.DATE, "")) or datetime.now(UTC)
+        now = read_http_date(headers.get("Date", "")) or datetime.now(UTC)
         seconds = (then - now).total_seconds() if then else math.nan
     return seconds if 0 < seconds < math.inf else None
 

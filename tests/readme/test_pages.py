@@ -15,6 +15,7 @@ import pytest
 import truecaller_vbc
 import truecaller_vbc.sandbox
 import truecaller_vbc.stores
+import truecaller_vbc.webhooks
 from truecaller_vbc import APIPolicy, TokenPolicy, VBCError
 
 from .snippets import PAGES, ROOT
@@ -65,7 +66,9 @@ def test_error_table() -> None:
     assert set(re.findall(r"`(\w+Error)`", README)) <= errors
 
 
-@pytest.mark.parametrize("module", [truecaller_vbc, truecaller_vbc.sandbox, truecaller_vbc.stores])
+@pytest.mark.parametrize(
+    "module", [truecaller_vbc, truecaller_vbc.sandbox, truecaller_vbc.stores, truecaller_vbc.webhooks]
+)
 def test_reference_has_every_public_name(module: ModuleType) -> None:
     """Every public name has its entry in the reference."""
     entries = re.findall(r"^\.\. auto\w+:: truecaller_vbc\.(?:\w+\.)*(\w+)$", PAGES["docs/reference.md"], re.MULTILINE)

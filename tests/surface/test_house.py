@@ -40,9 +40,10 @@ MAY_IMPORT = {
     "api": {"backoff", "durations", "errors", "secret", "serialization", "timestamps", "transport", "transport_errors"},
     "options": {"api", "credentials", "stores", "token"},
     "session": {"api", "credentials", "errors", "options", "secret", "stores", "token", "transport"},
+    "webhooks": {"errors", "files", "secret", "serialization", "stores", "timestamps"},
     "sandbox": {"credentials"},
-    "pytest_plugin": {"session", "token", "sandbox"},
-    "cli": {"files", "api", "backoff", "credentials", "errors", "sandbox", "session", "stores", "token"},
+    "pytest_plugin": {"session", "token", "sandbox", "webhooks"},
+    "cli": {"files", "api", "backoff", "credentials", "errors", "sandbox", "session", "stores", "token", "webhooks"},
 }
 
 

@@ -16,6 +16,7 @@ from .connection import PREFIX, BaseURL, Connection, Prefix, Store
 from .demo import DemoOptions, run_demo
 from .failures import exit_with, run_to_code
 from .numbers import app as numbers
+from .webhooks import app as webhooks
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.add_typer(calls, name="calls")
 app.add_typer(numbers, name="numbers")
 app.add_typer(labels, name="labels")
+app.add_typer(webhooks, name="webhooks")
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001

@@ -13,5 +13,20 @@ from .faults import Drop, Endpoint, Fault, FaultOptions
 from .records import RequestRecord
 from .rules import ApiRules, SandboxRules
 from .server import Sandbox
+from .webhooks import WebhookDelivery, WebhookRules, send_webhooks, webhook_event, webhook_variants
 
-__all__ = ["ApiRules", "Drop", "Endpoint", "Fault", "FaultOptions", "RequestRecord", "Sandbox", "SandboxRules"]
+__all__ = [
+    "ApiRules",
+    "Drop",
+    "Endpoint",
+    "Fault",
+    "FaultOptions",
+    "RequestRecord",
+    "Sandbox",
+    "SandboxRules",
+    "WebhookDelivery",
+    "WebhookRules",
+    "send_webhooks",
+    "webhook_event",
+    "webhook_variants",
+]

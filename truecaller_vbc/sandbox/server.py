@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Any, Self, Unpack
 
 from aiohttp import web
 
@@ -21,6 +21,7 @@ from .records import RequestLog, RequestRecord
 from .routes import Account, routes
 from .rules import SandboxRules
 from .tokens import TokenIssuer, TokenRoute
+from .webhooks import WebhookDelivery, WebhookRules, send_webhooks, webhook_event
 
 
 class Sandbox:
@@ -212,6 +213,24 @@ class Sandbox:
     def end_outage(self, endpoint: Endpoint) -> None:
         """End the outage set under this name, if any."""
         self._faults.end_outage(endpoint)
+
+    async def send_webhook(
+        self, url: str, event: str | bytes | dict[str, Any] = "cmb", rules: WebhookRules | None = None
+    ) -> WebhookDelivery:
+        """Send a webhook until it is delivered or has failed for good; retries pass on the sandbox's clock.
+
+        Args:
+            url: of the receiver, with its key.
+            event: ``"cmb"``, ``"user_feedback"`` or another type for a new event; or a whole event (see
+                `webhook_event`), or the bytes of a body.
+            rules: schedule, duplicates, slowness: see `WebhookRules`.
+
+        Raises:
+            RuntimeError: the sandbox is not open.
+        """
+        self._must_be_open()
+        whole = webhook_event(event) if isinstance(event, str) else event
+        return (await send_webhooks(url, [whole], rules, self._clock.tick))[0]
 
     async def drop_connections(self) -> None:
         """Abort every open connection, and release requests that hang.

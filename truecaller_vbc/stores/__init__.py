@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ConfigurationError
@@ -35,22 +36,37 @@ def open_store(store: TokenStore | str | None) -> TokenStore:
 
 
 def _from_url(url: str) -> TokenStore:
+    kind = url_kind(url, setting="store=")
+    if kind == "redis":
+        return RedisStore(url)
+    return MemoryStore() if kind == "memory" else FileStore(url_path(url, setting="store="))
+
+
+def url_kind(url: str, *, setting: str) -> Literal["memory", "file", "redis"]:
+    """Return which kind of place a URL names.
+
+    Raises:
+        ConfigurationError: the URL, which may contain a password and is not quoted, is of an unknown kind.
+    """
     scheme = url[: url.index("://")].lower() if "://" in url else ""
     if scheme in ("redis", "rediss"):
-        return RedisStore(url)
+        return "redis"
     if url == "memory://":
-        return MemoryStore()
+        return "memory"
     if scheme == "file":
-        return FileStore(_file_path(url))
-    # The URL is not quoted, since it may contain a password.
-    raise ConfigurationError(f"store= has a URL of an unknown kind: use {_KINDS}")
+        return "file"
+    raise ConfigurationError(f"{setting} has a URL of an unknown kind: use {_KINDS}")
 
 
-def _file_path(url: str) -> str:
-    path = _path_in(url)
-    if not path:
-        raise ConfigurationError("store= needs three slashes before an absolute path: file:///var/lib/app/token.json")
-    return path
+def url_path(url: str, *, setting: str) -> str:
+    """Return the path in a ``file:`` URL.
+
+    Raises:
+        ConfigurationError: it has no absolute path.
+    """
+    if path := _path_in(url):
+        return path
+    raise ConfigurationError(f"{setting} needs three slashes before an absolute path: file:///var/lib/app/token.json")
 
 
 def _path_in(url: str) -> str:

@@ -101,7 +101,7 @@ class RedisStore:
         self._url = client if isinstance(client, str) else None
         self._given: Any = None if isinstance(client, str) else client
         if self._url is not None:
-            _connect(self._url)  # an invalid URL is reported now
+            connect(self._url)  # an invalid URL is reported now
         # Connections belong to the process and the event loop that made them.
         self._process = os.getpid()
         self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Any, AsyncGenerator[None]]] = (
@@ -118,7 +118,7 @@ class RedisStore:
         Raises:
             StoreError: Redis did not answer.
         """
-        with _convert_errors():
+        with convert_errors():
             client = await self._client()
             text, seconds, microseconds = await client.eval(_READ, 1, self._name(key, "document"))
         self._server_time = (int(seconds) + int(microseconds) / 1e6, time.monotonic())
@@ -144,7 +144,7 @@ class RedisStore:
         """
         document = hidden(document)  # tracebacks can show the locals of their frames
         name = self._name(key, "document")
-        with _convert_errors():
+        with convert_errors():
             client = await self._client()
             return bool(await client.eval(_WRITE, 1, name, document, revision_of(document), self._ttl))
 
@@ -155,12 +155,12 @@ class RedisStore:
         Raises:
             StoreError: Redis did not answer.
         """
-        with _convert_errors():
+        with convert_errors():
             client = await self._client()
         lock = client.lock(self._name(key, "lease"), timeout=seconds, blocking=False, thread_local=False)
         token = secrets.token_hex(16)
         try:
-            with _convert_errors():
+            with convert_errors():
                 granted: bool = await lock.acquire(blocking=False, token=token)
         except BaseException:
             # The server may have stored the lock although its answer was lost, so release it.
@@ -198,7 +198,7 @@ class RedisStore:
             self._process, self._clients = os.getpid(), weakref.WeakKeyDictionary()
         if (entry := self._clients.get(loop)) is None:
             assert self._url is not None  # noqa: S101 - one of the two was given
-            client = _connect(self._url)
+            client = connect(self._url)
             # asyncio closes its generators when the loop ends, and this one closes the connections.
             guard = _close_at_the_end(client)
             await anext(guard)
@@ -217,7 +217,12 @@ class RedisStore:
         return f"RedisStore(prefix={getattr(self, '_prefix', '')!r})"
 
 
-def _connect(url: str) -> Any:
+def connect(url: str) -> Any:
+    """Return a new client for a URL, which no error quotes.
+
+    Raises:
+        ConfigurationError: redis-py is not installed, or the URL is invalid.
+    """
     try:
         import redis.asyncio  # noqa: PLC0415 - an optional dependency that takes 200 ms to import
         from redis.asyncio.retry import Retry  # noqa: PLC0415
@@ -258,13 +263,13 @@ async def _close_at_the_end(client: Any) -> AsyncGenerator[None]:
 
 
 @contextlib.contextmanager
-def _convert_errors() -> Generator[None]:
-    """Convert redis-py's errors to `StoreError`, without quoting anything."""
+def convert_errors(*passing: type[Exception]) -> Generator[None]:
+    """Convert redis-py's errors, but for those that are `passing`, to `StoreError`, without quoting anything."""
     try:
         yield
-    except StoreError:
-        raise
     except Exception as error:
+        if isinstance(error, (StoreError, *passing)):
+            raise
         if (remedy := _remedy(error)) is not None:
             raise StoreUnusableError(f"Redis refuses this store ({type(error).__name__}): {remedy}") from None
         raise StoreError(f"Redis did not answer ({type(error).__name__})") from None

@@ -1,0 +1,1 @@
+"""Tests of webhooks: parsing, claims, the receiver by real servers, crashes and hostile senders."""

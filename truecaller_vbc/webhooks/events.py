@@ -1,0 +1,273 @@
+"""Parse the bodies of webhooks into typed events (API reference, "Webhooks"). Pure.
+
+The documents contradict each other, so whatever they show for "there is none" is None here: a missing field, null, an
+empty string, ``NA``, and a text without any digit where a number or a time belongs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import Any, Final, Never, cast
+
+import attrs
+
+from ..errors import WebhookError
+from ..timestamps import read_timestamp
+
+_ABSENT: Final = frozenset({"", "na", "n/a", "null", "none"})
+_LONGEST_ABSENT: Final = 4
+_FALSE: Final = ("false", "0", "no")
+_E164: Final = re.compile(r"[1-9][0-9]{6,14}")
+_DIGIT: Final = re.compile(r"[0-9]")
+_SEPARATORS: Final = re.compile(r"[\s().\-]")
+_MOST_ID: Final = 128
+_MILLISECONDS_FROM: Final = 10**11  # as seconds, that is the year 5138
+_JSON_TYPE: Final = re.compile(r"(application/([\w.+-]+\+)?json|text/(json|plain))\s*(;.*)?", re.IGNORECASE)
+_CHARSET: Final = re.compile(r"charset\s*=\s*\"?(?!(?:utf-?8|us-ascii)\b)", re.IGNORECASE)
+
+
+def mask(number: str | None) -> str:
+    """Return a phone number with all but its last four digits hidden."""
+    return "None" if number is None else f"'***{number[-4:]}'"
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """Anything that a webhook can bring. Numbers are masked in the repr.
+
+    Attributes:
+        event_id: the same for each delivery of the same event.
+        event_type: as it was sent.
+        client_account_id: the account, or None.
+        created_at: aware, in UTC, or None.
+        raw: the whole JSON object, unchanged.
+    """
+
+    event_id: str
+    event_type: str = ""
+    client_account_id: str | None = None
+    created_at: datetime | None = None
+    raw: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False, hash=False)
+
+
+@attrs.frozen(kw_only=True)
+class CallMeBack(Event):
+    """A user asks for a call, or says that none is wanted (API reference, "Call Me Back"). Numbers are E.164 with plus.
+
+    Attributes:
+        client_number: of the user; None if the phone could not read it ("Phone number not available").
+        business_number: that was called or that called.
+        alternate_number: that the user gave, or None.
+        slot: begin and end of the time that the user chose, aware; or None.
+        requested_at: aware, or None.
+        requested_date: or None.
+        requested_slot: a text, often the day of the week, or None.
+        is_interested: False if the user pressed "Not interested"; True if the field is missing.
+        feature_set: its name, or None.
+        cmb_config_name: or None.
+    """
+
+    client_number: str | None = attrs.field(default=None, repr=mask)
+    business_number: str | None = attrs.field(default=None, repr=mask)
+    alternate_number: str | None = attrs.field(default=None, repr=mask)
+    slot: tuple[datetime, datetime] | None = None
+    requested_at: datetime | None = None
+    requested_date: date | None = None
+    requested_slot: str | None = None
+    is_interested: bool = True
+    feature_set: str | None = None
+    cmb_config_name: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class UserFeedback(Event):
+    """A user answered a feedback campaign (API reference, "User Feedback"), whose fields are not documented.
+
+    Attributes:
+        content: the answer, as it was sent.
+    """
+
+    content: Any = attrs.field(default=None, repr=False, hash=False)
+
+
+@attrs.frozen(kw_only=True)
+class UnknownEvent(Event):
+    """Anything else that has an ``event_id``."""
+
+
+def parse(body: bytes | str, content_type: str | None = None) -> Event:
+    """Parse the body of a webhook.
+
+    Args:
+        body: as it was received.
+        content_type: the header, to be checked as well; None for no check.
+
+    Raises:
+        WebhookError: it is not JSON, has no ``event_id``, or contradicts the API reference beyond what is known.
+    """
+    if content_type is not None and not is_json(content_type):
+        raise WebhookError("webhook: Content-Type: send application/json in UTF-8", place="Content-Type")
+    try:
+        return _event(_load(body))
+    except RecursionError:
+        raise WebhookError("webhook: body: is nested too deeply", place="body") from None
+
+
+def is_json(content_type: str) -> bool:
+    """Return whether a ``Content-Type`` may be that of JSON in UTF-8."""
+    return bool(_JSON_TYPE.fullmatch(content_type.strip())) and not _CHARSET.search(content_type)
+
+
+def _event(raw: Mapping[str, Any]) -> Event:
+    event_id = _text(raw, "event_id")
+    if event_id is None or len(event_id) > _MOST_ID or not event_id.isprintable():
+        _fail("event_id", f"must be a text of 1 to {_MOST_ID} printable characters")
+    try:
+        return _typed(raw, event_id)
+    except WebhookError as error:
+        error.event = UnknownEvent(event_id=event_id, event_type=str(raw.get("event_type", ""))[:_MOST_ID], raw=raw)
+        raise
+
+
+def _typed(raw: Mapping[str, Any], event_id: str) -> Event:
+    kind = _text(raw, "event_type") or ""
+    if len(kind) > _MOST_ID:
+        _fail("event_type", f"must have {_MOST_ID} characters at most")
+    envelope: dict[str, Any] = {
+        "event_id": event_id,
+        "event_type": kind,
+        "client_account_id": _text(raw, "client_account_id"),
+        "created_at": _time(raw, "created_at"),
+        "raw": raw,
+    }
+    if kind.casefold() == "cmb" or "cmb_payload" in raw:
+        payload = raw.get("cmb_payload")
+        if not isinstance(payload, dict):
+            _fail("cmb_payload", "must be an object")
+        return _call_me_back(envelope, cast("dict[str, Any]", payload))
+    if "content" in raw or "feedback" in kind.casefold():
+        return UserFeedback(content=raw.get("content"), **envelope)
+    return UnknownEvent(**envelope)
+
+
+def _call_me_back(envelope: dict[str, Any], payload: Mapping[str, Any]) -> CallMeBack:
+    at = "cmb_payload."
+    start, end = (_time(payload, name, at) for name in ("preferred_from_time", "preferred_to_time"))
+    return CallMeBack(
+        client_number=_number(payload, "client_number", at),
+        business_number=_number(payload, "business_number", at),
+        alternate_number=_number(payload, "alternate_number", at),
+        slot=(start, end) if start and end and start <= end else None,
+        requested_at=_time(payload, "requested_at", at),
+        requested_date=_date(payload, "requested_date", at),
+        requested_slot=_text(payload, "requested_slot", at),
+        is_interested=_flag(payload, "is_interested", at),
+        feature_set=_text(payload, "feature_set", at),
+        cmb_config_name=_text(payload, "cmb_config_name", at),
+        **envelope,
+    )
+
+
+# Fields
+
+
+def _fail(place: str, problem: str) -> Never:
+    raise WebhookError(f"webhook: {place}: {problem}", place=place)
+
+
+def _value(fields: Mapping[str, Any], name: str, at: str) -> str | float | None:
+    """Return a text without white space around it, a number or a bool; None for what means "there is none"."""
+    value = fields.get(name)
+    if isinstance(value, str):
+        value = value.strip()
+        return None if len(value) <= _LONGEST_ABSENT and value.casefold() in _ABSENT else value
+    if value is None or isinstance(value, int | float):
+        return value
+    _fail(at + name, "must be a text, a number or null")
+
+
+def _text(fields: Mapping[str, Any], name: str, at: str = "") -> str | None:
+    value = _value(fields, name, at)
+    # A lone surrogate would fail later, wherever the text is encoded.
+    return None if value is None else str(value).encode("utf-8", "replace").decode()
+
+
+def _quantity(fields: Mapping[str, Any], name: str, at: str) -> str | float | None:
+    """Return a number, or a text with at least one digit."""
+    value = _value(fields, name, at)
+    if isinstance(value, bool):
+        _fail(at + name, "must be digits, not true or false")
+    return None if isinstance(value, str) and not _DIGIT.search(value) else value
+
+
+def _number(fields: Mapping[str, Any], name: str, at: str) -> str | None:
+    value = _quantity(fields, name, at)
+    if value is None:
+        return None
+    digits = str(value)
+    if not digits.isdecimal():
+        digits = _SEPARATORS.sub("", digits).removeprefix("+")
+    if not _E164.fullmatch(digits := digits.removeprefix("00")):
+        _fail(at + name, "must be a phone number with its country code, 7 to 15 digits")
+    return f"+{digits}"
+
+
+def _time(fields: Mapping[str, Any], name: str, at: str = "") -> datetime | None:
+    value = _quantity(fields, name, at)
+    if not value:
+        return None
+    try:
+        if not (seconds := float(value)):
+            return None
+        if seconds > 0:
+            return datetime.fromtimestamp(seconds / 1000 if seconds >= _MILLISECONDS_FROM else seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        if stamp := read_timestamp(value):
+            return stamp
+    _fail(at + name, "must be seconds since 1970")
+
+
+def _date(fields: Mapping[str, Any], name: str, at: str) -> date | None:
+    value = _quantity(fields, name, at)
+    try:
+        return None if value is None else date.fromisoformat(str(value))
+    except ValueError:
+        _fail(at + name, "must be a date such as 2025-08-02")
+
+
+def _flag(fields: Mapping[str, Any], name: str, at: str) -> bool:
+    return (_text(fields, name, at) or "").casefold() not in _FALSE
+
+
+# JSON
+
+
+def _load(body: bytes | str) -> Mapping[str, Any]:
+    try:
+        raw: Any = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno} column {error.colno}"
+        raise WebhookError(f"webhook: {place}: is not JSON", place=place) from None
+    except UnicodeDecodeError as error:
+        raise WebhookError(f"webhook: byte {error.start}: is not UTF-8", place=f"byte {error.start}") from None
+    except (ValueError, TypeError):  # an integer with thousands of digits, or a body that is neither bytes nor str
+        raise WebhookError("webhook: body: has a number that is too long, or is not text", place="body") from None
+    if not isinstance(raw, dict):
+        _fail("body", "must be an object")
+    return cast("dict[str, Any]", raw)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        _fail(twice if twice.isidentifier() and len(twice) <= _MOST_ID else "body", "an object has this name twice")
+    return fields
+
+
+def _no_constant(_: str) -> Never:
+    _fail("body", "NaN and Infinity are not JSON")

@@ -1,0 +1,239 @@
+"""Receive webhooks: check each request, hand its event to a handler once, and answer in time."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import math
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
+from urllib.parse import parse_qs
+
+import attrs
+
+from ..errors import ConfigurationError, WebhookError
+from ..secret import hidden
+from ..stores import url_kind, url_path
+from .claims import ClaimState, MemoryClaims
+from .events import Event, is_json, parse
+from .handling import Handler, HandlerRunner
+from .redis import RedisClaims
+from .sqlite import SQLiteClaims
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+_log = logging.getLogger("truecaller_vbc")
+E = TypeVar("E", bound=Event)
+_SHARE: Final = 0.9  # of the deadline: the rest is for releasing a claim and sending the answer
+_MOST_QUERY: Final = 4096
+_MOST_LOGGED: Final = 100
+
+
+@attrs.frozen
+class Answer:
+    """An HTTP answer: status, JSON body, and further headers."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+_DONE: Final = Answer(200, b'{"status":"done"}')
+_KNOWN: Final = Answer(200, b'{"status":"duplicate"}')
+_STORED: Final = Answer(200, b'{"status":"stored"}')
+_IGNORED: Final = Answer(200, b'{"status":"ignored"}')
+# Answers before the whole body was read close the connection, so that the rest of it is never read.
+_CLOSE: Final = ("Connection", "close")
+_NOT_POST: Final = Answer(405, b'{"error":"use POST"}', (("Allow", "POST"), _CLOSE))
+_WRONG_KEY: Final = Answer(403, b'{"error":"wrong key"}', (_CLOSE,))
+_NOT_JSON: Final = Answer(415, b'{"error":"send application/json in UTF-8, not compressed"}', (_CLOSE,))
+_TOO_LARGE: Final = Answer(413, b'{"error":"the body is too large"}', (_CLOSE,))
+_TOO_SLOW: Final = Answer(408, b'{"error":"the body came too slowly"}', (_CLOSE,))
+_UNREADABLE: Final = Answer(400, b'{"error":"the body is not a known event"}', (_CLOSE,))
+
+
+class Receiver(HandlerRunner):
+    """Hand each webhook event to its handler once, and answer Truecaller in time.
+
+    Use it as an async context manager, or call `open` and `close`, so that what was stored is worked off from the
+    start, and running handlers are waited for at the end.
+
+    Args:
+        handler: gets every event that has no handler of its own (see `on`).
+        key: the secret in the URL of the webhook, ``https://…?key=…``, or several that are valid at once. None if the
+            URL is protected otherwise.
+        seen: where claims live: ``memory://`` (None, for one process), ``file:///path/claims.db`` (SQLite, for the
+            processes of one machine), ``redis://host/0``, or an object with the methods of `MemoryClaims`.
+        mode: ``"run"`` runs the handler and then answers. ``"store_then_run"`` stores the event durably and answers;
+            the handler runs in the background, again after failures and restarts, until it succeeds.
+        deadline: seconds within which everything is answered, from the moment the headers have arrived.
+        lease: seconds after which the claim of a dead process ends. In the background, a handler may take four fifths.
+        max_body: size in bytes of the largest body; Truecaller's have under 1 KiB.
+
+    Raises:
+        ConfigurationError: a setting is missing or wrong.
+    """
+
+    def __init__(
+        self,
+        handler: Callable[[Event], Awaitable[object]] | None = None,
+        *,
+        key: str | Iterable[str] | None,
+        seen: MemoryClaims | SQLiteClaims | RedisClaims | str | None = None,
+        mode: Literal["run", "store_then_run"] = "run",
+        deadline: float = 1.5,
+        lease: float = 60.0,
+        max_body: int = 64 * 1024,
+    ) -> None:
+        keys = [key] if isinstance(key, str) else [*(key or ())]
+        if key is not None and not (keys and all(one.strip() for one in keys)):
+            raise ConfigurationError("Receiver(key=...) must be texts that are not empty, or None for no key")
+        if not 0 < deadline < lease < math.inf or max_body < 1:
+            raise ConfigurationError("Receiver needs 0 < deadline < lease in seconds, and max_body of 1 or more")
+        claims = _open_claims(seen)
+        if mode not in (("run", "store_then_run") if hasattr(claims, "take") else ("run",)):
+            raise ConfigurationError('mode= is "run", or "store_then_run" with seen="file:///…" or "redis://…"')
+        super().__init__(claims, lease, stores=mode == "store_then_run")
+        self._keys = [hidden(one) for one in keys]
+        self._deadline = deadline
+        self._max_body = max_body
+        self._handlers: dict[type[Event], Handler] = {} if handler is None else {Event: handler}
+        self._again = Answer(503, b'{"status":"try again"}', (("Retry-After", str(math.ceil(deadline))),))
+        self._logged: set[str] = set()
+
+    def on(self, kind: type[E]) -> Callable[[Callable[[E], Awaitable[object]]], Callable[[E], Awaitable[object]]]:
+        """Return a decorator that makes a coroutine function the handler of events of this class.
+
+        ``UnknownEvent`` also gets events whose body is only partly understood; ``Event`` gets what has no other.
+
+        Raises:
+            ConfigurationError: the class has a handler already.
+        """
+
+        def register(handler: Callable[[E], Awaitable[object]]) -> Callable[[E], Awaitable[object]]:
+            if self._handlers.setdefault(kind, handler) is not handler:
+                raise ConfigurationError(f"{kind.__name__} has a handler already: use one for each class of events")
+            return handler
+
+        return register
+
+    async def receive(self, method: str, query: str, headers: Mapping[str, str], body: AsyncIterable[bytes]) -> Answer:
+        """Answer a request of any framework; `headers` must ignore case or have names in lower case."""
+        if (refusal := self._refusal(method, query, headers)) is not None:
+            return refusal
+        # A task of its own: neither a handler that ignores its cancellation nor a client that leaves breaks the rules.
+        task = self._start(self._process(body))
+        timer = asyncio.get_running_loop().call_later(self._deadline * _SHARE, task.cancel)
+        task.add_done_callback(lambda _: timer.cancel())
+        await asyncio.wait((task,), timeout=self._deadline)
+        return task.result() if task.done() and not task.cancelled() else self._again
+
+    async def aiohttp(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Handle a request of aiohttp.web: ``app.router.add_post("/truecaller", receiver.aiohttp)``."""
+        from aiohttp import web  # noqa: PLC0415 - a program that only parses needs no server
+
+        answer = await self.receive(request.method, request.query_string, request.headers, request.content.iter_any())
+        headers = {"Content-Type": "application/json", **dict(answer.headers)}
+        response = web.Response(status=answer.status, body=answer.body, headers=headers)
+        if _CLOSE in answer.headers and not request.content.is_eof():
+            # aiohttp would read the rest of the body for ten seconds before it closes the connection.
+            await response.prepare(request)
+            await response.write_eof()
+            request.protocol.force_close()
+        return response
+
+    @property
+    def asgi(self) -> Self:
+        """Return an ASGI application: FastAPI, Starlette, Litestar, Quart, Django."""
+        return self  # Starlette takes a function or a method for a handler of its own requests
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one HTTP request of ASGI, whatever its path."""
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        query = scope["query_string"].decode("latin-1")
+        answer = await self.receive(scope["method"], query, headers, _chunks(receive))
+        sent = [("content-type", "application/json"), ("content-length", str(len(answer.body))), *answer.headers]
+        encoded = [(name.lower().encode(), value.encode()) for name, value in sent]
+        await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    def __repr__(self) -> str:
+        claims = type(self._claims).__name__
+        return f"<Receiver seen={claims}, keys={len(self._keys)}, stores={self._stores}>"
+
+    def _refusal(self, method: str, query: str, headers: Mapping[str, str]) -> Answer | None:
+        if method != "POST":
+            return _NOT_POST
+        if not self._has_key(query):
+            return _WRONG_KEY
+        content_type, coding = headers.get("content-type"), headers.get("content-encoding", "identity")
+        if coding.lower() != "identity" or (content_type and not is_json(content_type)):
+            return _NOT_JSON
+        length = headers.get("content-length", "")
+        return _TOO_LARGE if length.isdecimal() and float(length) > self._max_body else None
+
+    def _has_key(self, query: str) -> bool:
+        if not self._keys:
+            return True
+        given = parse_qs(query).get("key", [""])[0] if len(query) <= _MOST_QUERY else ""
+        value = given.encode("utf-8", "replace")
+        # All are compared, so that the time does not tell which one is near.
+        return sum(hmac.compare_digest(value, key.encode("utf-8", "replace")) for key in self._keys) > 0
+
+    async def _process(self, chunks: AsyncIterable[bytes]) -> Answer:
+        body = bytearray()
+        try:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > self._max_body:
+                    return _TOO_LARGE
+        except asyncio.CancelledError:
+            return _TOO_SLOW
+        except Exception:  # the client left, or sent chunks that are not valid
+            return _UNREADABLE
+        if isinstance(found := self._find(bytes(body)), Answer):
+            return found
+        await self.open()
+        state = await self._handle(*found, bytes(body) if self._stores else None)
+        if state is ClaimState.GRANTED:
+            return _STORED if self._stores else _DONE
+        return _KNOWN if state is ClaimState.DONE else self._again
+
+    def _find(self, body: bytes) -> tuple[Event, Handler] | Answer:
+        """Return the event in a body with its handler, or the answer without one."""
+        problem, answer = "", _IGNORED
+        try:
+            event = parse(body)
+        except WebhookError as error:
+            event, problem, answer = error.event, str(error), _UNREADABLE
+        handler = next((self._handlers[kind] for kind in type(event).__mro__ if kind in self._handlers), None)
+        if handler is None:
+            problem = problem or f"webhook: {type(event).__name__} has no handler: add one with Receiver.on"
+        if problem and problem not in self._logged and len(self._logged) < _MOST_LOGGED:
+            self._logged.add(problem)  # a sender must not fill the log
+            _log.warning("%s", problem)
+        return answer if handler is None else (event, handler)
+
+
+async def _chunks(receive: Any) -> AsyncGenerator[bytes]:
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionError("the client left")
+        yield message.get("body", b"")
+        more = message.get("more_body", False)
+
+
+def _open_claims(seen: Any) -> Any:
+    if not isinstance(seen, str):
+        if seen is not None and not hasattr(seen, "claim"):
+            raise ConfigurationError("seen= must be a URL, or claims such as SQLiteClaims(path)")
+        return seen or MemoryClaims()
+    seen = hidden(seen)  # the URL may contain a password, and tracebacks can show the locals of their frames
+    kind = url_kind(seen, setting="seen=")
+    if kind == "file":
+        return SQLiteClaims(url_path(seen, setting="seen="))
+    return RedisClaims(seen) if kind == "redis" else MemoryClaims()
