@@ -9,7 +9,7 @@ import random
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import attrs
 
@@ -155,8 +155,9 @@ class HandlerRunner:
                 if (taken := await self._claims.take(claim.owner, self._lease)) is not None:
                     claim.event_id, body = taken
                     if isinstance(found := self._find(body), tuple):
+                        event, handler = cast(tuple[Event, Handler], found)
                         async with asyncio.timeout(self._lease * _HANDLER_SHARE):
-                            await self._run(claim, *found)
+                            await self._run(claim, event, handler)
                     else:  # another release of the program, which has its handler, stored it
                         await self._release(claim)
             except TimeoutError:  # it was logged

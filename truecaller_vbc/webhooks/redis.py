@@ -54,7 +54,7 @@ if redis.call('GET', KEYS[4]) ~= ARGV[2] then return end
 redis.call('DEL', KEYS[4])
 if redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1 then redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1]) end
 """
-_STATES: Final = (ClaimState.GRANTED, ClaimState.RUNNING, ClaimState.DONE)
+_STATES: Final[tuple[ClaimState, ...]] = (ClaimState.GRANTED, ClaimState.RUNNING, ClaimState.DONE)
 
 
 class RedisClaims:
@@ -86,7 +86,8 @@ class RedisClaims:
     async def claim(self, event_id: str, owner: str, seconds: float, body: bytes | None = None) -> ClaimState:
         """Claim an event for `seconds`. With a `body`, store it instead, due at once."""
         more = () if body is None else (body,)
-        return _STATES[await self._run(_CLAIM, event_id, owner, seconds, self._most, *more)]
+        state: int = await self._run(_CLAIM, event_id, owner, seconds, self._most, *more)
+        return _STATES[state]
 
     async def settle(self, event_id: str, owner: str, work: Callable[[Any], object] | None = None) -> None:
         """Remember an event as handled; `work` queues commands on the pipeline (MULTI) of the same transaction.
