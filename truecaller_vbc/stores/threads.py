@@ -9,6 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, Final, TypeVar
 
+from ..errors import StoreError
+
 _T = TypeVar("_T")
 _MAX_THREADS: Final = 16
 _TIME_TO_UNDO: Final = 0.5
@@ -81,10 +83,17 @@ async def run_in_thread(work: Callable[[], _T], undo: Callable[[_T], object] | N
         work: what to do.
         undo: called with the result if the caller was cancelled meanwhile.
     """
-    call: Future[_T] = _threads.submit(work)
-    running = asyncio.wrap_future(call)
+    loop = asyncio.get_running_loop()
     if undo is None:
-        return await running
+        return await loop.run_in_executor(_threads, work)
+    given_up = threading.Event()
+
+    def begin() -> _T:
+        if given_up.is_set():
+            raise StoreError("the caller gave up before a thread was free")
+        return work()
+
+    running = loop.run_in_executor(_threads, begin)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
@@ -94,7 +103,7 @@ async def run_in_thread(work: Callable[[], _T], undo: Callable[[_T], object] | N
                 undo(done.result())
 
         running.add_done_callback(take_back)
-        call.cancel()  # if no thread has begun it
+        given_up.set()
         # Usually it is done in a moment, and then the caller leaves nothing behind.
         await asyncio.wait({running}, timeout=_TIME_TO_UNDO)
         raise
