@@ -61,8 +61,8 @@ class HandlerRunner:
             ClaimLostError: the claim has ended, so that another receiver may have the event; nothing was done.
         """
         claim = _current.get()
-        if claim is None or claim.event_id != event.event_id or claim.settled:
-            raise ClaimLostError(f"event {event.event_id} is not being handled here: call commit once, in its handler")
+        if claim is None or claim.event_id != event.event_id:
+            raise ClaimLostError(f"event {event.event_id} is not being handled here: call commit in its handler")
         await self._claims.settle(claim.event_id, claim.owner, work)
         claim.settled = True
 
