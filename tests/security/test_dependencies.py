@@ -21,6 +21,7 @@ EXTRAS: Final[dict[str, list[str]]] = PROJECT["optional-dependencies"]
 ALSO: Final = {
     "cli": [*EXTRAS["cli"], *EXTRAS["redis"]],
     "stores/redis.py": EXTRAS["redis"],
+    "webhooks/redis.py": EXTRAS["redis"],
     "pytest_plugin.py": ["pytest", "pytest_asyncio"],
 }
 # The release that fixed the last published vulnerability that concerns a client, and its name.
