@@ -159,8 +159,9 @@ class HandlerRunner:
                             await self._run(claim, *found)
                     else:  # another release of the program, which has its handler, stored it
                         await self._release(claim)
-            except TimeoutError:  # it was logged
-                pass
+            except (TimeoutError, asyncio.CancelledError):  # it was logged; a handler may raise the latter itself
+                if (task := asyncio.current_task()) is None or task.cancelling():
+                    raise
             except Exception as error:  # an outage of the place must not end this task
                 self._failed("a stored event could not be taken", error)
             if taken is None and self._working:
