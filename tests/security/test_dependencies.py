@@ -21,6 +21,7 @@ EXTRAS: Final[dict[str, list[str]]] = PROJECT["optional-dependencies"]
 ALSO: Final = {
     "cli": [*EXTRAS["cli"], *EXTRAS["redis"], *EXTRAS["xlsx"]],
     "stores/redis.py": EXTRAS["redis"],
+    "webhooks/redis.py": EXTRAS["redis"],
     "pytest_plugin.py": ["pytest", "pytest_asyncio"],
 }
 # Modules whose package has another name.

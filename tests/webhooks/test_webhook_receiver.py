@@ -330,6 +330,23 @@ async def test_stored_event_after_failures_and_a_restart(place: Any) -> None:
 
 
 @pytest.mark.slow
+async def test_handlers_that_raise_cancelled_do_not_end_the_background(place: Any) -> None:
+    """More failures of any kind than there are tasks in the background do not stop it."""
+    handled = Handled()
+
+    async def handler(event: Event) -> None:
+        if len(handled) < 20:
+            await handled(event)
+            raise asyncio.CancelledError
+        await handled(event)
+
+    async with served(Receiver(handler, key=KEY, seen=place(), mode="store_then_run")) as url:
+        for _ in range(21):
+            assert (await post(url))[0] == 200
+        await until(lambda: len(handled) > 20)
+
+
+@pytest.mark.slow
 async def test_stored_event_without_a_handler_waits(place: Any) -> None:
     """What a program cannot handle is kept for one that can."""
     async with served(Receiver(Handled(), key=KEY, seen=place(), mode="store_then_run")) as url:

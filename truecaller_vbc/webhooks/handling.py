@@ -61,8 +61,8 @@ class HandlerRunner:
             ClaimLostError: the claim has ended, so that another receiver may have the event; nothing was done.
         """
         claim = _current.get()
-        if claim is None or claim.event_id != event.event_id or claim.settled:
-            raise ClaimLostError(f"event {event.event_id} is not being handled here: call commit once, in its handler")
+        if claim is None or claim.event_id != event.event_id:
+            raise ClaimLostError(f"event {event.event_id} is not being handled here: call commit in its handler")
         await self._claims.settle(claim.event_id, claim.owner, work)
         claim.settled = True
 
@@ -160,8 +160,9 @@ class HandlerRunner:
                             await self._run(claim, event, handler)
                     else:  # another release of the program, which has its handler, stored it
                         await self._release(claim)
-            except TimeoutError:  # it was logged
-                pass
+            except (TimeoutError, asyncio.CancelledError):  # it was logged; a handler may raise the latter itself
+                if (task := asyncio.current_task()) is None or task.cancelling():
+                    raise
             except Exception as error:  # an outage of the place must not end this task
                 self._failed("a stored event could not be taken", error)
             if taken is None and self._working:
