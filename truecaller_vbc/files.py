@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import IO
 
 
-def open_private(path: Path, *, new: bool = False, buffered: bool = True) -> IO[bytes]:
+def open_private(path: Path, *, new: bool = False) -> IO[bytes]:
     """Open a file for reading and writing, creating it with mode 0600 if it is missing; fail if a `new` one exists."""
     flags = os.O_RDWR | os.O_CREAT | (os.O_EXCL if new else 0) | getattr(os, "O_BINARY", 0)
-    return os.fdopen(os.open(path, flags, 0o600), "r+b", buffering=-1 if buffered else 0)
+    return os.fdopen(os.open(path, flags, 0o600), "r+b")
 
 
 @contextlib.contextmanager
