@@ -22,6 +22,7 @@ ALSO: Final = {
     "cli": [*EXTRAS["cli"], *EXTRAS["redis"], *EXTRAS["xlsx"]],
     "stores/redis.py": EXTRAS["redis"],
     "webhooks/redis.py": EXTRAS["redis"],
+    "serialization.py": ["pydantic", "pydantic_core"],  # only pydantic calls what imports them
     "pytest_plugin.py": ["pytest", "pytest_asyncio"],
 }
 # Modules whose package has another name.
