@@ -79,6 +79,11 @@ def plain(value: object, most: int = _MOST) -> str:
     )
 
 
+def count_of(count: int, one: str, many: str = "") -> str:
+    """Return a count and what it counts, such as ``1 record`` and ``1,200 records``."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def print_json(document: Any) -> None:
     """Print one JSON document."""
     typer.echo(json.dumps(document, indent=2, default=_plain))

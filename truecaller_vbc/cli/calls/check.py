@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import attrs
 
 from ...api.records import CallRecord
-from ..output import plain
+from ..output import count_of, plain
 from .columns import RowParser, late
 from .formats import Row, UnreadableInputError
 from .source import Source
@@ -203,13 +203,13 @@ def preview(
         labels: names of labels by ID, to show them.
     """
     valid = checked.records - checked.invalid
-    lines = [f"{_some(checked.records, 'record')}: {valid:,} valid, {checked.invalid:,} invalid"]
+    lines = [f"{count_of(checked.records, 'record')}: {valid:,} valid, {checked.invalid:,} invalid"]
     if checked.first:
         lines.append("the first of them, as they will be sent:")
         lines += [f"  {_in_words(first, checked.zone, labels or {})}" for first in checked.first]
     if valid:
         batches = -(-valid // batch)
-        lines.append(f"{_some(batches, 'batch', 'batches')}, {_minutes(batches, rate)} at {rate:g} a minute")
+        lines.append(f"{count_of(batches, 'batch', 'batches')}, {_minutes(batches, rate)} at {rate:g} a minute")
     if checked.duplicates is not None and checked.duplicates[0]:
         lines.append(f"warning: the same pair and an overlapping window as before: {_where(checked.duplicates, unit)}")
     lines += [f"warning: {what}: {_where(counted, unit)}" for what, counted in checked.warnings.items()]
@@ -239,17 +239,13 @@ def _where(counted: Counted, unit: str) -> str:
     count, lines = counted
     numbers = ", ".join(str(line) for line in lines)
     more = ", …" if count > len(lines) else ""
-    return f"{_some(count, 'record')} ({unit}{'' if count == 1 else 's'} {numbers}{more})"
-
-
-def _some(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+    return f"{count_of(count, 'record')} ({unit}{'' if count == 1 else 's'} {numbers}{more})"
 
 
 def _minutes(batches: int, rate: float) -> str:
     # The first minute's batches leave at once.
     minutes = int((batches - 1) // rate)
-    return f"about {_some(minutes, 'minute')}" if minutes else "a few seconds"
+    return f"about {count_of(minutes, 'minute')}" if minutes else "a few seconds"
 
 
 def template(now: float, zone: tzinfo) -> str:

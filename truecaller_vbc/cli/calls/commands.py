@@ -20,7 +20,7 @@ from ...api.models import BatchStatus, Status
 from ...errors import ConfigurationError, NotFoundError, StillPendingError, VBCError
 from ..connection import PREFIX, AsJSON, BaseURL, Connection, Prefix, Store, wait_out_failure
 from ..failures import ANY_FAILURE, DONE, IN_PART, NOTHING_SENT, STOPPED, describe, exit_with, run_to_code, silence_log
-from ..output import plain, print_json, print_table, tolerate_broken_pipe
+from ..output import count_of, plain, print_json, print_table, tolerate_broken_pipe
 from .check import template
 from .columns import RecordRules, RowParser
 from .exports import export, rejected, results
@@ -364,7 +364,7 @@ def _export(
     except (VBCError, OSError) as error:
         exit_with(VBCError(describe(error)), NOTHING_SENT)
     if place is not None:
-        typer.echo(f"{rows:,} record{'' if rows == 1 else 's'}: {plain(place)}")
+        typer.echo(f"{count_of(rows, 'record')}: {plain(place)}")
 
 
 @app.command("template")

@@ -19,7 +19,7 @@ from ...errors import ConfigurationError, VBCError
 from ...session import VBCSession
 from ..connection import Connection, wait_out_failure
 from ..failures import ANY_FAILURE, describe, silence_log
-from ..output import tolerate_broken_pipe
+from ..output import count_of, tolerate_broken_pipe
 from .check import Checked, check
 from .columns import RecordRules, RowParser
 from .interruption import Interruption
@@ -286,7 +286,7 @@ def check_labels(used: Mapping[str, tuple[int, int]], names: Mapping[str, str]) 
         ConfigurationError: names those that it has not.
     """
     wrong = [
-        f"{label!r} (in {count:,} record{'' if count == 1 else 's'}, first in line {line})"
+        f"{label!r} (in {count_of(count, 'record')}, first in line {line})"
         for label, (count, line) in used.items()
         if label not in names and label.casefold() not in names
     ]

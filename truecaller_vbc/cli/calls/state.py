@@ -26,7 +26,7 @@ IN_DOUBT: Final = ("sending", "unknown")
 
 STDIN: Final = "-"
 _STDIN_NAME: Final = "stdin"
-_OUTCOMES: Final[tuple[str, ...]] = ("success", "failed", "acknowledged", "refused", "unknown", "unsent", "invalid")
+OUTCOMES: Final[tuple[str, ...]] = ("success", "failed", "acknowledged", "refused", "unknown", "unsent", "invalid")
 _APPLICATION_ID: Final = 0x54565043
 _VERSION: Final = 1
 _BLOCK: Final = 1024 * 1024
@@ -151,7 +151,7 @@ class PushState:
 
     def totals(self) -> dict[str, int]:
         """Count the rows by outcome: success, failed, acknowledged, refused, unknown, unsent, invalid."""
-        counts: dict[str, int] = dict.fromkeys(_OUTCOMES, 0)
+        counts: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
         of_batches = self._database.execute("SELECT state, final, SUM(size) FROM batches GROUP BY state, final")
         for state, final, rows in of_batches:
             counts[_outcome(state, final)] += rows
