@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from types import FrameType
 from typing import Final
 
+from ...errors import VBCError
 from ..failures import INTERRUPTED
 
 _SIGNALS: Final = tuple(
@@ -17,6 +18,21 @@ _SIGNALS: Final = tuple(
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
     if (number := getattr(signal, name, None)) is not None
 )
+
+
+class StoppedError(VBCError):
+    """Report that a signal, or a limit, has asked the command to end."""
+
+
+async def sleep_until_asked(asked: asyncio.Event, seconds: float) -> None:
+    """Sleep, unless a signal asks the command to end.
+
+    Raises:
+        StoppedError: it was asked to end.
+    """
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asked.wait(), seconds)
+        raise StoppedError("asked to stop")
 
 
 class Interruption:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -16,9 +15,10 @@ from ...backoff import backoff
 from ...errors import NotFoundError
 from ..failures import ANY_FAILURE, describe
 from .columns import RowParser
+from .interruption import StoppedError, sleep_until_asked
 from .pieces import Pieces
 from .progress import Bar
-from .pusher import StoppedError, is_temporary
+from .pusher import is_temporary
 from .source import Source
 from .state import BatchRow, PushState
 
@@ -145,9 +145,7 @@ class OutcomeReader:
 
     async def _sleep(self, seconds: float, note: str) -> None:
         self._bar.show(self._state.totals(), note)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._asked.wait(), seconds)
-            raise StoppedError("asked to stop")
+        await sleep_until_asked(self._asked, seconds)
 
 
 def match(records: Mapping[int, CallRecord], told: Iterable[RecordStatus]) -> dict[int, tuple[str, str]]:

@@ -22,11 +22,11 @@ from ..failures import ANY_FAILURE, describe, silence_log
 from ..output import count_of, tolerate_broken_pipe
 from .check import Checked, check
 from .columns import RecordRules, RowParser
-from .interruption import Interruption
+from .interruption import Interruption, StoppedError
 from .outcomes import OutcomeReader
 from .pieces import Pieces
 from .progress import Bar
-from .pusher import Pusher, PushLimits, StoppedError
+from .pusher import Pusher, PushLimits
 from .report import Report
 from .source import Format, Source, SourceOptions, copy_stdin, open_source
 from .state import (

@@ -26,12 +26,11 @@ from ...errors import (
     ServerError,
     TokenError,
     UnknownOutcomeError,
-    VBCError,
 )
 from ...session import VBCSession
 from ..failures import ANY_FAILURE, describe
 from .columns import RowParser
-from .interruption import Interruption
+from .interruption import Interruption, StoppedError, sleep_until_asked
 from .pieces import Pieces
 from .progress import Bar
 from .state import PENDING, BatchRow, BatchState, PushState, StateError
@@ -44,10 +43,6 @@ _PACE_WAIT_MOST: Final = 15.0
 _SHOWN_EVERY: Final = 0.5
 _MAX_SPLITS: Final = 200
 _MAX_REFUSED_IN_A_ROW: Final = 24
-
-
-class StoppedError(VBCError):
-    """Report that the push was to send nothing more before this batch was sent."""
 
 
 @attrs.frozen(kw_only=True)
@@ -317,9 +312,7 @@ class Pusher:
             raise error
         self._note = f"waiting for the API: {describe(error)}; next look in {pause:.0f} s"
         self._bar.show(self._state.totals(), self._note)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._asked.wait(), pause)
-            raise StoppedError("asked to stop while the API did not answer")
+        await sleep_until_asked(self._asked, pause)
 
     async def _show(self) -> None:
         while True:
