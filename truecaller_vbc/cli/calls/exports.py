@@ -20,6 +20,7 @@ from ...files import replace_atomically
 from ..output import plain
 from .columns import RESERVED, RowParser
 from .formats import Row
+from .pieces import in_batches
 from .source import Format, Source
 from .state import PENDING, PushState
 
@@ -58,19 +59,15 @@ def results(source: Source, parser: RowParser, state: PushState) -> Iterator[Res
             f"{source.name} is not the file that was pushed, or was changed since: give it as it was on "
             f"{state.facts.begun}"
         )
-    rows = enumerate(source.rows())
-    for batch in state.batches():
+    for batch, rows in in_batches(source, state.batches()):
         told = state.outcomes(batch)
         word = "success" if batch.final else _IN_WORDS.get(batch.state, batch.state)
         usual = word, batch.error or (_LOST if word == "unknown" else "")
-        while batch.size and (item := next(rows, None)) is not None:
-            position, row = item
+        for position, row in enumerate(rows, batch.first):
             outcome, reason = told.get(position, usual)
             if outcome == "unsent" and batch.state in PENDING and isinstance(fault := parser.record(row), str):
                 outcome, reason = "invalid", fault
             yield Result(row, outcome, reason, (batch.batch_id or "") if outcome != "invalid" else "")
-            if position + 1 == batch.first + batch.size:
-                break
 
 
 def export(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from itertools import islice
 from typing import Final
 
@@ -14,6 +14,18 @@ from .state import BatchRow
 
 _STEP: Final = 500
 _KEPT: Final = 12
+
+
+def in_batches(source: Source, batches: Iterable[BatchRow]) -> Generator[tuple[BatchRow, list[Row]]]:
+    """Yield each batch of the whole input with its rows.
+
+    Args:
+        source: the input.
+        batches: all of its batches, in its order.
+    """
+    rows = source.rows()
+    for batch in batches:
+        yield batch, list(islice(rows, batch.size))
 
 
 class Pieces:

@@ -24,13 +24,12 @@ from .check import Checked, check
 from .columns import RecordRules, RowParser
 from .interruption import Interruption, StoppedError
 from .outcomes import OutcomeReader
-from .pieces import Pieces
+from .pieces import Pieces, in_batches
 from .progress import Bar
 from .pusher import Pusher, PushLimits
 from .report import Report
 from .source import Format, Source, SourceOptions, copy_stdin, open_source
 from .state import (
-    PENDING,
     STDIN,
     PushFacts,
     PushState,
@@ -151,7 +150,7 @@ class _Push:
         else:
             if options.send_unknown:
                 state.reopen_unknown()
-            if state.batches(*PENDING) or options.wait is not None:
+            if not state.is_finished or options.wait is not None:
                 with Bar("pushing", state.facts.records, pace=self._api_policy.batch_rate) as bar:
                     reason = asyncio.run(self._run(source, state, session, checked, bar))
         return Report(
@@ -300,14 +299,8 @@ def check_labels(used: Mapping[str, tuple[int, int]], names: Mapping[str, str]) 
 def _note_invalid(state: PushState, source: Source) -> None:
     """Keep the problems of a refused input, for the list of rejects."""
     parser, now = RowParser(rules_of(state)), time.time()
-    rows = enumerate(source.rows())
-    for batch in state.batches():
-        faults: dict[int, str] = {}
-        for position, row in rows:
-            if fault := parser.fault(row, now):
-                faults[position] = fault
-            if position + 1 == batch.first + batch.size:
-                break
+    for batch, rows in in_batches(source, state.batches()):
+        faults = {at: fault for at, row in enumerate(rows, batch.first) if (fault := parser.fault(row, now))}
         if faults:
             state.answered(batch, faults)
 

@@ -132,7 +132,7 @@ class Pusher:
         """Send all batches that may be sent. Return the error that stopped the push, if any."""
         watch = asyncio.create_task(self._show())
         try:
-            while self._left != 0 and not self._is_stopping() and self._state.batches(*PENDING):
+            while self._left != 0 and not self._is_stopping() and not self._state.is_finished:
                 if self._failures or not self._answers:
                     await self.labels()
                 if (error := await self._round(parser)) is not None:

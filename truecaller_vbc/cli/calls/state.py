@@ -156,8 +156,8 @@ class PushState:
         for state, final, rows in of_batches:
             counts[_outcome(state, final)] += rows
         of_records = self._database.execute(
-            "SELECT b.state, b.final, r.outcome, COUNT(*) FROM records r JOIN batches b ON b.first = "
-            "(SELECT MAX(first) FROM batches WHERE first <= r.position) GROUP BY 1, 2, 3"
+            "SELECT b.state, b.final, r.outcome, COUNT(*) FROM batches b JOIN records r "
+            "ON r.position >= b.first AND r.position < b.first + b.size GROUP BY 1, 2, 3"
         )
         for state, final, outcome, rows in of_records:
             counts[_outcome(state, final)] -= rows
