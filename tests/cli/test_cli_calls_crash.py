@@ -9,7 +9,7 @@ import random
 import signal
 import sqlite3
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -116,32 +116,25 @@ async def test_interrupted_once(sandbox: Sandbox, tmp_path: Path, number: signal
     assert (second.code, _totals(tmp_path / "in.csv.push", sandbox)) == (0, {"acknowledged": RECORDS})
 
 
-async def test_a_terminal_that_closes(sandbox: Sandbox, tmp_path: Path) -> None:
-    """SIGHUP comes together with the end of all streams; requests that are under way still finish."""
+@pytest.mark.parametrize(
+    ("streams", "number"),
+    [
+        pytest.param(os.openpty, signal.SIGHUP, id="terminal closes"),
+        pytest.param(os.pipe, signal.SIGINT, id="calls push FILE 2>&1 | tee log"),
+    ],
+)
+async def test_interrupted_together_with_its_reader(
+    sandbox: Sandbox, tmp_path: Path, streams: Callable[[], tuple[int, int]], number: signal.Signals
+) -> None:
+    """If a signal comes together with the end of all streams, running requests still finish."""
     path = write_csv(tmp_path / "in.csv", RECORDS)
     sandbox.set_outage("batch", delay=0.3)
-    ours, theirs = os.openpty()
+    ours, theirs = streams()
     process = await start(sandbox, "calls", "push", path, out=theirs)
     os.close(theirs)
     await _until_begun(tmp_path / "in.csv.push", 2, process)
     os.close(ours)
-    process.send_signal(signal.SIGHUP)
-    first = await end(process)
-
-    assert first.code == 130
-    assert set(_totals(tmp_path / "in.csv.push", sandbox)) == {"acknowledged", "unsent"}
-
-
-async def test_interrupted_together_with_its_reader(sandbox: Sandbox, tmp_path: Path) -> None:
-    """If the reader of the output ends too, as in `calls push FILE 2>&1 | tee log`, running requests still finish."""
-    path = write_csv(tmp_path / "in.csv", RECORDS)
-    sandbox.set_outage("batch", delay=0.3)
-    ours, theirs = os.pipe()
-    process = await start(sandbox, "calls", "push", path, out=theirs)
-    os.close(theirs)
-    await _until_begun(tmp_path / "in.csv.push", 2, process)
-    os.close(ours)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     first = await end(process)
 
     assert first.code == 130
