@@ -25,6 +25,7 @@ _E164: Final = re.compile(r"[1-9][0-9]{6,14}")
 _DIGIT: Final = re.compile(r"[0-9]")
 _SEPARATORS: Final = re.compile(r"[\s().\-]")
 _MOST_ID: Final = 128
+_DIGITS: Final = 10
 _MILLISECONDS_FROM: Final = 10**11  # as seconds, that is the year 5138
 _JSON_TYPE: Final = re.compile(r"(application/([\w.+-]+\+)?json|text/(json|plain))\s*(;.*)?", re.IGNORECASE)
 _CHARSET: Final = re.compile(r"charset\s*=\s*\"?(?!(?:utf-?8|us-ascii)\b)", re.IGNORECASE)
@@ -184,7 +185,7 @@ def _value(fields: Mapping[str, Any], name: str, at: str) -> str | float | None:
     value = fields.get(name)
     if isinstance(value, str):
         value = value.strip()
-        return None if len(value) <= _LONGEST_ABSENT and value.casefold() in _ABSENT else value
+        return value if len(value) > _LONGEST_ABSENT or value.casefold() not in _ABSENT else None
     if value is None or isinstance(value, int | float):
         return value
     _fail(at + name, "must be a text, a number or null")
@@ -192,8 +193,9 @@ def _value(fields: Mapping[str, Any], name: str, at: str) -> str | float | None:
 
 def _text(fields: Mapping[str, Any], name: str, at: str = "") -> str | None:
     value = _value(fields, name, at)
-    # A lone surrogate would fail later, wherever the text is encoded.
-    return None if value is None else str(value).encode("utf-8", "replace").decode()
+    if value is None or (isinstance(value, str) and value.isascii()):
+        return value
+    return str(value).encode("utf-8", "replace").decode()  # a lone surrogate would fail later, at its encoding
 
 
 def _quantity(fields: Mapping[str, Any], name: str, at: str) -> str | float | None:
@@ -220,6 +222,8 @@ def _time(fields: Mapping[str, Any], name: str, at: str = "") -> datetime | None
     value = _quantity(fields, name, at)
     if not value:
         return None
+    if isinstance(value, str) and len(value) == _DIGITS and value.isdecimal():  # as documented, and faster
+        return datetime.fromtimestamp(int(value), UTC)
     try:
         if not (seconds := float(value)):
             return None
@@ -248,13 +252,17 @@ def _flag(fields: Mapping[str, Any], name: str, at: str) -> bool:
 
 def _load(body: bytes | str) -> Mapping[str, Any]:
     try:
-        raw: Any = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant)
+        raw: Any = _DECODER.decode(body if isinstance(body, str) else body.decode(json.detect_encoding(body)))
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno}"
         raise WebhookError(f"webhook: {place}: is not JSON", place=place) from None
     except UnicodeDecodeError as error:
         raise WebhookError(f"webhook: byte {error.start}: is not UTF-8", place=f"byte {error.start}") from None
-    except (ValueError, TypeError):  # an integer with thousands of digits, or a body that is neither bytes nor str
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+    ):  # an integer with thousands of digits, or a body that is neither bytes nor str
         raise WebhookError("webhook: body: has a number that is too long, or is not text", place="body") from None
     if not isinstance(raw, dict):
         _fail("body", "must be an object")
@@ -271,3 +279,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(_: str) -> Never:
     _fail("body", "NaN and Infinity are not JSON")
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
