@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import logging
 import math
@@ -11,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 from urllib.parse import unquote_plus
 
 import attrs
+from multidict import CIMultiDict, istr
 
 from ..errors import ConfigurationError, WebhookError
 from ..secret import hidden
 from ..stores import url_kind, url_path
 from .claims import ClaimState, MemoryClaims
+from .deadlines import Deadlines
 from .events import Event, is_json, parse
 from .handling import Handler, HandlerRunner
 from .redis import RedisClaims
@@ -28,6 +29,9 @@ _log = logging.getLogger("truecaller_vbc")
 E = TypeVar("E", bound=Event)
 _SHARE: Final = 0.9  # of the deadline: the rest is for releasing a claim and sending the answer
 _MOST_LOGGED: Final = 100
+_CONTENT_TYPE: Final = istr("Content-Type")
+_CONTENT_ENCODING: Final = istr("Content-Encoding")
+_CONTENT_LENGTH: Final = istr("Content-Length")
 
 
 @attrs.frozen
@@ -97,7 +101,7 @@ class Receiver(HandlerRunner):
             raise ConfigurationError('mode= is "run", or "store_then_run" with seen="file:///…" or "redis://…"')
         super().__init__(claims, lease, stores=mode == "store_then_run")
         self._keys = [hidden(one) for one in keys]
-        self._deadline = deadline
+        self._deadlines = Deadlines(deadline * _SHARE)
         self._max_body = max_body
         self._handlers: dict[type[Event], Handler] = {} if handler is None else {Event: handler}
         self._again = Answer(503, b'{"status":"try again"}', (("Retry-After", str(math.ceil(deadline))),))
@@ -122,12 +126,12 @@ class Receiver(HandlerRunner):
     async def receive(  # noqa: PLR0911 - one for each answer
         self, method: str, query: str, headers: Mapping[str, str], body: AsyncIterable[bytes]
     ) -> Answer:
-        """Answer a request of any framework; `headers` must ignore case or have names in lower case."""
+        """Answer a request of any framework; `headers` ignore case, as a `multidict.CIMultiDict` does."""
         if (refusal := self._refusal(method, query, headers)) is not None:
             return refusal
         read, answer = bytearray(), _TOO_SLOW
         try:
-            async with asyncio.timeout(self._deadline * _SHARE):
+            with self._deadlines:
                 async for chunk in body:
                     read += chunk
                     if len(read) > self._max_body:
@@ -167,7 +171,7 @@ class Receiver(HandlerRunner):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one HTTP request of ASGI, whatever its path."""
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = CIMultiDict((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
         query = scope["query_string"].decode("latin-1")
         answer = await self.receive(scope["method"], query, headers, _chunks(receive))
         sent = [("content-type", "application/json"), ("content-length", str(len(answer.body))), *answer.headers]
@@ -184,10 +188,10 @@ class Receiver(HandlerRunner):
             return _NOT_POST
         if not self._has_key(query):
             return _WRONG_KEY
-        content_type, coding = headers.get("content-type"), headers.get("content-encoding", "identity")
+        content_type, coding = headers.get(_CONTENT_TYPE), headers.get(_CONTENT_ENCODING, "identity")
         if coding.lower() != "identity" or (content_type and not is_json(content_type)):
             return _NOT_JSON
-        length = headers.get("content-length", "")
+        length = headers.get(_CONTENT_LENGTH, "")
         return _TOO_LARGE if length.isdecimal() and float(length) > self._max_body else None
 
     def _has_key(self, query: str) -> bool:
@@ -196,7 +200,7 @@ class Receiver(HandlerRunner):
         given = next((part[4:] for part in query.split("&") if part.startswith("key=")), "")
         value = unquote_plus(given).encode("utf-8", "replace")
         # All are compared, so that the time does not tell which one is near.
-        return sum(hmac.compare_digest(value, key.encode("utf-8", "replace")) for key in self._keys) > 0
+        return sum([hmac.compare_digest(value, key.encode()) for key in self._keys]) > 0
 
     def _find(self, body: bytes) -> tuple[Event, Handler] | Answer:
         """Return the event in a body with its handler, or the answer without one."""
