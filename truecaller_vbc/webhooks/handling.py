@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
-import secrets
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, Final, Self, cast
 
@@ -27,7 +26,7 @@ _CONCURRENCY: Final = 8
 @attrs.define
 class _Claim:
     event_id: str
-    owner: str = attrs.Factory(lambda: secrets.token_hex(8))
+    owner: str = attrs.Factory(lambda: f"{random.getrandbits(64):x}")
     settled: bool = False
 
 
@@ -35,7 +34,7 @@ _current: ContextVar[_Claim | None] = ContextVar("truecaller_vbc_claim", default
 
 
 class HandlerRunner:
-    """Run handlers in tasks of their own, so that a client that leaves, or a deadline, breaks no rule.
+    """Claim events, run their handlers, and settle them.
 
     Args:
         claims: where claims live; with ``take`` for stored events.
@@ -47,7 +46,7 @@ class HandlerRunner:
         self._claims = claims
         self._stores = stores
         self._lease = lease
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
         self._working = False
 
@@ -70,16 +69,14 @@ class HandlerRunner:
         """Start to work off what is stored, if that is the mode."""
         if self._stores and not self._working:
             self._working = True
-            for _ in range(_CONCURRENCY):
-                self._start(self._work())
+            self._tasks = [asyncio.create_task(self._work()) for _ in range(_CONCURRENCY)]
         return self
 
     async def close(self) -> None:
-        """Wait for the running handlers, each within its own time limit, and close files and connections."""
+        """Wait for the handlers in the background, each within its time limit, and close files and connections."""
         self._working = False
         self._wake.set()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._claims.close()
 
     async def __aenter__(self) -> Self:
@@ -90,13 +87,6 @@ class HandlerRunner:
 
     def _find(self, body: bytes) -> tuple[Event, Handler] | Any:
         """Return the event in a body and its handler as a tuple, or anything else."""
-
-    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Start a task that `close` waits for."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
     async def _handle(self, event: Event, handler: Handler, body: bytes | None = None) -> ClaimState:
         """Claim an event and run its handler; with a `body`, only store it.

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import logging
 import math
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
-from urllib.parse import parse_qs
+from urllib.parse import unquote_plus
 
 import attrs
+from multidict import CIMultiDict, istr
 
 from ..errors import ConfigurationError, WebhookError
 from ..secret import hidden
 from ..stores import url_kind, url_path
 from .claims import ClaimState, MemoryClaims
+from .deadlines import Deadlines
 from .events import Event, is_json, parse
 from .handling import Handler, HandlerRunner
 from .redis import RedisClaims
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger("truecaller_vbc")
 E = TypeVar("E", bound=Event)
 _SHARE: Final = 0.9  # of the deadline: the rest is for releasing a claim and sending the answer
-_MOST_QUERY: Final = 4096
 _MOST_LOGGED: Final = 100
+_CONTENT_TYPE: Final = istr("Content-Type")
+_CONTENT_ENCODING: Final = istr("Content-Encoding")
+_CONTENT_LENGTH: Final = istr("Content-Length")
 
 
 @attrs.frozen
@@ -68,7 +71,8 @@ class Receiver(HandlerRunner):
             processes of one machine), ``redis://host/0``, or an object with the methods of `MemoryClaims`.
         mode: ``"run"`` runs the handler and then answers. ``"store_then_run"`` stores the event durably and answers;
             the handler runs in the background, again after failures and restarts, until it succeeds.
-        deadline: seconds within which everything is answered, from the moment the headers have arrived.
+        deadline: seconds within which everything is answered, from the moment the headers have arrived; then a handler
+            is cancelled.
         lease: seconds after which the claim of a dead process ends. In the background, a handler may take four fifths.
         max_body: size in bytes of the largest body; Truecaller's have under 1 KiB.
 
@@ -97,7 +101,7 @@ class Receiver(HandlerRunner):
             raise ConfigurationError('mode= is "run", or "store_then_run" with seen="file:///…" or "redis://…"')
         super().__init__(claims, lease, stores=mode == "store_then_run")
         self._keys = [hidden(one) for one in keys]
-        self._deadline = deadline
+        self._deadlines = Deadlines(deadline * _SHARE)
         self._max_body = max_body
         self._handlers: dict[type[Event], Handler] = {} if handler is None else {Event: handler}
         self._again = Answer(503, b'{"status":"try again"}', (("Retry-After", str(math.ceil(deadline))),))
@@ -119,22 +123,38 @@ class Receiver(HandlerRunner):
 
         return register
 
-    async def receive(self, method: str, query: str, headers: Mapping[str, str], body: AsyncIterable[bytes]) -> Answer:
-        """Answer a request of any framework; `headers` must ignore case or have names in lower case."""
+    async def receive(  # noqa: PLR0911 - one for each answer
+        self, method: str, query: str, headers: Mapping[str, str], body: AsyncIterable[bytes]
+    ) -> Answer:
+        """Answer a request of any framework; `headers` ignore case, as a `multidict.CIMultiDict` does."""
         if (refusal := self._refusal(method, query, headers)) is not None:
             return refusal
-        # A task of its own: neither a handler that ignores its cancellation nor a client that leaves breaks the rules.
-        task = self._start(self._process(body))
-        timer = asyncio.get_running_loop().call_later(self._deadline * _SHARE, task.cancel)
-        task.add_done_callback(lambda _: timer.cancel())
-        await asyncio.wait((task,), timeout=self._deadline)
-        return task.result() if task.done() and not task.cancelled() else self._again
+        read, answer = bytearray(), _TOO_SLOW
+        try:
+            with self._deadlines:
+                async for chunk in body:
+                    read += chunk
+                    if len(read) > self._max_body:
+                        return _TOO_LARGE
+                if isinstance(found := self._find(bytes(read)), Answer):
+                    return found
+                answer = self._again
+                await self.open()
+                state = await self._handle(*found, bytes(read) if self._stores else None)
+        except TimeoutError:
+            return answer
+        except Exception:  # the client left, or sent chunks that are not valid
+            return _UNREADABLE
+        if state is ClaimState.GRANTED:
+            return _STORED if self._stores else _DONE
+        return _KNOWN if state is ClaimState.DONE else self._again
 
     async def aiohttp(self, request: web.BaseRequest) -> web.StreamResponse:
         """Handle a request of aiohttp.web: ``app.router.add_post("/truecaller", receiver.aiohttp)``."""
         from aiohttp import web  # noqa: PLC0415 - a program that only parses needs no server
 
-        answer = await self.receive(request.method, request.query_string, request.headers, request.content.iter_any())
+        query = request.rel_url.raw_query_string
+        answer = await self.receive(request.method, query, request.headers, request.content.iter_any())
         headers = {"Content-Type": "application/json", **dict(answer.headers)}
         response = web.Response(status=answer.status, body=answer.body, headers=headers)
         if _CLOSE in answer.headers and not request.content.is_eof():
@@ -151,7 +171,7 @@ class Receiver(HandlerRunner):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one HTTP request of ASGI, whatever its path."""
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = CIMultiDict((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
         query = scope["query_string"].decode("latin-1")
         answer = await self.receive(scope["method"], query, headers, _chunks(receive))
         sent = [("content-type", "application/json"), ("content-length", str(len(answer.body))), *answer.headers]
@@ -168,38 +188,19 @@ class Receiver(HandlerRunner):
             return _NOT_POST
         if not self._has_key(query):
             return _WRONG_KEY
-        content_type, coding = headers.get("content-type"), headers.get("content-encoding", "identity")
+        content_type, coding = headers.get(_CONTENT_TYPE), headers.get(_CONTENT_ENCODING, "identity")
         if coding.lower() != "identity" or (content_type and not is_json(content_type)):
             return _NOT_JSON
-        length = headers.get("content-length", "")
+        length = headers.get(_CONTENT_LENGTH, "")
         return _TOO_LARGE if length.isdecimal() and float(length) > self._max_body else None
 
     def _has_key(self, query: str) -> bool:
         if not self._keys:
             return True
-        given = parse_qs(query).get("key", [""])[0] if len(query) <= _MOST_QUERY else ""
-        value = given.encode("utf-8", "replace")
+        given = next((part[4:] for part in query.split("&") if part.startswith("key=")), "")
+        value = unquote_plus(given).encode("utf-8", "replace")
         # All are compared, so that the time does not tell which one is near.
-        return sum(hmac.compare_digest(value, key.encode("utf-8", "replace")) for key in self._keys) > 0
-
-    async def _process(self, chunks: AsyncIterable[bytes]) -> Answer:
-        body = bytearray()
-        try:
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > self._max_body:
-                    return _TOO_LARGE
-        except asyncio.CancelledError:
-            return _TOO_SLOW
-        except Exception:  # the client left, or sent chunks that are not valid
-            return _UNREADABLE
-        if isinstance(found := self._find(bytes(body)), Answer):
-            return found
-        await self.open()
-        state = await self._handle(*found, bytes(body) if self._stores else None)
-        if state is ClaimState.GRANTED:
-            return _STORED if self._stores else _DONE
-        return _KNOWN if state is ClaimState.DONE else self._again
+        return sum([hmac.compare_digest(value, key.encode()) for key in self._keys]) > 0
 
     def _find(self, body: bytes) -> tuple[Event, Handler] | Answer:
         """Return the event in a body with its handler, or the answer without one."""
