@@ -238,13 +238,15 @@ class Outcome:
     seconds: float
 
 
-async def crashes(kind: str, mode: str, effects: str, events: int, *, redis: str = "", port: int = 18_810) -> Outcome:
+async def crashes(
+    kind: str, mode: str, effects: str, events: int, *, redis: str = "", free_ports: tuple[int, int] = (18_810, 18_811)
+) -> Outcome:
     """Send events to one receiver with a file, or to two with Redis; kill receivers three times, and count effects."""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         seen = redis if kind == "redis" else f"file://{folder}/claims.db"
-        ports = [port, port + 1] if kind == "redis" else [port]
+        ports = [*free_ports] if kind == "redis" else [free_ports[0]]
         await _prepare(seen, folder)
         made = [webhook_event() for _ in range(events)]
         async with _fleet(ports, seen, mode, effects, folder) as fleet:

@@ -11,11 +11,9 @@ from benchmarks.webhooks import crashes
 pytestmark = pytest.mark.slow
 
 
-def _free_ports() -> int:
-    """Return the first of two free ports."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port if port < 65_000 else port - 10
+def _free_ports() -> tuple[int, int]:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        return one.getsockname()[1], two.getsockname()[1]
 
 
 @pytest.mark.parametrize(
@@ -30,7 +28,7 @@ def _free_ports() -> int:
 )
 async def test_kill_nine(kind: str, mode: str, effects: str, redis: str) -> None:
     """No event is lost; where the handler commits its effect with its claim, each has it exactly once."""
-    outcome = await crashes(kind, mode, effects, 60, redis=redis, port=_free_ports())
+    outcome = await crashes(kind, mode, effects, 60, redis=redis, free_ports=_free_ports())
 
     assert (outcome.lost, outcome.kills) == (0, 3)
     if effects == "atomic":

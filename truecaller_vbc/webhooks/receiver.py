@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("truecaller_vbc")
 E = TypeVar("E", bound=Event)
 _SHARE: Final = 0.9  # of the deadline: the rest is for releasing a claim and sending the answer
-_MOST_LOGGED: Final = 100
 _CONTENT_TYPE: Final = istr("Content-Type")
 _CONTENT_ENCODING: Final = istr("Content-Encoding")
 _CONTENT_LENGTH: Final = istr("Content-Length")
@@ -105,7 +104,6 @@ class Receiver(HandlerRunner):
         self._max_body = max_body
         self._handlers: dict[type[Event], Handler] = {} if handler is None else {Event: handler}
         self._again = Answer(503, b'{"status":"try again"}', (("Retry-After", str(math.ceil(deadline))),))
-        self._logged: set[str] = set()
 
     def on(self, kind: type[E]) -> Callable[[Callable[[E], Awaitable[object]]], Callable[[E], Awaitable[object]]]:
         """Return a decorator that makes a coroutine function the handler of events of this class.
@@ -179,10 +177,6 @@ class Receiver(HandlerRunner):
         await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
         await send({"type": "http.response.body", "body": answer.body})
 
-    def __repr__(self) -> str:
-        claims = type(self._claims).__name__
-        return f"<Receiver seen={claims}, keys={len(self._keys)}, stores={self._stores}>"
-
     def _refusal(self, method: str, query: str, headers: Mapping[str, str]) -> Answer | None:
         if method != "POST":
             return _NOT_POST
@@ -212,8 +206,7 @@ class Receiver(HandlerRunner):
         handler = next((self._handlers[kind] for kind in type(event).__mro__ if kind in self._handlers), None)
         if handler is None:
             problem = problem or f"webhook: {type(event).__name__} has no handler: add one with Receiver.on"
-        if problem and problem not in self._logged and len(self._logged) < _MOST_LOGGED:
-            self._logged.add(problem)  # a sender must not fill the log
+        if problem:
             _log.warning("%s", problem)
         return answer if handler is None else (event, handler)
 

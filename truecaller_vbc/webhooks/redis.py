@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ..secret import hidden
 from ..stores.redis import connect, convert_errors
 from .claims import KEEP, MOST, ClaimState, lost
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
 
 # KEYS: settled (by the time at which each is forgotten), due (stored events by time), bodies of stored events,
 # the owner of this event. ARGV: the event's ID, the owner, milliseconds, then what each script takes.
@@ -64,7 +61,7 @@ class RedisClaims:
     ``maxmemory-policy noeviction`` there.
 
     Args:
-        client: a URL (``redis://``, ``rediss://``), or a ``redis.asyncio.Redis`` of yours that answers in bytes.
+        url: ``redis://``, or ``rediss://`` with TLS. Connections belong to the running loop; `close` closes them.
         prefix: of the keys.
         keep: seconds for which a settled event is remembered.
         most: how many events are remembered, and how many may wait.
@@ -74,10 +71,10 @@ class RedisClaims:
     """
 
     def __init__(
-        self, client: str | Redis, *, prefix: str = "truecaller_vbc:webhooks", keep: float = KEEP, most: int = MOST
+        self, url: str, *, prefix: str = "truecaller_vbc:webhooks", keep: float = KEEP, most: int = MOST
     ) -> None:
-        self._url = hidden(client) if isinstance(client, str) else None
-        self._client: Any = connect(client) if isinstance(client, str) else client
+        self._url = hidden(url)
+        self._client: Any = connect(self._url)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._prefix = prefix
         self._keep = keep
@@ -126,13 +123,13 @@ class RedisClaims:
 
     async def close(self) -> None:
         """Close the connections, if they were made here."""
-        if self._url is not None and self._loop is not None:
+        if self._loop is not None:
             self._loop = None
             await self._client.aclose()
 
     def _connected(self) -> Any:
         loop = asyncio.get_running_loop()
-        if self._url is not None and self._loop is not loop:  # connections belong to the loop that made them
+        if self._loop is not loop:  # connections belong to the loop that made them
             self._client, self._loop = connect(self._url), loop
         return self._client
 
