@@ -265,3 +265,17 @@ def test_spent_quota_of_one_account_does_not_bind_another(account: str) -> None:
             assert it.holder.account_id == account
 
     run_virtual(main())
+
+
+def test_exit_in_the_credentials_callable_ends_the_program() -> None:
+    """A SystemExit that the callable raises is not turned into a token error."""
+
+    async def leave() -> Credentials:
+        raise SystemExit(3)
+
+    async def main() -> None:
+        async with world(source=leave) as it:
+            await it.holder.token()
+
+    with pytest.raises(SystemExit):
+        run_virtual(main())

@@ -51,7 +51,7 @@ class RefreshDeferred(Exception):  # noqa: N818 - not an error: callers have a t
 
 
 class _LeaseEnded(Exception):  # noqa: N818 - not an error: the store is asked again
-    """Raised when this process was stopped for so long that another one may be minting now."""
+    """Raised when another process may be minting now: this one was stopped, or the store has lost its lease."""
 
 
 @attrs.define(eq=False, repr=False, weakref_slot=False)
@@ -208,11 +208,6 @@ class Minter:
         except StoreRefusedError:
             self._enter_unsent(attempt)
             raise
-        if (newer := state.adoptable(clock.now(), mode)) is not None:
-            # The lease ended before this process, which was stopped or slow, could enter its attempt.
-            self._enter_unsent(attempt)
-            await self._save()
-            return newer
         if not is_entered and is_first and mode is RefreshMode.MANDATORY:
             _log.error(
                 "the token store is down as this process starts, so its token request is not counted by others: if "
@@ -221,7 +216,7 @@ class Minter:
         if not is_entered and mode is RefreshMode.ADVISORY:
             self._enter_unsent(attempt)
             raise self._deferred()
-        if leased and clock.now() >= lease_end:
+        if leased and (clock.now() >= lease_end or state.adoptable(clock.now(), mode) is not None):
             self._enter_unsent(attempt)
             await self._save()
             raise _LeaseEnded
