@@ -6,21 +6,22 @@ from typing import Any, Final
 # Each name is imported on first use, so that the pytest plugin and the command line start quickly.
 _NAMES: Final = {
     "api.calls": "Calls",
+    "api.events": "CallFinished",
     "api.labels": "Labels",
     "api.models": (
         "Batch BatchStatus BusinessNumber FailureReason FeatureSet Label PushResult RecordStatus Status StatusInfo"
     ),
     "api.number_results": "NumbersResult",
     "api.numbers": "Numbers",
-    "api.policy": "APIPolicy",
+    "api.policy": "APIPolicy CallOptions",
     "api.push": "AcknowledgedChunk Chunk ChunkResult FailedChunk InvalidChunk Progress",
     "api.records": "CallRecord",
     "credentials": "Credentials",
     "errors": (
         "APIConnectionError APIError BadRequestError ConfigurationError CredentialsRejectedError ForbiddenError "
         "InvalidRecordError MintQuotaExhaustedError NotDeliveredError NotFoundError NumbersRefusedError "
-        "PartlyDoneError Problem RateLimitedError ServerError SessionClosedError StillPendingError StoreError "
-        "StoreRefusedError TokenEndpointError TokenError UnauthorizedError UnknownOutcomeError VBCError"
+        "PaceExceededError PartlyDoneError Problem RateLimitedError ServerError SessionClosedError StillPendingError "
+        "StoreError StoreRefusedError TokenEndpointError TokenError UnauthorizedError UnknownOutcomeError VBCError"
     ),
     "options": "RequestOptions SessionOptions",
     "session": "VBCSession",

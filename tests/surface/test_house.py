@@ -40,6 +40,7 @@ MAY_IMPORT = {
     "api": {"backoff", "durations", "errors", "secret", "serialization", "timestamps", "transport", "transport_errors"},
     "options": {"api", "credentials", "stores", "token"},
     "session": {"api", "credentials", "errors", "options", "secret", "stores", "token", "transport"},
+    "telemetry": {"api", "session", "token"},
     "sandbox": {"credentials"},
     "pytest_plugin": {"session", "token", "sandbox"},
     "cli": {"files", "api", "credentials", "errors", "sandbox", "session", "stores", "token"},
