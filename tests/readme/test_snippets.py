@@ -270,7 +270,7 @@ async def test_vault(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> No
     await run(VAULT)["show_status"]()
 
     out = capsys.readouterr().out
-    assert out.startswith("TokenMinted(")
+    assert out.startswith("minted token ")
     assert "TokenStatus(state='fresh'" in out
 
 
