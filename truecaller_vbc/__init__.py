@@ -43,6 +43,8 @@ def __getattr__(name: str) -> Any:
     if module := _MODULES.get(name):
         value = globals()[name] = getattr(import_module(f".{module}", __name__), name)
         return value
+    if name == "__version__":
+        return import_module("importlib.metadata").version(__name__)
     try:
         return import_module(f".{name}", __name__)
     except ModuleNotFoundError:

@@ -68,6 +68,8 @@ from .token.events import TokenStatus as TokenStatus
 from .token.model import AccessToken as AccessToken
 from .token.policy import TokenPolicy as TokenPolicy
 
+__version__: str
+
 __all__ = [
     "APIConnectionError",
     "APIError",
