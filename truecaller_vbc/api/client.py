@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -187,14 +187,15 @@ class ApiClient:
                 raise
         return False
 
-    async def send(self, request: ApiRequest[T]) -> T:
-        """Send a request, tell those who listen what came of it, and return the result in its answer.
+    def send(self, request: ApiRequest[T]) -> Coroutine[Any, Any, T]:
+        """Send a request, report it to listeners if there are any, and return the result in its answer.
 
         Raises:
             Exception: as `_send`.
         """
-        if self._session.on_call is None:
-            return await self._send(request)
+        return self._send(request) if self._session.on_call is None else self._send_and_report(request)
+
+    async def _send_and_report(self, request: ApiRequest[T]) -> T:
         loop = asyncio.get_running_loop()
         began = loop.time()
         error: BaseException | None = None
@@ -272,7 +273,8 @@ class ApiClient:
             async with self._session.request(
                 request.method,
                 path,
-                data=request.body,
+                # aiohttp looks long for the payload type of a subclass of bytes.
+                data=None if request.body is None else aiohttp.BytesPayload(request.body),
                 params=request.params,
                 headers=_HEADERS,
                 timeout=timeouts[request.records is not None],
