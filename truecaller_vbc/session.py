@@ -11,9 +11,10 @@ import weakref
 from collections.abc import AsyncGenerator, Callable
 from threading import get_ident
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Never, Self, SupportsIndex, Unpack, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Never, Self, SupportsIndex, TypeAlias, Unpack, cast
 
 import aiohttp
+import attrs
 from yarl import URL
 
 from .credentials import Credentials, CredentialsSource
@@ -34,9 +35,13 @@ from .transport import RequestContext, Transport, is_loopback
 if TYPE_CHECKING:
     from .api import TypedAPI
     from .api.calls import Calls
+    from .api.events import CallFinished
     from .api.labels import Labels
     from .api.numbers import Numbers
     from .api.policy import APIPolicy
+
+VBCEvent: TypeAlias = "TokenEvent | CallFinished"
+"""What `VBCSession.subscribe` passes on."""
 
 BASE_URL: Final = "https://enterprise-portal-noneu.truecaller.com"
 _log = logging.getLogger("truecaller_vbc")
@@ -342,7 +347,32 @@ class VBCSession:
 
     def status(self) -> TokenStatus:
         """Return the state of the token. No I/O; the session need not be open."""
-        return self._holder.status()
+        status = self._holder.status()
+        waiting = 0 if self._api is None else self._api.waiting
+        return attrs.evolve(status, calls_waiting=waiting) if waiting else status
+
+    def subscribe(self, listener: Callable[[VBCEvent], object]) -> Callable[[], None]:
+        """Call `listener` with every event, beside ``on_event``, and with a `CallFinished` after each typed call.
+
+        It must not block. What it raises is only logged.
+
+        Returns:
+            a function that ends the subscription.
+        """
+        listeners = self._holder.announcer.listeners
+        listeners.append(listener)
+
+        def unsubscribe() -> None:
+            with contextlib.suppress(ValueError):
+                listeners.remove(listener)
+
+        return unsubscribe
+
+    @property
+    def on_call(self) -> Callable[[CallFinished], object] | None:
+        """What the typed calls report to; None if nothing has subscribed."""
+        announcer = self._holder.announcer
+        return announcer.tell if announcer.listeners else None
 
     def ledger(self) -> tuple[LedgerEntry, ...]:
         """Return the attempts to mint of the last window, oldest first, including those of other processes. No I/O."""

@@ -59,7 +59,7 @@ def test_event_callback_that_cancels_its_task_costs_nothing() -> None:
 
     async def main() -> None:
         async with world() as it:
-            it.holder._announce._on_event = cancel
+            it.holder.announcer._on_event = cancel
             first, *others = await asyncio.gather(*(it.holder.token() for _ in range(5)))
             assert {token.value for token in others} == {first.value}
             assert it.holder.status().last_error is None

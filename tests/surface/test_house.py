@@ -41,6 +41,7 @@ MAY_IMPORT = {
     "options": {"api", "credentials", "stores", "token"},
     "session": {"api", "credentials", "errors", "options", "secret", "stores", "token", "transport"},
     "webhooks": {"errors", "files", "secret", "serialization", "stores", "timestamps"},
+    "telemetry": {"api", "session", "token"},
     "sandbox": {"credentials"},
     "pytest_plugin": {"session", "token", "sandbox", "webhooks"},
     "cli": {"files", "api", "backoff", "credentials", "errors", "sandbox", "session", "stores", "token", "webhooks"},

@@ -108,7 +108,7 @@ def test_on_event_may_raise(caplog: pytest.LogCaptureFixture) -> None:
 
     async def main() -> None:
         async with world() as it:
-            it.holder._announce._on_event = lambda _: 1 / 0
+            it.holder.announcer._on_event = lambda _: 1 / 0
             await it.holder.token()
             assert it.server.mints == 1
 

@@ -31,7 +31,9 @@ def test_rejection_within_the_grace_period_is_announced() -> None:
             await asyncio.sleep(29)
             assert not await it.holder.rejected(token)
             assert token == await it.holder.token()
-            assert TokenRejected(token.fingerprint, replaced=False) == it.events[-1]
+            rejected = it.events[-1]
+            assert isinstance(rejected, TokenRejected)
+            assert (rejected.fingerprint, rejected.replaced) == (token.fingerprint, False)
 
     run_virtual(main())
 

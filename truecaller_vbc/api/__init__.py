@@ -29,6 +29,11 @@ class TypedAPI:
         self.labels: Labels = Labels(self._client)
         self.numbers: Numbers = Numbers(self._client)
 
+    @property
+    def waiting(self) -> int:
+        """Return how many calls wait for their turn."""
+        return self._client.waiting
+
     def close(self) -> None:
         """Fail all waiters with SessionClosedError."""
         self._client.close()

@@ -67,8 +67,8 @@ def create_holder(
         clock: the only source of time.
         on_event: called with everything that happens to the token.
     """
-    announce = Announcer(on_event)
     state = AccountState(policy)
+    announce = Announcer(on_event, state.identity)
     guarded = None if store is None else GuardedStore(store, policy.mint_timeout.total_seconds() / 3, announce)
     minter = Minter(state, endpoint, source, guarded, policy, clock)
     return TokenHolder(state, minter, policy, clock, announce)
@@ -87,19 +87,20 @@ class TokenHolder:
         minter: gets new tokens.
         policy: the numbers.
         clock: the only source of time.
-        announce: called with everything that happens to the token.
+        announcer: called with everything that happens to the token.
     """
 
     state: AccountState
     _minter: Minter
     _policy: TokenPolicy
     _clock: Clock
-    _announce: Announcer
+    announcer: Announcer
     now: Callable[[], float] = attrs.field(init=False)
     # A token that was fresh a moment ago: readers return it without looking at the clock.
     fast_token: AccessToken | None = attrs.field(init=False, default=None)
     _fast_token_timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
     _attempt: asyncio.Task[AttemptResult] | None = attrs.field(init=False, default=None)
+    _began: float = attrs.field(init=False, default=0.0)
     # Whether callers have stopped waiting for the running attempt, whose answer is still used.
     _is_overdue: bool = attrs.field(init=False, default=False)
     # Whether the running attempt has kept its token, so that a cancellation, by on_event for example, is too late.
@@ -190,6 +191,7 @@ class TokenHolder:
     def _start(self, mode: RefreshMode) -> asyncio.Task[AttemptResult]:
         grace = self._policy.close_grace.total_seconds()
         self._has_token = False
+        self._began = self.now()
         self._attempt = GracefulTask(self._run(mode), loop=self._loop, grace=grace, name="truecaller_vbc attempt")
         self._attempt.add_done_callback(self._deliver)
         return self._attempt
@@ -268,10 +270,11 @@ class TokenHolder:
         self._refresher.wake()
         token = current.token
         if current.adopted:
-            self._announce(TokenAdopted(token.fingerprint, current.generation, token.expires_at))
+            self.announcer(TokenAdopted(token.fingerprint, current.generation, token.expires_at))
         else:
             left = self.state.mints_left(now)
-            self._announce(TokenMinted(token.fingerprint, current.generation, token.expires_at, left))
+            took = now - self._began
+            self.announcer(TokenMinted(token.fingerprint, current.generation, token.expires_at, left, seconds=took))
         return token
 
     def _failed(self, error: TokenError) -> TokenError:
@@ -281,11 +284,12 @@ class TokenHolder:
             return error  # reported when callers stopped waiting
         now = self.now()
         if self.state.usable(now) is None:
-            self._announce(MintFailed(error))
+            self.announcer(MintFailed(error, seconds=now - self._began))
             return error
         if not isinstance(error, CredentialsRejectedError):
             self.state.refresh_failed(now)
-        self._announce(RefreshFailed(error, next_refresh(self._next_refresh_at(now), self._clock.wall() - now)))
+        at = next_refresh(self._next_refresh_at(now), self._clock.wall() - now)
+        self.announcer(RefreshFailed(error, at, seconds=now - self._began))
         return error
 
     # Refreshing, called by the background task
@@ -324,7 +328,7 @@ class TokenHolder:
         if verdict is Rejection.DROPPED:
             self._clear_fast_token()
         if verdict is not Rejection.OUTDATED:
-            self._announce(TokenRejected(token.fingerprint, replaced=verdict is Rejection.DROPPED))
+            self.announcer(TokenRejected(token.fingerprint, replaced=verdict is Rejection.DROPPED))
         if verdict is Rejection.TOO_NEW:
             return self.state.previous_for(token, self.now()) is not None
         if verdict is Rejection.SPENT:
