@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from truecaller_vbc import Credentials, TokenError, TokenMinted, TokenRejected, VBCSession
+from truecaller_vbc import (
+    Credentials,
+    MintFailed,
+    RefreshFailed,
+    StoreRecovered,
+    StoreUnavailable,
+    TokenAdopted,
+    TokenError,
+    TokenMinted,
+    TokenRejected,
+    VBCSession,
+)
 from truecaller_vbc.sandbox import Sandbox
 
 from ..requests.two_origins import CREDENTIALS, NO_GRACE, Origin
@@ -74,3 +86,27 @@ async def test_ready(api: Origin) -> None:
     async with VBCSession(CREDENTIALS, base_url=api.url) as vbc:
         await vbc.token()
         assert vbc.status().ready
+
+
+WHEN = datetime(2026, 11, 26, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("event", "sentence"),
+    [
+        (TokenMinted("12345678", 1, WHEN, 9, seconds=0.5), "minted token 12345678 in 0.50 s, 9 mints left"),
+        (TokenAdopted("12345678", 1, WHEN), "adopted token 12345678 from the store"),
+        (MintFailed(TokenError("why")), "no token was obtained: why"),
+        (RefreshFailed(TokenError("why"), None), "the token was not refreshed, and the current one stays in use: why"),
+        (TokenRejected("12345678", replaced=False), "the API rejected token 12345678, which is not replaced"),
+        (TokenRejected("12345678", replaced=True), "the API rejected token 12345678, which is replaced"),
+        (
+            StoreUnavailable("OSError"),
+            "the token store failed (OSError): tokens are minted for this process alone until it works again",
+        ),
+        (StoreRecovered(), "the token store works again"),
+    ],
+)
+def test_events_are_plain_sentences(event: object, sentence: str) -> None:
+    """The text of each event is one sentence."""
+    assert str(event) == sentence
