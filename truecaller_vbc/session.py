@@ -287,7 +287,7 @@ class VBCSession:
         """
         self._state = "forked"
         self._owner = _Thread(None)
-        self._holder.fast_token = None
+        self._holder.disown()
         if self._user_http is None and self._http is not None and (connector := self._http.connector) is not None:
             # Closing it here would take the parent's connections out of the selector that both processes share.
             connector._closed = True  # pyright: ignore[reportPrivateUsage] # noqa: SLF001

@@ -134,7 +134,7 @@ def test_fresh_token_that_is_rejected_is_replayed_with_the_one_before() -> None:
         async with world() as it:
             old = await it.holder.token()
             await asyncio.sleep(2750)
-            await it.holder.refresh()
+            await it.refresh()
             new = await it.holder.token()
             assert new != old
             assert await it.holder.rejected(new)

@@ -166,9 +166,7 @@ class TokenHolder:
         self.state.used = True
         if now < current.refresh_after:
             self._set_fast_token(current.token)
-            if self._refresher.was_cancelled:
-                self._refresher.wake()
-        elif self._refresher.dormant and self.state.refresh_at(now) != NEVER:
+        elif self._is_dormant and self.state.refresh_at(now) != NEVER:
             self._refresher.wake()
         return current.token
 
@@ -198,6 +196,11 @@ class TokenHolder:
 
     def _deliver(self, attempt: asyncio.Task[AttemptResult]) -> None:
         self._attempt, self._is_overdue = None, False
+        self._settle(attempt)
+        if self._attempt is None:
+            self._refresher.wake()
+
+    def _settle(self, attempt: asyncio.Task[AttemptResult]) -> None:
         if not attempt.cancelled():
             self._is_second_try = False
             error = attempt.exception()  # such as a KeyboardInterrupt, which the loop raises as well
@@ -267,7 +270,6 @@ class TokenHolder:
         # Waiting callers will use it; otherwise only later reads count as use.
         self.state.keep(current, now, used=busy or bool(self._waiters))
         self._has_token = True
-        self._refresher.wake()
         token = current.token
         if current.adopted:
             self.announcer(TokenAdopted(token.fingerprint, current.generation, token.expires_at))
@@ -298,10 +300,15 @@ class TokenHolder:
         """Return when to refresh, on `Clock.now`."""
         return self.state.refresh_at(self.now())
 
-    async def refresh(self) -> None:
-        """Refresh now, or join the running attempt."""
-        # Do not register as a waiter: waiters count as use and would keep an idle session refreshing.
-        await asyncio.wait([self._attempt or self._start(RefreshMode.ADVISORY)])
+    @property
+    def unsaved(self) -> bool:
+        """Whether the store has missed something."""
+        return self._minter.unsaved
+
+    def refresh(self) -> None:
+        """Start a refresh, which does not count as use, unless an attempt is running."""
+        if self._attempt is None:
+            self._start(RefreshMode.ADVISORY)
 
     async def save_back(self) -> None:
         """Write to the store what it missed while it was down."""
@@ -360,7 +367,11 @@ class TokenHolder:
 
     def _next_refresh_at(self, now: float) -> float:
         at = self.state.refresh_at(now)
-        return NEVER if at == NEVER or self._refresher.dormant else at
+        return NEVER if self._is_dormant else at
+
+    @property
+    def _is_dormant(self) -> bool:
+        return self._attempt is None and self._refresher.dormant
 
     def ledger(self) -> tuple[LedgerEntry, ...]:
         """Return the attempts of the last window."""
@@ -374,6 +385,11 @@ class TokenHolder:
         return credentials.client_account_id if credentials else None
 
     # Closing
+
+    def disown(self) -> None:
+        """Stop the background of a copy in a forked process."""
+        self.fast_token = None
+        self._refresher.disable()
 
     async def close(self, *, with_the_loop: bool = False) -> None:
         """Stop everything. Waiting callers get `SessionClosedError` at once.
