@@ -86,7 +86,6 @@ class VBCSession:
         "_api_policy",
         "_base_url",
         "_clock",
-        "_close_grace",
         "_closing",
         "_guard",
         "_holder",
@@ -137,7 +136,6 @@ class VBCSession:
         self._refresh_ahead = refresh == "ahead"
         # What other sessions must have in common with this one to share its token; None if they cannot.
         self.sharing: object = None if opened is None or store == "memory://" else store
-        self._close_grace = policy.close_grace.total_seconds()
         self._transport = Transport(self._holder, self._base_url, self._check_usable)
         self._user_http = http
         self._http: aiohttp.ClientSession | None = None
@@ -227,7 +225,7 @@ class VBCSession:
         if self._closing is None:
             # In a task of its own, shielded: cancelling the caller of `close` must not leave half of it undone.
             # The end of the loop cancels it, too, so it has as long as the token request that it waits for.
-            grace = self._close_grace and self._close_grace + _CLOSING_TIME
+            grace = self._holder.close_grace and self._holder.close_grace + _CLOSING_TIME
             self._closing = GracefulTask(self._close(), loop=self._loop, grace=grace, name="truecaller_vbc close")
         await asyncio.shield(self._closing)
 
@@ -359,12 +357,15 @@ class VBCSession:
         Returns:
             a function that ends the subscription.
         """
-        listeners = self._holder.announcer.listeners
-        listeners.append(listener)
+        announcer = self._holder.announcer
+
+        def listen(event: VBCEvent) -> None:
+            listener(event)
 
         def unsubscribe() -> None:
-            with contextlib.suppress(ValueError):
-                listeners.remove(listener)
+            announcer.listeners = tuple(other for other in announcer.listeners if other is not listen)
+
+        announcer.listeners += (listen,)
 
         return unsubscribe
 

@@ -92,7 +92,7 @@ def each_caller_mints(patch: pytest.MonkeyPatch) -> None:
     """Start one attempt for each caller, without single flight."""
 
     def attempted(self: TokenHolder) -> asyncio.Future[Any]:
-        return self._loop.create_task(self._run(RefreshMode.MANDATORY))
+        return self.loop.create_task(self._run(RefreshMode.MANDATORY))
 
     patch.setattr(TokenHolder, "_attempted", attempted)
     patch.setattr(Minter, "_adopt", lambda *_: None)

@@ -189,7 +189,7 @@ class Announcer:
     _on_event: Callable[[TokenEvent], object] | None
     # Returns the short hash of the account's ID and the key ID.
     _identity: Callable[[], tuple[str, str]]
-    listeners: list[Callable[[Any], object]] = attrs.field(init=False, factory=list[Callable[[Any], object]])
+    listeners: tuple[Callable[[Any], object], ...] = attrs.field(init=False, default=())
     _last: object = attrs.field(init=False, default=None)
 
     def __call__(self, event: TokenEvent) -> None:
@@ -214,7 +214,7 @@ class Announcer:
 
     def tell(self, event: object) -> None:
         """Pass an event to the listeners only."""
-        for listener in tuple(self.listeners):
+        for listener in self.listeners:
             _tell(listener, event)
 
 

@@ -109,10 +109,9 @@ class TokenHolder:
     _is_second_try: bool = attrs.field(init=False, default=False)
     _waiters: list[asyncio.Future[AttemptResult]] | None = attrs.field(init=False, default=None)
     _closed: bool = attrs.field(init=False, default=False)
-    _loop: asyncio.AbstractEventLoop = attrs.field(init=False)
+    loop: asyncio.AbstractEventLoop = attrs.field(init=False)
     _http: aiohttp.ClientSession | None = attrs.field(init=False)
     _refresher: Refresher = attrs.field(init=False)
-    loop_time: Callable[[], float] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.now = self._clock.now
@@ -120,8 +119,7 @@ class TokenHolder:
 
     def open(self, http: aiohttp.ClientSession | None, *, in_background: bool = True) -> None:
         """Start on the running loop. Mints use `http`; without it, each opens a connection."""
-        self._loop = asyncio.get_running_loop()
-        self.loop_time = self._loop.time
+        self.loop = asyncio.get_running_loop()
         self._http = http
         self._refresher = Refresher(self, self._clock, enabled=in_background)
 
@@ -150,7 +148,7 @@ class TokenHolder:
             raise error
         if self._attempt is None:
             self._start(RefreshMode.MANDATORY)
-        waiter: asyncio.Future[AttemptResult] = self._loop.create_future()
+        waiter: asyncio.Future[AttemptResult] = self.loop.create_future()
         if self._waiters is None:
             self._waiters = []
         self._waiters.append(waiter)
@@ -176,7 +174,7 @@ class TokenHolder:
             return
         self.fast_token = token
         margin = self._policy.expiry_margin.total_seconds()
-        self._fast_token_timer = self._loop.call_later(min(1.0, margin / 10), self._clear_fast_token)
+        self._fast_token_timer = self.loop.call_later(min(1.0, margin / 10), self._clear_fast_token)
 
     def _clear_fast_token(self) -> None:
         self.fast_token = None
@@ -187,10 +185,10 @@ class TokenHolder:
     # The attempt
 
     def _start(self, mode: RefreshMode) -> asyncio.Task[AttemptResult]:
-        grace = self._policy.close_grace.total_seconds()
+        grace = self.close_grace
         self._has_token = False
         self._began = self.now()
-        self._attempt = GracefulTask(self._run(mode), loop=self._loop, grace=grace, name="truecaller_vbc attempt")
+        self._attempt = GracefulTask(self._run(mode), loop=self.loop, grace=grace, name="truecaller_vbc attempt")
         self._attempt.add_done_callback(self._deliver)
         return self._attempt
 
@@ -367,7 +365,7 @@ class TokenHolder:
 
     def _next_refresh_at(self, now: float) -> float:
         at = self.state.refresh_at(now)
-        return NEVER if self._is_dormant else at
+        return NEVER if at == NEVER or self._is_dormant else at
 
     @property
     def _is_dormant(self) -> bool:
@@ -385,6 +383,11 @@ class TokenHolder:
         return credentials.client_account_id if credentials else None
 
     # Closing
+
+    @property
+    def close_grace(self) -> float:
+        """`TokenPolicy.close_grace` in seconds."""
+        return self._policy.close_grace.total_seconds()
 
     def disown(self) -> None:
         """Stop the background of a copy in a forked process."""
@@ -407,7 +410,7 @@ class TokenHolder:
         if (attempt := self._attempt) is not None:
             attempt.cancel()
             await asyncio.wait([attempt])
-        if not with_the_loop and (grace := self._policy.close_grace.total_seconds()):
+        if not with_the_loop and (grace := self.close_grace):
             # The store may work again, and has missed a token that has been paid for.
             with contextlib.suppress(TimeoutError):
                 async with timeout(grace):
