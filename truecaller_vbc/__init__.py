@@ -5,6 +5,7 @@ from typing import Any, Final
 
 # Each name is imported on first use, so that the pytest plugin and the command line start quickly.
 _NAMES: Final = {
+    "accounts": "VBCAccounts",
     "api.calls": "Calls",
     "api.events": "CallFinished",
     "api.labels": "Labels",
@@ -24,7 +25,7 @@ _NAMES: Final = {
         "SessionClosedError StillPendingError StoreError StoreRefusedError TokenEndpointError TokenError "
         "UnauthorizedError UnknownOutcomeError VBCError WebhookError"
     ),
-    "options": "RequestOptions SessionOptions",
+    "options": "RequestOptions SessionOptions SharedOptions",
     "session": "VBCSession",
     "stores": "FileStore MemoryStore RedisStore TokenStore",
     "token.events": (

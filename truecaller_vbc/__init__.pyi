@@ -1,3 +1,4 @@
+from .accounts import VBCAccounts as VBCAccounts
 from .api.calls import Calls as Calls
 from .api.events import CallFinished as CallFinished
 from .api.labels import Labels as Labels
@@ -52,6 +53,7 @@ from .errors import VBCError as VBCError
 from .errors import WebhookError as WebhookError
 from .options import RequestOptions as RequestOptions
 from .options import SessionOptions as SessionOptions
+from .options import SharedOptions as SharedOptions
 from .session import VBCSession as VBCSession
 from .stores import FileStore as FileStore
 from .stores import MemoryStore as MemoryStore
@@ -123,6 +125,7 @@ __all__ = [
     "ServerError",
     "SessionClosedError",
     "SessionOptions",
+    "SharedOptions",
     "Status",
     "StatusInfo",
     "StillPendingError",
@@ -141,6 +144,7 @@ __all__ = [
     "TokenStore",
     "UnauthorizedError",
     "UnknownOutcomeError",
+    "VBCAccounts",
     "VBCError",
     "VBCSession",
     "WebhookError",

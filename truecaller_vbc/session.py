@@ -278,6 +278,14 @@ class VBCSession:
         """Tell whether the session is open on this event loop."""
         return self._state == "open" and self._loop is loop
 
+    def touch(self) -> None:
+        """Count as used now, see `VBCAccounts`."""
+        self._holder.read_at = self._holder.now()
+
+    def is_idle(self, seconds: float) -> bool:
+        """Tell whether nothing was sent for that long, and no call waits, see `VBCAccounts`."""
+        return self._holder.is_idle(seconds) and (self._api is None or not self._api.is_busy)
+
     def disown(self) -> None:
         """Make the copy of this session in a forked process unusable, without touching what the parent uses.
 
@@ -329,8 +337,9 @@ class VBCSession:
             return hot
         # Written out here: calling a method of the holder would cost as much as reading the clock.
         state = holder.state
-        if (current := state.current) is None or holder.now() >= current.unusable_after:
+        if (current := state.current) is None or (now := holder.now()) >= current.unusable_after:
             return None
+        holder.read_at = now
         state.used = True
         return current.token
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ CRON = snippet("docs/how-to/cron.md", "Cron jobs and scripts")
 NOTEBOOK = snippet("docs/how-to/jupyter.md", "Jupyter notebooks")
 NOTEBOOK_USE = snippet("docs/how-to/jupyter.md", "Use it")
 NOTEBOOK_CLOSE = snippet("docs/how-to/jupyter.md", "Close it")
+MANY_ACCOUNTS = snippet("docs/how-to/many-accounts.md", "Many accounts")
 MIDDLEWARE = snippet("docs/how-to/own-client-session.md", "A `ClientSession` of your own")
 OWN_HTTP = snippet("docs/how-to/own-client-session.md", "Pass it as `http=`")
 VAULT = snippet("docs/how-to/credentials-from-a-vault.md", "Credentials from a vault")
@@ -263,6 +265,22 @@ async def test_own_session(sandbox: Sandbox, tmp_path: Path, capsys: pytest.Capt
     await run(OWN_HTTP)["list_labels"]()
 
     assert "200\n2\n" == capsys.readouterr().out
+
+
+async def test_many_accounts(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Jobs of an account use one session and one token, and an account without a key is an error."""
+    mine = sandbox.credentials
+    names = run(_in(tmp_path, MANY_ACCOUNTS).replace("store=", f"base_url={sandbox.base_url!r}, store="))
+    names["KEYS"] = {mine.client_account_id: (mine.key_id, mine.api_key)}
+
+    async def jobs() -> AsyncIterator[tuple[str, CallRecord]]:
+        for receiver in ("+919812345670", "+919812345671"):
+            yield mine.client_account_id, _record(receiver)
+        yield "unknown", _record("+919812345672")
+
+    with pytest.raises(TokenError, match="KeyError"):
+        await names["main"](jobs())
+    assert sandbox.mints == 1
 
 
 async def test_vault(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "transport": {"errors", "token"},
     "api": {"backoff", "durations", "errors", "secret", "serialization", "timestamps", "transport", "transport_errors"},
     "options": {"api", "credentials", "stores", "token"},
+    "accounts": {"credentials", "durations", "errors", "options", "secret", "session", "stores"},
     "session": {"api", "credentials", "errors", "options", "secret", "stores", "token", "transport"},
     "webhooks": {"errors", "files", "secret", "serialization", "stores", "timestamps"},
     "telemetry": {"api", "session", "token"},

@@ -34,6 +34,11 @@ class TypedAPI:
         """Return how many calls wait for their turn."""
         return self._client.waiting
 
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether a call waits for its turn or for a retry."""
+        return self._client.is_busy
+
     def close(self) -> None:
         """Fail all waiters with SessionClosedError."""
         self._client.close()

@@ -141,6 +141,11 @@ class ApiClient:
         """Return how many calls wait for their turn."""
         return sum(limiter.waiting for limiter in (self.realtime, self.batch) if limiter is not None)
 
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether a call waits for its turn or for a retry."""
+        return bool(self._sleeping) or self.waiting > 0
+
     def close(self) -> None:
         """Fail all waiters with SessionClosedError."""
         for limiter in (self.realtime, self.batch):

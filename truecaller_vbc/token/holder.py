@@ -109,6 +109,8 @@ class TokenHolder:
     _is_second_try: bool = attrs.field(init=False, default=False)
     _waiters: list[asyncio.Future[AttemptResult]] | None = attrs.field(init=False, default=None)
     _closed: bool = attrs.field(init=False, default=False)
+    # When a token was last read, to the second.
+    read_at: float = attrs.field(init=False, default=0.0)
     loop: asyncio.AbstractEventLoop = attrs.field(init=False)
     _http: aiohttp.ClientSession | None = attrs.field(init=False)
     _refresher: Refresher = attrs.field(init=False)
@@ -158,7 +160,7 @@ class TokenHolder:
         current = self.state.current
         if current is None:
             return None
-        now = self.now()
+        self.read_at = now = self.now()
         if now >= current.unusable_after:
             return None
         self.state.used = True
@@ -383,6 +385,10 @@ class TokenHolder:
         return credentials.client_account_id if credentials else None
 
     # Closing
+
+    def is_idle(self, seconds: float) -> bool:
+        """Return whether no token was read for that long, and none is being minted."""
+        return self._attempt is None and self.now() - self.read_at >= seconds
 
     @property
     def close_grace(self) -> float:
