@@ -145,6 +145,7 @@ async def lease_survives_a_crowd(new_store: NewStore) -> None:
         for one in crowd[::3]:
             one.cancel()
         await asyncio.gather(*crowd, return_exceptions=True)
+    granted = False
     for _ in range(_LOOKS):  # what was cancelled may still be on its way back
         async with new_store().lease(key, _MINUTE) as granted:
             if granted:
