@@ -136,7 +136,7 @@ def leaks_its_task(patch: pytest.MonkeyPatch) -> None:
     entered = VBCSession.__aenter__
 
     async def starts(self: VBCSession) -> VBCSession:
-        _TASKS.append(asyncio.create_task(asyncio.sleep(1e9)))
+        _TASKS.append(asyncio.create_task(asyncio.sleep(1e9), name="truecaller_vbc leaked"))
         return await entered(self)
 
     patch.setattr(VBCSession, "__aenter__", starts)
