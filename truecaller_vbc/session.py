@@ -25,7 +25,7 @@ from .stores import TokenStore, open_store
 from .token.clock import Clock, system_clock
 from .token.endpoint import TokenEndpoint
 from .token.events import LedgerEntry, TokenEvent, TokenStatus
-from .token.holder import create_holder
+from .token.holder import TokenHolder, create_holder
 from .token.model import AccessToken
 from .token.policy import TokenPolicy
 from .token.state import account_key
@@ -448,6 +448,15 @@ class VBCSession:
             aiohttp.ClientError: as raised by aiohttp; also TimeoutError.
         """
         return RequestContext(self._transport.request(method, path, kwargs))
+
+    @property
+    def pool(self) -> TokenHolder | None:
+        """Where the typed calls find their tokens; None with one token (``TokenPolicy(tokens=1)``)."""
+        return None if self._holder.state.pool is None else self._holder
+
+    def request_with(self, token: AccessToken, method: str, path: str | URL, **kwargs: Any) -> RequestContext:
+        """Send a request as `request` does, with a token of the pool."""
+        return RequestContext(self._transport.request(method, path, kwargs, token))
 
     def get(self, path: str | URL, **kwargs: Unpack[RequestOptions]) -> RequestContext:
         """Send a GET request, see `request`."""

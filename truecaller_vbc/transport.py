@@ -106,8 +106,16 @@ class Transport:
             raise ConfigurationError("the URL carries credentials: leave them out, the session adds its token")
         return url
 
-    async def request(self, method: str, path: str | URL, kwargs: Any) -> aiohttp.ClientResponse:
+    async def request(
+        self, method: str, path: str | URL, kwargs: Any, given: AccessToken | None = None
+    ) -> aiohttp.ClientResponse:
         """Send a request, and replay it once if its token turns out to be dead.
+
+        Args:
+            method: such as ``"GET"``.
+            path: below the origin.
+            kwargs: those of aiohttp.
+            given: a token of a pool to be sent; None for the current one.
 
         Raises:
             SessionClosedError: the session is not open here.
@@ -126,7 +134,7 @@ class Transport:
         if (headers is not None and hdrs.AUTHORIZATION in headers) or kwargs.get("auth") is not None:
             response = await http.request(method, url, **kwargs)
         else:
-            token = self._holder.fast_token or await _within(http, kwargs, self._holder.token)
+            token = given or self._holder.fast_token or await _within(http, kwargs, self._holder.token)
             kwargs["headers"] = _with_token(headers, token)
             data = kwargs.get("data")
             if isinstance(data, aiohttp.FormData):

@@ -16,7 +16,15 @@ DURATIONS = [
     for field in attrs.fields(kind)
     if isinstance(field.default, timedelta)
 ]
-MAY_BE_ZERO = {"refresh_jitter", "expiry_margin", "rejection_grace", "patience", "close_grace", "adoption_delay"}
+MAY_BE_ZERO = {
+    "refresh_jitter",
+    "expiry_margin",
+    "rejection_grace",
+    "patience",
+    "close_grace",
+    "adoption_delay",
+    "pool_wait",
+}
 
 
 @pytest.mark.parametrize(("kind", "name"), DURATIONS)

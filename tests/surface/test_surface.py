@@ -104,6 +104,8 @@ def test_policy_defaults() -> None:
         "refresh_retry": timedelta(minutes=1),
         "close_grace": timedelta(seconds=2),
         "adoption_delay": timedelta(seconds=30),
+        "tokens": 1,
+        "pool_wait": timedelta(seconds=2),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -31,6 +32,7 @@ from ..transport_errors import NOT_RETRYABLE, NOT_SENT
 from .events import CallFinished, CallOutcome
 from .foreign_text import mask_token, readable
 from .policy import APIPolicy, CallOptions
+from .pooled_limit import Pool, PooledLimiter, Start
 from .rate_limit import RateLimiter
 from .responses import JSON, classify, is_passing, lost_body, read_response, undocumented_response
 
@@ -67,8 +69,18 @@ class Session(Protocol):
         ...
 
     @property
+    def pool(self) -> Pool | None:
+        """Return where the tokens of a pool are; None if the policy wants one token only."""
+        ...
+
+    @property
     def request(self) -> Callable[..., Any]:
         """Send a request, as aiohttp does."""
+        ...
+
+    @property
+    def request_with(self) -> Callable[..., Any]:
+        """Send a request with a given token of the pool."""
         ...
 
 
@@ -91,6 +103,7 @@ class ApiRequest(Generic[T]):
         policy: policy of this call; None for that of the session.
         pace_wait: seconds that it has waited for the rate limiter.
         tries: how often it was sent.
+        start: the token of a pool that it is sent with, and its pace; None without a pool.
     """
 
     method: str
@@ -107,6 +120,7 @@ class ApiRequest(Generic[T]):
     policy: APIPolicy | None = None
     pace_wait: float = 0.0
     tries: int = 0
+    start: Start | None = attrs.field(default=None, repr=False)
 
 
 class ApiClient:
@@ -121,9 +135,15 @@ class ApiClient:
         self._session = session
         self.policy = policy
         self._sleeping: set[asyncio.Future[None]] = set()
-        self.realtime: RateLimiter | None = _limiter(policy.realtime_rate, policy.realtime_window.total_seconds())
-        self.batch: RateLimiter | None = _limiter(policy.batch_rate, policy.batch_window.total_seconds())
+        self.realtime: RateLimiter | None = self._limiter(policy.realtime_rate, policy.realtime_window.total_seconds())
+        self.batch: RateLimiter | None = self._limiter(policy.batch_rate, policy.batch_window.total_seconds())
         self._timeouts = _timeouts(policy)
+
+    def _limiter(self, rate: int | None, seconds: float) -> RateLimiter | None:
+        if rate is None:
+            return None
+        pool: Pool | None = getattr(self._session, "pool", None)
+        return RateLimiter(rate, seconds) if pool is None else PooledLimiter(rate, seconds, pool)
 
     def policy_for(self, options: CallOptions, *, patient: bool = False) -> APIPolicy | None:
         """Return the policy of one call; None for that of the session.
@@ -250,17 +270,25 @@ class ApiClient:
                     if attempt >= policy.attempts:
                         raise
                 elif request.limiter is not None:
-                    # A 429 pauses every request of this session; requests then resume at the normal rate.
-                    request.limiter.pause_until(now + wait)
+                    # A 429 pauses every request with this token; they then resume at the normal rate.
+                    pace = request.limiter if request.start is None else request.start.pace
+                    pace.pause_until(now + wait)
             await self._sleep(wait)
+
+    async def _wait_for_turn(self, request: ApiRequest[Any], limiter: RateLimiter) -> float:
+        """Wait until the rate allows the request, and return how many seconds that took."""
+        max_wait = (request.policy or self.policy).max_wait
+        seconds = None if max_wait is None else max_wait.total_seconds()
+        if not isinstance(limiter, PooledLimiter):
+            return await limiter.acquire(seconds)
+        waited, request.start = await limiter.start(seconds)
+        return waited
 
     async def _send_once(self, request: ApiRequest[T]) -> T:
         # Get the token first: waiting for it must use neither a place in the rate limit nor the attempt's deadline.
         await self._session.token()
         if request.limiter is not None:
-            max_wait = (request.policy or self.policy).max_wait
-            seconds = None if max_wait is None else max_wait.total_seconds()
-            request.pace_wait += await request.limiter.acquire(seconds)
+            request.pace_wait += await self._wait_for_turn(request, request.limiter)
         if request.check is not None:
             request.check()
         if request.on_send is not None:
@@ -275,7 +303,10 @@ class ApiClient:
         request.tries += 1
         timeouts = self._timeouts if request.policy is None else _timeouts(request.policy)
         try:
-            async with await self._session.request(
+            send = self._session.request
+            if request.start is not None:
+                send = functools.partial(self._session.request_with, request.start.token)
+            async with await send(
                 request.method,
                 path,
                 # aiohttp looks long for the payload type of a subclass of bytes.
@@ -372,10 +403,6 @@ def _outcome(error: BaseException | None) -> CallOutcome:
     if error is None:
         return "ok"
     return classify(error).outcome if isinstance(error, Exception) else "cancelled"
-
-
-def _limiter(rate: int | None, seconds: float) -> RateLimiter | None:
-    return None if rate is None else RateLimiter(rate, seconds)
 
 
 class _LostError(aiohttp.ClientConnectionError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from typing import Final
+from typing import Any, Final
 
 from ..errors import PaceExceededError, SessionClosedError
 
@@ -30,7 +30,7 @@ class RateLimiter:
         self._most = most
         self._taken: deque[float] = deque()
         self._paused_until = 0.0
-        self._waiting: deque[asyncio.Future[float]] = deque()
+        self._waiting: deque[asyncio.Future[Any]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -49,11 +49,16 @@ class RateLimiter:
             SessionClosedError: `close` was called meanwhile.
         """
         loop = asyncio.get_running_loop()
-        if not self._waiting and self._next() <= (now := loop.time()):
-            self._take(now)
+        if not self._waiting and self.next_start() <= (now := loop.time()):
+            self.take(now)
             return 0.0
         began = loop.time()
-        waiter: asyncio.Future[float] = loop.create_future()
+        await self.turn(loop, max_wait)
+        return loop.time() - began
+
+    async def turn(self, loop: asyncio.AbstractEventLoop, max_wait: float | None) -> Any:
+        """Wait in the queue, and return what `take` returned."""
+        waiter: asyncio.Future[Any] = loop.create_future()
         self._waiting.append(waiter)
         if self._timer is None:
             self._arm(loop)
@@ -62,21 +67,16 @@ class RateLimiter:
             granted = await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                # Granted but not used. If the loop was blocked for a whole window, the place has been reused already.
-                with contextlib.suppress(ValueError):
-                    self._taken.remove(waiter.result())
+                self.give_back(waiter.result())
                 self._arm(loop)
             raise
         finally:
             if limit is not None:
                 limit.cancel()
-        # The loop may have been blocked since: count the start when it happens.
-        with contextlib.suppress(ValueError):
-            self._taken.remove(granted)
-            self._taken.append(loop.time())
-        return loop.time() - began
+        self.move(granted, loop.time())
+        return granted
 
-    def _give_up(self, waiter: asyncio.Future[float], max_wait: float) -> None:
+    def _give_up(self, waiter: asyncio.Future[Any], max_wait: float) -> None:
         if not waiter.done():
             waiting = len(self._waiting)
             self._waiting.remove(waiter)
@@ -99,20 +99,34 @@ class RateLimiter:
             if not waiter.done():
                 waiter.set_exception(SessionClosedError("this VBCSession was closed: the call was not sent"))
 
-    def _next(self) -> float:
-        """Return when the next start is allowed."""
+    def next_start(self) -> float:
+        """Return when the next start is allowed (loop time)."""
         oldest = self._taken[0] + self.window if len(self._taken) >= self._most else 0.0
         return max(oldest, self._paused_until)
 
-    def _take(self, now: float) -> None:
+    def take(self, now: float) -> Any:
+        """Count a start, and return what `give_back` and `move` take."""
         if len(self._taken) >= self._most:
             self._taken.popleft()
         self._taken.append(now)
+        return now
+
+    def give_back(self, taken: Any) -> None:
+        """Forget a start that was granted and not used."""
+        # If the loop was blocked for a whole window, the place has been reused already.
+        with contextlib.suppress(ValueError):
+            self._taken.remove(taken)
+
+    def move(self, taken: Any, now: float) -> None:
+        """Count a start when it happens: the loop may have been blocked since it was granted."""
+        with contextlib.suppress(ValueError):
+            self._taken.remove(taken)
+            self._taken.append(now)
 
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        due = self._next()
+        due = self.next_start()
         self._timer = loop.call_at(due, self._wake, loop, due) if self._waiting else None
 
     def _wake(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
@@ -120,9 +134,8 @@ class RateLimiter:
         # A loop may fire its timers up to one clock tick early. Use the due time then, or the timer would be set again
         # and again for a time that is never reached.
         now = max(loop.time(), due)
-        while self._waiting and self._next() <= now:
+        while self._waiting and self.next_start() <= now:
             waiter = self._waiting.popleft()
             if not waiter.done():
-                self._take(now)
-                waiter.set_result(now)
+                waiter.set_result(self.take(now))
         self._arm(loop)

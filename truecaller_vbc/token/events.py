@@ -97,6 +97,16 @@ class TokenRejected(AccountEvent):
 
 
 @attrs.frozen
+class PoolEnded(AccountEvent):
+    """The API rejected an older token of a pool, so a new token ends the one before: one token is used from now on."""
+
+    fingerprint: str
+
+    def __str__(self) -> str:
+        return f"a new token has ended the older token {self.fingerprint}: the account has one token from now on"
+
+
+@attrs.frozen
 class StoreUnavailable(AccountEvent):
     """The shared store failed. Until it works again, tokens are minted within the ledger of this process."""
 
@@ -115,7 +125,14 @@ class StoreRecovered(AccountEvent):
 
 
 TokenEvent: TypeAlias = (
-    TokenMinted | TokenAdopted | MintFailed | RefreshFailed | TokenRejected | StoreUnavailable | StoreRecovered
+    TokenMinted
+    | TokenAdopted
+    | MintFailed
+    | RefreshFailed
+    | TokenRejected
+    | PoolEnded
+    | StoreUnavailable
+    | StoreRecovered
 )
 
 _LEVELS: dict[type, int] = {
@@ -124,9 +141,18 @@ _LEVELS: dict[type, int] = {
     MintFailed: logging.WARNING,
     RefreshFailed: logging.WARNING,
     TokenRejected: logging.WARNING,
+    PoolEnded: logging.WARNING,
     StoreUnavailable: logging.WARNING,
     StoreRecovered: logging.INFO,
 }
+
+
+@attrs.frozen
+class LiveToken(Serializable):
+    """A token that may be sent, in `TokenStatus.tokens`."""
+
+    fingerprint: str
+    expires_at: datetime
 
 
 @attrs.frozen(kw_only=True)
@@ -147,6 +173,7 @@ class TokenStatus(Serializable):
         account: a short hash of the account's ID; ``""`` until the credentials are known.
         key_id: of the API key; ``""`` until the credentials are known.
         calls_waiting: typed calls that wait for their turn under the rates.
+        tokens: all tokens that may be sent, newest first; more than one only with ``TokenPolicy(tokens=...)``.
     """
 
     state: State
@@ -162,6 +189,7 @@ class TokenStatus(Serializable):
     account: str = ""
     key_id: str = ""
     calls_waiting: int = 0
+    tokens: tuple[LiveToken, ...] = ()
 
 
 @attrs.frozen

@@ -76,6 +76,10 @@ class Exchange:
         self._merge_ledger(document, now)
         stored = document.keys.get(self._key, _NOTHING_STORED)
         self._state.merge_tokens(self._known_tokens(stored, now, shift), now)
+        if (pool := self._state.pool) is not None:
+            pool.single |= stored.single
+            older = (KeyState(token=token) for token in stored.older)
+            pool.add([self._known_tokens(one, now, shift) for one in older], self._state.key_tokens.token, now)
         if stored.failure is not None and stored.failure.kind in _SHARED_ERRORS:
             self._merge_failure(stored.failure, now, shift)
 
@@ -172,12 +176,20 @@ class Exchange:
         self._document = _NO_DOCUMENT
 
     def _stored_key(self, at: float) -> KeyState:
-        known, token = self._state.key_tokens, None
-        if known.token is not None:
-            # The stamp as it was written first: converted by another clock, an error of that clock would spread.
-            starts_at = min(known.stamp, known.starts_at + self._shift)
-            token = StoredToken(known.token.value, known.token.created_at.isoformat(), starts_at, known.age)
-        return KeyState(known.generation, token, self._stored_failure(at))
+        known, pool = self._state.key_tokens, self._state.pool
+        theirs = self._document.keys.get(self._key, _NOTHING_STORED)
+        older, single = theirs.older, theirs.single  # also those of processes with a pool, which this one has not
+        if pool is not None:
+            older = tuple(token for one in pool.older if (token := self._stored_token(one)) is not None)
+            single = pool.single
+        return KeyState(known.generation, self._stored_token(known), self._stored_failure(at), older, single)
+
+    def _stored_token(self, known: KeyTokens) -> StoredToken | None:
+        if known.token is None:
+            return None
+        # The stamp as it was written first: converted by another clock, an error of that clock would spread.
+        starts_at = min(known.stamp, known.starts_at + self._shift)
+        return StoredToken(known.token.value, known.token.created_at.isoformat(), starts_at, known.age)
 
     def _stored_failure(self, at: float) -> StoredFailure | None:
         theirs = self._document.keys.get(self._key, _NOTHING_STORED).failure

@@ -27,6 +27,7 @@ from .events import (
     Announcer,
     LedgerEntry,
     MintFailed,
+    PoolEnded,
     RefreshFailed,
     TokenAdopted,
     TokenEvent,
@@ -199,6 +200,9 @@ class TokenHolder:
         self._settle(attempt)
         if self._attempt is None:
             self._refresher.wake()
+            if (pool := self.state.pool) is not None:
+                for listener in pool.listeners:
+                    listener()
 
     def _settle(self, attempt: asyncio.Task[AttemptResult]) -> None:
         if not attempt.cancelled():
@@ -242,13 +246,14 @@ class TokenHolder:
         return self.state.fail(error, now, self._clock.wall() - now, shared=False)
 
     async def _run(self, mode: RefreshMode) -> AttemptResult:
+        is_growing = mode is RefreshMode.GROW
         try:
             token = await self._minter.obtain(self._http, mode)
         except RefreshDeferred as deferred:
-            self.state.postpone_refresh(deferred.until)
+            (self._grow_after if is_growing else self.state.postpone_refresh)(deferred.until)
             return None
         except TokenError as error:
-            return self._failed(error)
+            return self._failed(error, is_growing=is_growing)
         except StoreRefusedError as error:
             error.__traceback__ = None
             return error
@@ -257,10 +262,19 @@ class TokenHolder:
             _log.exception("an attempt to get a token failed unexpectedly (a bug)")
             return self._bug()
         # Foreign code swallowed the cancellation by `close`.
-        return _closed_during_mint() if self._closed else self._keep(token)
+        return _closed_during_mint() if self._closed else self._keep(token, is_growing=is_growing)
 
-    def _keep(self, current: CurrentToken) -> AccessToken:
+    def _grow_after(self, at: float) -> None:
+        assert self.state.pool is not None  # noqa: S101 - only a pool grows
+        # At least a moment later, so that no mint is tried in a loop.
+        self.state.pool.grow_at = max(at, self.now() + self._policy.retry_first.total_seconds())
+
+    def _keep(self, current: CurrentToken, *, is_growing: bool) -> AccessToken:
         now = self.now()
+        if is_growing and current.repeated:
+            # The server returns the token that it gave before: another mint would not help.
+            self._grow_after(now + self._policy.lifetime.total_seconds())
+            return current.token
         # Callers are reading at this very moment: they go on with the new token and need not set it again.
         busy = self.fast_token is not None and now < current.refresh_after
         if busy:
@@ -268,7 +282,7 @@ class TokenHolder:
         else:
             self._clear_fast_token()
         # Waiting callers will use it; otherwise only later reads count as use.
-        self.state.keep(current, now, used=busy or bool(self._waiters))
+        self.state.keep(current, now, used=is_growing or busy or bool(self._waiters))
         self._has_token = True
         token = current.token
         if current.adopted:
@@ -279,7 +293,7 @@ class TokenHolder:
             self.announcer(TokenMinted(token.fingerprint, current.generation, token.expires_at, left, seconds=took))
         return token
 
-    def _failed(self, error: TokenError) -> TokenError:
+    def _failed(self, error: TokenError, *, is_growing: bool = False) -> TokenError:
         # The error is kept and shared, so its frames would never be freed.
         error.__traceback__ = None
         if self._is_overdue:
@@ -288,7 +302,9 @@ class TokenHolder:
         if self.state.usable(now) is None:
             self.announcer(MintFailed(error, seconds=now - self._began))
             return error
-        if not isinstance(error, CredentialsRejectedError):
+        if is_growing:
+            self._grow_after(self.state.retry_store_at(now))
+        elif not isinstance(error, CredentialsRejectedError):
             self.state.refresh_failed(now)
         at = next_refresh(self._next_refresh_at(now), self._clock.wall() - now)
         self.announcer(RefreshFailed(error, at, seconds=now - self._began))
@@ -314,6 +330,29 @@ class TokenHolder:
         """Write to the store what it missed while it was down."""
         await self._minter.save_back()
 
+    # The pool, used by the pace of typed calls
+
+    @property
+    def listeners(self) -> list[Callable[[], object]]:
+        """What to call when an attempt has ended."""
+        assert self.state.pool is not None  # noqa: S101 - only a pool has listeners
+        return self.state.pool.listeners
+
+    @property
+    def patience(self) -> float:
+        """`TokenPolicy.pool_wait` in seconds."""
+        return self._policy.pool_wait.total_seconds()
+
+    def live_tokens(self) -> list[AccessToken]:
+        """Return all tokens that may be sent, newest first. It counts as use."""
+        self.state.used = True
+        return self.state.live(self.now())
+
+    def grow(self) -> None:
+        """Start to mint a further token, if the policy and the quota allow it and none is being minted."""
+        if self._attempt is None and not self._closed and self.state.has_room(self.now()):
+            self._start(RefreshMode.GROW)
+
     # Rejection, called by the transport
 
     def accepted(self, token: AccessToken) -> None:
@@ -334,7 +373,11 @@ class TokenHolder:
         verdict = self.state.reject(token, self.now())
         if verdict is Rejection.DROPPED:
             self._clear_fast_token()
-        if verdict is not Rejection.OUTDATED:
+        if verdict is Rejection.REVOKED:
+            self._minter.unsaved = True  # other processes are told at once
+            self._refresher.wake()
+            self.announcer(PoolEnded(token.fingerprint))
+        elif verdict is not Rejection.OUTDATED:
             self.announcer(TokenRejected(token.fingerprint, replaced=verdict is Rejection.DROPPED))
         if verdict is Rejection.TOO_NEW:
             return self.state.previous_for(token, self.now()) is not None

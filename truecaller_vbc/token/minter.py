@@ -124,7 +124,7 @@ class Minter:
                 return await self._adopt_or_mint(http, mode)
             except StoreRefusedError:
                 # Not remembered: callers get it each time, since reading the store costs no token request.
-                if mode is RefreshMode.ADVISORY:
+                if mode is not RefreshMode.MANDATORY:
                     raise self._deferred() from None
                 raise
             finally:
@@ -140,6 +140,8 @@ class Minter:
                 state.credentials = await ask_for_credentials(self._source, self._timeout)
                 if before is not None and before.client_account_id != state.credentials.client_account_id:
                     state.change_account()
+                elif before is not None and before.key_id != state.credentials.key_id and state.pool is not None:
+                    state.pool.older = ()
             except TokenError as error:
                 state.fail(error, *self._time(), shared=False)
                 raise
@@ -170,7 +172,7 @@ class Minter:
                 # No look takes longer than that, unless this process was stopped: then it has not waited.
                 waited += min(self._clock.now() - began, self._timeout)
         except StoreDown:
-            if mode is RefreshMode.ADVISORY:
+            if mode is not RefreshMode.MANDATORY:
                 raise self._deferred() from None
             return self._adopt(mode) or await self._mint(http, mode, self._clock.now() + self._lease)
         error = TokenEndpointError(
@@ -183,7 +185,7 @@ class Minter:
         """Return a token to adopt, or None if one may be minted now; else raise why not."""
         step = self._state.next_step(*self._time(), mode)
         if isinstance(step, Wait):
-            raise RefreshDeferred(step.until) if mode is RefreshMode.ADVISORY else step.error
+            raise RefreshDeferred(step.until) if mode is not RefreshMode.MANDATORY else step.error
         if not isinstance(step, CurrentToken):
             return None
         if self._store is not None and not self._store.down:
@@ -213,7 +215,7 @@ class Minter:
                 "the token store is down as this process starts, so its token request is not counted by others: if "
                 "programs start often, the account's quota is at risk"
             )
-        if not is_entered and mode is RefreshMode.ADVISORY:
+        if not is_entered and mode is not RefreshMode.MANDATORY:
             self._enter_unsent(attempt)
             raise self._deferred()
         if leased and (clock.now() >= lease_end or state.adoptable(clock.now(), mode) is not None):

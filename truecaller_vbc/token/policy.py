@@ -11,7 +11,9 @@ from ..durations import duration, duration_names, scaled
 from ..errors import ConfigurationError
 
 _MIN_MINT_TIMEOUT: Final = timedelta(seconds=2)
-_MAY_BE_ZERO: Final = ("refresh_jitter", "expiry_margin", "rejection_grace", "close_grace", "adoption_delay")
+_MAY_BE_ZERO: Final = frozenset(
+    {"refresh_jitter", "expiry_margin", "rejection_grace", "close_grace", "adoption_delay", "pool_wait"}
+)
 _MIN_CLOSE_GRACE: Final = timedelta(seconds=2)
 
 
@@ -41,6 +43,9 @@ class TokenPolicy:
         adoption_delay: how long a session that found a stale token in the store waits before it refreshes it, so that
             short scripts leave that to others. 30 s.
         refresh_retry: the background's first wait after a failed refresh, doubled each time. 1 min.
+        tokens: how many tokens of the account may live at once, at most `max_mints` less `reserve_mints`. The typed
+            calls of a session are paced by token, so each further one adds its rates. 1.
+        pool_wait: a further token is minted when a call would wait for its turn for longer than that. 2 s.
 
     Raises:
         ConfigurationError: a value is of the wrong type or the values contradict each other.
@@ -61,9 +66,11 @@ class TokenPolicy:
     refresh_retry: timedelta = attrs.field(default=timedelta(minutes=1), converter=duration)
     close_grace: timedelta = attrs.field(default=timedelta(seconds=2), converter=duration)
     adoption_delay: timedelta = attrs.field(default=timedelta(seconds=30), converter=duration)
+    tokens: int = 1
+    pool_wait: timedelta = attrs.field(default=timedelta(seconds=2), converter=duration)
 
     def __attrs_post_init__(self) -> None:
-        for name in ("max_mints", "reserve_mints"):
+        for name in ("max_mints", "reserve_mints", "tokens"):
             if type(getattr(self, name)) is not int:
                 raise ConfigurationError(f"TokenPolicy({name}=...) must be an int")
         zero = timedelta(0)
@@ -75,6 +82,10 @@ class TokenPolicy:
             raise ConfigurationError(
                 "TokenPolicy needs max_mints >= 1 and 0 <= reserve_mints < max_mints: "
                 "with nothing above the reserve no token would ever be refreshed"
+            )
+        if not 1 <= self.tokens <= self.max_mints - self.reserve_mints:
+            raise ConfigurationError(
+                "TokenPolicy needs 1 <= tokens <= max_mints - reserve_mints: no more can be minted"
             )
         if self.refresh_ahead + self.refresh_jitter >= self.lifetime:
             raise ConfigurationError(

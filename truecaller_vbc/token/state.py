@@ -23,10 +23,11 @@ from ..errors import CredentialsRejectedError, MintQuotaExhaustedError, TokenEnd
 from .clock import RemoteTimes, as_datetime
 from .document import short_hash
 from .endpoint import Answer, MintResult
-from .events import LedgerEntry, State, TokenStatus
+from .events import LedgerEntry, LiveToken, State, TokenStatus
 from .ledger import Attempt, Ledger, Outcome
 from .model import AccessToken, fingerprint
 from .policy import TokenPolicy
+from .pool import TokenPool
 
 _log = logging.getLogger("truecaller_vbc")
 NEVER: Final = float("inf")
@@ -46,6 +47,8 @@ class RefreshMode(Enum):
     """Callers have no usable token: the whole quota may be spent."""
     ADVISORY = "advisory"
     """The current token is still usable: the reserve must stay, and a store that is down defers the refresh."""
+    GROW = "grow"
+    """A further token is wanted beside the current one, on the same terms."""
 
 
 class Rejection(Enum):
@@ -53,6 +56,8 @@ class Rejection(Enum):
 
     OUTDATED = "outdated"
     """It is no longer the current token: send the request again with the current one."""
+    REVOKED = "revoked"
+    """It was an older token of a pool, so a new token ends the one before: the same, and the pool is given up."""
     TOO_NEW = "too new"
     """It was obtained within the grace period, so the token is not the problem: give the answer to the caller."""
     KEPT = "kept"
@@ -166,6 +171,7 @@ class AccountState:
         failure: the last failed attempt since the last success.
         generation: grows with every new token.
         times: the local times that foreign time stamps mean.
+        pool: the older tokens that still live; None if the policy wants one token only.
     """
 
     _policy: TokenPolicy
@@ -176,6 +182,7 @@ class AccountState:
     failure: Failure | None = attrs.field(init=False, default=None)
     generation: int = attrs.field(init=False, default=0)
     times: RemoteTimes = attrs.field(init=False, factory=RemoteTimes)
+    pool: TokenPool | None = attrs.field(init=False, default=None)
     # Tuples: there is usually one entry, and an idle session should need little memory.
     _keys: tuple[tuple[str, KeyTokens], ...] = attrs.field(init=False, default=())
     _rejected: tuple[str, ...] = attrs.field(init=False, default=())
@@ -196,6 +203,8 @@ class AccountState:
 
     def __attrs_post_init__(self) -> None:
         self.ledger = Ledger(self._policy.mint_window.total_seconds(), self._policy.max_mints)
+        if self._policy.tokens > 1:
+            self.pool = TokenPool(self._policy.tokens, self._policy.usable_for.total_seconds())
 
     # Deciding
 
@@ -206,7 +215,9 @@ class AccountState:
         """
         if (adopted := self.adoptable(now, mode)) is not None:
             return adopted
-        advisory = mode is RefreshMode.ADVISORY
+        advisory = mode is not RefreshMode.MANDATORY
+        if mode is RefreshMode.GROW and not self.has_room(now):
+            return Wait(now, TokenEndpointError("as many tokens live as may"))
         if advisory and (quiet_until := self._quiet_until()) > now:
             return Wait(quiet_until, TokenEndpointError("the outcome of the last token requests is unknown"))
         if (failure := self._active_failure(now)) is not None:
@@ -227,6 +238,8 @@ class AccountState:
         known = self.key_tokens
         if known.token is None or known.token.value in self._rejected:
             return None
+        if mode is RefreshMode.GROW and self.current is not None and self.current.token.value == known.token.value:
+            return None
         is_new_enough = now < known.starts_at + self._max_age(mode)
         return self._obtained(known, known.token, adopted=True) if is_new_enough else None
 
@@ -246,6 +259,16 @@ class AccountState:
         """Return the current token if it may still be handed out."""
         current = self.current
         return current if current is not None and now < current.unusable_after else None
+
+    def live(self, now: float) -> list[AccessToken]:
+        """Return all tokens that may be handed out, newest first."""
+        current = self.usable(now)
+        older = () if self.pool is None else self.pool.live(self._rejected, now)
+        return [*older] if current is None else [current.token, *older]
+
+    def has_room(self, now: float) -> bool:
+        """Return whether a further token may be asked for."""
+        return self.pool is not None and self.pool.has_room(self._rejected, now)
 
     def blocking_error(self, now: float) -> TokenError | None:
         """Return a copy of the error that callers without a token get without a new attempt; or None."""
@@ -268,7 +291,7 @@ class AccountState:
 
     def _max_age(self, mode: RefreshMode) -> float:
         """Return how old an adopted token may be. It must be fresh if callers still have a usable one."""
-        return self._policy.usable_for.total_seconds() if mode is RefreshMode.MANDATORY else self._fresh_for()
+        return self._fresh_for() if mode is RefreshMode.ADVISORY else self._policy.usable_for.total_seconds()
 
     def _fresh_for(self) -> float:
         """Return the age below which no token is stale, whatever its jitter."""
@@ -319,7 +342,7 @@ class AccountState:
         else:
             self.generation += 1
         known = KeyTokens(self.generation, token, starts_at, age=stated)
-        self._put_key_tokens(known)
+        self._put_key_tokens(known, now)
         return self._obtained(known, token, repeated=repeated)
 
     def _believed_age(self, result: MintResult, sent: float, now: float) -> tuple[float, float]:
@@ -441,6 +464,8 @@ class AccountState:
     def accept(self, token: AccessToken, now: Callable[[], float]) -> None:
         """Note that the API accepted this token, which ends the growth of the rejection grace."""
         current = self.current
+        if self.pool is not None:
+            self.pool.accept(token)
         if current is None or (current.accepted and not self._futile) or current.token is not token:
             return
         current.accepted = True
@@ -453,7 +478,8 @@ class AccountState:
         current = self.current
         if current is None or current.token.value != token.value:
             self._remember_rejected(token.value)
-            return Rejection.OUTDATED
+            is_revoked = self.pool is not None and self.pool.end(token.value)
+            return Rejection.REVOKED if is_revoked else Rejection.OUTDATED
         if now - current.obtained_at < self._grace():
             return Rejection.TOO_NEW
         if self._replacing_is_futile(now):
@@ -520,8 +546,10 @@ class AccountState:
         """The newest known token of the current API key."""
         return dict(self._keys).get(self.credentials.key_id, _UNKNOWN_KEY) if self.credentials else _UNKNOWN_KEY
 
-    def _put_key_tokens(self, tokens: KeyTokens) -> None:
+    def _put_key_tokens(self, tokens: KeyTokens, now: float) -> None:
         assert self.credentials is not None  # noqa: S101 - tokens belong to a key
+        if self.pool is not None:
+            self.pool.add([self.key_tokens], tokens.token, now)
         key_id = self.credentials.key_id
         others = (pair for pair in self._keys if pair[0] != key_id)
         self._keys = (*others, (key_id, tokens))[-_MAX_REMEMBERED:]
@@ -544,9 +572,9 @@ class AccountState:
         has_ended = now >= theirs.starts_at + self._policy.usable_for.total_seconds()
         none_left = theirs.token is None or (has_ended and ours.starts_at > theirs.starts_at)
         if none_left and ours.token is not None:
-            self._put_key_tokens(attrs.evolve(ours, generation=generation))
+            self._put_key_tokens(attrs.evolve(ours, generation=generation), now)
         elif theirs.generation >= ours.generation or later:
-            self._put_key_tokens(attrs.evolve(theirs, generation=generation))
+            self._put_key_tokens(attrs.evolve(theirs, generation=generation), now)
         self.generation = max(self.generation, theirs.generation)
 
     def merge_failure(self, failure: Failure) -> None:
@@ -571,6 +599,7 @@ class AccountState:
             retry_at=blocked.error.retry_at if blocked else None,
             last_error=fresh_copy(failure.error) if failure else None,
             ready=self.usable(now) is not None or (blocked is None and self.mints_left(now) > 0),
+            tokens=tuple(LiveToken(token.fingerprint, token.expires_at) for token in self.live(now)),
             account=self.identity()[0],
             key_id=self.identity()[1],
         )

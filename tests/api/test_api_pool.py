@@ -1,0 +1,125 @@
+"""Test the pace of typed calls with a pool of tokens, against the sandbox with its limits by token."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Literal
+
+import pytest
+
+from truecaller_vbc import APIPolicy, CallRecord, MemoryStore, PaceExceededError, TokenPolicy, VBCSession
+from truecaller_vbc.api.pooled_limit import PooledLimiter
+from truecaller_vbc.sandbox import ApiRules, Sandbox, SandboxRules
+from truecaller_vbc.token.model import AccessToken
+
+LABEL = "c6d86658-008d-4c08-98fb-2bf2649d59a5"
+WINDOW = 0.5
+# Two records in half a second by token.
+PACE = APIPolicy(realtime_rate=2, realtime_window=WINDOW, batch_rate=2, batch_window=WINDOW)
+
+
+def _record(number: int = 0) -> CallRecord:
+    now = int(time.time() * 1000)
+    return CallRecord(
+        caller_number="+911234567890",
+        receiver_number=f"+9198765{number + 500:05}",
+        starts_at=now,
+        ends_at=now + 3_600_000,
+        label_id=LABEL,
+    )
+
+
+def _session(sandbox: Sandbox, tokens: int, **options: Any) -> VBCSession:
+    policy = TokenPolicy(tokens=tokens, pool_wait=0.2, rejection_grace=0)
+    return VBCSession(sandbox.credentials, base_url=sandbox.base_url, policy=policy, api_policy=PACE, **options)
+
+
+async def test_calls_use_all_tokens() -> None:
+    """Calls that would wait get further tokens, up to the size of the pool, and each token keeps its pace."""
+    async with Sandbox(SandboxRules(api=ApiRules(realtime_per_second=5))) as sandbox, _session(sandbox, 3) as vbc:
+        await asyncio.gather(*(vbc.calls.push(_record(number)) for number in range(30)))
+        assert sandbox.mints == 3
+        assert len(vbc.status().tokens) == 3
+        limiter = vbc.calls._client.realtime
+        assert isinstance(limiter, PooledLimiter)
+        assert len(limiter._paces) == 3
+        assert sandbox.accepted.total() == 30
+
+
+async def test_calls_without_a_queue_mint_one_token() -> None:
+    """A pool that is not needed has one token."""
+    async with Sandbox() as sandbox, _session(sandbox, 3) as vbc:
+        for number in range(3):
+            await vbc.calls.push(_record(number))
+            await asyncio.sleep(WINDOW / 2)
+        assert sandbox.mints == 1
+
+
+async def test_429_holds_its_token_only() -> None:
+    """After a 429 the other tokens go on."""
+    async with Sandbox() as sandbox, _session(sandbox, 2) as vbc:
+        await asyncio.gather(*(vbc.calls.push(_record(number)) for number in range(8)))
+        assert sandbox.mints == 2
+        limiter = vbc.calls._client.realtime
+        assert isinstance(limiter, PooledLimiter)
+        sandbox.fail_next("calls", status=429, headers={"Retry-After": "30"})
+        held = asyncio.create_task(vbc.calls.push(_record()))
+        while not any(pace._paused_until > asyncio.get_running_loop().time() for pace in limiter._paces.values()):
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*(vbc.calls.push(_record(number)) for number in range(3)))
+        held.cancel()
+
+
+@pytest.mark.parametrize("dead_token", ["401", "500"])
+async def test_a_new_token_that_ends_the_older_one(dead_token: Literal["401", "500"]) -> None:
+    """Where each new token ends the one before, no record is lost or doubled, and the pool is given up at once."""
+    kinds: list[str] = []
+    async with (
+        Sandbox(SandboxRules(revoke_previous=True, dead_token=dead_token)) as sandbox,
+        _session(sandbox, 3, on_event=lambda event: kinds.append(type(event).__name__)) as vbc,
+    ):
+        chunks = [[_record(number) for number in range(first, first + 5)] for first in range(0, 60, 5)]
+        await asyncio.gather(*(vbc.calls.push_batch(chunk) for chunk in chunks))
+        assert set(sandbox.accepted.values()) == {1}
+        assert sandbox.accepted.total() == 60
+        assert sandbox.mints == 2
+        assert kinds.count("PoolEnded") == 1
+        assert len(vbc.status().tokens) == 1
+
+
+async def test_sessions_share_the_pool() -> None:
+    """Two sessions with one store use the same tokens, and mint as many as one."""
+    store = MemoryStore()
+    async with Sandbox() as sandbox, _session(sandbox, 2, store=store) as one, _session(sandbox, 2, store=store) as two:
+        await asyncio.gather(*(vbc.calls.push(_record(number)) for number in range(10) for vbc in (one, two)))
+        assert sandbox.mints == 2
+
+
+async def test_wait_is_limited_and_a_cancelled_start_is_given_back() -> None:
+    """`max_wait` ends a wait in the queue of a pool; a caller that is cancelled leaves its place."""
+
+    class Tokens:
+        listeners: list[Any] = []  # noqa: RUF012 - of one test
+        patience = 100.0
+        asked = 0
+
+        def live_tokens(self) -> list[AccessToken]:
+            return [AccessToken("a", None, None)]  # type: ignore[arg-type]
+
+        def grow(self) -> None:
+            self.asked += 1
+
+    limiter = PooledLimiter(1, 0.2, Tokens())
+    assert (await limiter.start(None))[0] == 0.0
+    with pytest.raises(PaceExceededError):
+        await limiter.start(0.01)
+    waiting = [asyncio.create_task(limiter.start(None)) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert limiter.waiting == 2
+    limiter._tokens_changed()
+    limiter._wake(asyncio.get_running_loop(), limiter.next_start())
+    waiting[0].cancel()  # granted in this turn
+    assert (await waiting[1])[0] > 0
+    assert Tokens.asked == 0
+    limiter.close()
