@@ -12,10 +12,11 @@ from ..sandbox import SandboxRules
 from .account import app as labels
 from .account import serve_sandbox, show_token
 from .calls.commands import app as calls
-from .connection import PREFIX, BaseURL, Connection, Prefix, Store
+from .connection import Connection
 from .demo import DemoOptions, run_demo
 from .failures import exit_with, run_to_code
 from .numbers import app as numbers
+from .options import with_options
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -50,37 +51,30 @@ def _main(
 
 
 @app.command()
-def demo(
-    *,
-    seconds: Annotated[float, typer.Option(min=4, help="How long it plays.")] = 20.0,
-    callers: Annotated[int, typer.Option(min=1, help="Coroutines in all.")] = 1000,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object at the end, and nothing else.")] = False,
-) -> None:
+@with_options
+async def demo(*, options: DemoOptions) -> int:
     """Share one token among many callers through refreshes, a revocation, an outage and lost connections.
 
     Runs against the built-in sandbox, with 60 minutes in 3 seconds. The exit code is 0 if no call failed without a
     token and the quota held; 1 if the library broke its promise; 4 if this machine was too slow to tell.
     """
-    options = DemoOptions(seconds=seconds, callers=callers, as_json=as_json)
-    sys.exit(run_to_code(run_demo(options)))
+    return await run_demo(options)
 
 
 @app.command()
-def token(
+@with_options
+async def token(
     *,
-    prefix: Prefix = PREFIX,
-    base_url: BaseURL = None,
-    store: Store = None,
+    connection: Connection,
     show: Annotated[bool, typer.Option("--show", help="Print the token itself, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
-) -> None:
+) -> int:
     """Get a token with the credentials of the environment, and print its state.
 
     The token is kept in a file of your cache directory, so that the next command uses it again (see --store).
     Credentials are read from the environment only, since other users can read a command line.
     """
-    connection = Connection(prefix=prefix, base_url=base_url, store=store)
-    sys.exit(run_to_code(show_token(connection, show=show, as_json=as_json), as_json=as_json))
+    return await show_token(connection, show=show, as_json=as_json)
 
 
 @app.command()

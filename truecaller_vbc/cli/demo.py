@@ -22,6 +22,7 @@ from ..errors import TokenError
 from ..sandbox import ApiRules, Sandbox, SandboxRules
 from ..session import VBCSession
 from ..token.policy import TokenPolicy
+from .options import option
 from .verdict import Stats, judge
 
 _PAUSE: Final = (0.5, 1.5)
@@ -114,9 +115,9 @@ _REFUSALS_WANTED: Final = 3
 class DemoOptions:
     """The options of the command."""
 
-    seconds: float = 20.0
-    callers: int = 1000
-    as_json: bool = False
+    seconds: float = option("How long it plays.", default=20.0, min=4)
+    callers: int = option("Coroutines in all.", default=1000, min=1)
+    as_json: bool = option("One JSON object at the end, and nothing else.", name="--json", default=False)
 
 
 class Scenario:

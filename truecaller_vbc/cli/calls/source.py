@@ -20,6 +20,7 @@ from typing import BinaryIO, Final, cast
 import attrs
 
 from ...errors import ConfigurationError, VBCError
+from ..options import option
 from ..output import plain, standard_input
 from .formats import (
     MOST_CHARACTERS,
@@ -82,8 +83,8 @@ class SourceOptions:
         ConfigurationError: the delimiter is wrong.
     """
 
-    format: Format | None = None
-    delimiter: str | None = attrs.field(default=None, converter=_character)
+    format: Format | None = option("Else it is seen in the list.", "What the list has")
+    delimiter: str | None = option("Of CSV; else it is seen in the header.", "What the list has", converter=_character)
 
     def __attrs_post_init__(self) -> None:
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n\0'):
