@@ -26,7 +26,7 @@ def option(shown: str, panel: str | None = None, *, kind: Any = None, default: A
         panel: where the help of the command lists it.
         kind: type of the option, where it differs from the field's.
         default: of the field.
-        more: `name`, where it differs from the field's, and of each flag; `converter` from the option to the field; more
+        more: `name`, where it differs from the field's, and of a flag; `converter` from the option to the field; more
             of what `typer.Option` takes.
     """
     names = [more.pop("name")] if "name" in more else []
