@@ -14,7 +14,7 @@ import typer
 
 from ..failures import DONE, IN_PART, INTERRUPTED, NOTHING_SENT, STOPPED, describe, exit_code
 from ..output import plain
-from .check import Checked, preview
+from .check import Checked, preview, some, where
 from .state import STDIN
 
 _MOST_REASONS: Final = 10
@@ -46,9 +46,8 @@ class Reason:
 
     def in_words(self, unit: str) -> str:
         """Return one line."""
-        lines = ", ".join(map(str, self.lines)) + (", …" if self.records > len(self.lines) else "")
-        where = f", {unit}{'' if self.records == 1 else 's'} {lines}" if self.lines else ""
-        return f"{self.outcome}: {plain(self.reason, _MOST_CHARACTERS)} ({_some(self.records, 'record')}{where})"
+        counted = where((self.records, self.lines), unit)
+        return f"{self.outcome}: {plain(self.reason, _MOST_CHARACTERS)} ({counted})"
 
 
 @attrs.frozen(kw_only=True)
@@ -163,7 +162,7 @@ class Report:
         reasons = [] if self.only_check else self._sorted_reasons()
         lines += [it.in_words(self.unit) for it in reasons[:_MOST_REASONS]]
         if more := reasons[_MOST_REASONS:]:
-            lines.append(f"{_some(len(more), 'other reason')} ({_some(sum(it.records for it in more), 'record')})")
+            lines.append(f"{some(len(more), 'other reason')} ({some(sum(it.records for it in more), 'record')})")
         if refusal := self._refusal():
             known = {it.reason for it in self._sorted_reasons()}
             examples = [] if checked is None or checked.unreadable else checked.problems
@@ -197,7 +196,7 @@ class Report:
         records = sum(totals.values())
         if records or self.state is not None:
             counts = ", ".join(f"{count:,} {name}" for name, count in totals.items() if count)
-            typer.echo(f"{_some(records, 'record')}: {counts or 'nothing to send'}")
+            typer.echo(f"{some(records, 'record')}: {counts or 'nothing to send'}")
         for line in self._next_steps():
             typer.echo(line)
 
@@ -208,10 +207,10 @@ class Report:
         if self.state is None:
             return lines
         if self._can_go_on:
-            lines.append(f"{_some(totals['unsent'], 'record')} not sent: to go on, {self._push()}")
+            lines.append(f"{some(totals['unsent'], 'record')} not sent: to go on, {self._push()}")
         if totals["unknown"]:
             lines.append(
-                f"{_some(totals['unknown'], 'record')} may have been taken or not, since the answer was lost: to send "
+                f"{some(totals['unknown'], 'record')} may have been taken or not, since the answer was lost: to send "
                 f"them once more, {self._push('--send-unknown')}"
             )
         if totals["refused"] or totals["invalid"] or totals["failed"]:
@@ -232,7 +231,3 @@ class Report:
         if state not in (file, f"{file}.push"):
             more = (*more, "--state", state)
         return shlex.join((*_PROGRAM, name, *((*more, "--", file) if file.startswith("-") else (file, *more))))
-
-
-def _some(count: int, one: str) -> str:
-    return f"{count:,} {one if count == 1 else one + 's'}"

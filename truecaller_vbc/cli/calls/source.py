@@ -255,11 +255,9 @@ class Source:
     def _hashed(self) -> str:
         place = self._file.tell()  # a reader may be in the middle of it
         self._file.seek(0)
-        digest = hashlib.sha256()
-        while block := self._file.read(_BLOCK):
-            digest.update(block)
+        digest = hashlib.file_digest(cast(io.BufferedReader, self._file), "sha256").hexdigest()
         self._file.seek(place)
-        return digest.hexdigest()
+        return digest
 
     def _current(self) -> tuple[int, int]:
         status = os.fstat(self._file.fileno())
