@@ -60,42 +60,15 @@ def _read_lines(file: BinaryIO) -> list[str]:
 
 app = typer.Typer(no_args_is_help=True, help="Which numbers are listed, and in which feature set.")
 
-_CHANGE: Final = """{what}
-
-FILE has one number in E.164 on each line; - is standard input. All are checked first, and nothing is sent if one is \
-wrong. It is done later by the API: look with 'numbers list'. Doing it twice does no harm.
-
-The object of --json has: result (numbers by what became of them), failed and unsent (of a list that stopped), error.
-
-Exit codes:
-
-0  every number was taken, or is so already
-
-1  some were not taken, or nobody knows
-
-2  a wrong setting or number; nothing was sent
-
-3  it stopped, or cannot be done now: run it again
-"""
-_LOOK: Final = """{what}
-
-Exit codes:
-
-0  done
-
-2  a wrong setting
-
-3  it cannot be told now
-"""
 
 Change = Literal["publish", "delist"]
 FeatureSetID = Annotated[str, typer.Argument(metavar="FEATURE_SET", help="Its ID: see 'numbers feature-sets'.")]
 File = Annotated[str, typer.Argument(metavar="FILE", help="One number on each line; - for standard input.")]
 
 
-@app.command("list", help=_LOOK.format(what="The numbers of the account."))
+@app.command("list")
 @with_options
-async def list_numbers(  # noqa: D103 - its help is what it says
+async def list_numbers(
     *,
     feature_set: Annotated[
         list[str] | None, typer.Option("--feature-set", help="Only those of this one; may be given several times.")
@@ -103,6 +76,10 @@ async def list_numbers(  # noqa: D103 - its help is what it says
     connection: Connection,
     as_json: AsJSON = False,
 ) -> int:
+    """List the numbers of the account.
+
+    Exit codes: 0 done, 2 a wrong setting, 3 not available now.
+    """
     names: Sequence[str | None] = feature_set or [None]
     async with connection.open() as vbc:
         with _named(", ".join(feature_set or []), "--feature-set"):
@@ -112,9 +89,13 @@ async def list_numbers(  # noqa: D103 - its help is what it says
     return DONE
 
 
-@app.command("feature-sets", help=_LOOK.format(what="The feature sets of the account, in which numbers are listed."))
+@app.command("feature-sets")
 @with_options
-async def list_feature_sets(*, connection: Connection, as_json: AsJSON = False) -> int:  # noqa: D103 - as above
+async def list_feature_sets(*, connection: Connection, as_json: AsJSON = False) -> int:
+    """List the feature sets of the account, in which numbers are listed.
+
+    Exit codes: 0 done, 2 a wrong setting, 3 not available now.
+    """
     async with connection.open() as vbc:
         found = [it async for it in vbc.numbers.feature_sets()]
     columns = {"feature set": "id", "name": "name", "status": "status", "department": "department_name"}
@@ -122,15 +103,34 @@ async def list_feature_sets(*, connection: Connection, as_json: AsJSON = False) 
     return DONE
 
 
-@app.command("publish", help=_CHANGE.format(what="List numbers in a feature set."))
+@app.command("publish")
 @with_options
-def publish(feature_set: FeatureSetID, file: File, *, connection: Connection, as_json: AsJSON = False) -> None:  # noqa: D103
+def publish(feature_set: FeatureSetID, file: File, *, connection: Connection, as_json: AsJSON = False) -> None:
+    """List numbers in a feature set.
+
+    FILE has one number in E.164 on each line; - is standard input. All are checked first, and nothing is sent if one \
+is wrong. It is done later by the API: look with 'numbers list'. Doing it twice does no harm.
+
+    The object of --json has: result (numbers by what became of them), failed and unsent (of a list that stopped), \
+error.
+
+    Exit codes:
+
+    0  every number was taken, or is so already
+
+    1  some were not taken, or nobody knows
+
+    2  a wrong setting or number; nothing was sent
+
+    3  it stopped, or cannot be done now: run it again
+    """
     _change("publish", feature_set, file, connection, as_json=as_json)
 
 
-@app.command("delist", help=_CHANGE.format(what="Take numbers off a feature set."))
+@app.command("delist")
 @with_options
-def delist(feature_set: FeatureSetID, file: File, *, connection: Connection, as_json: AsJSON = False) -> None:  # noqa: D103
+def delist(feature_set: FeatureSetID, file: File, *, connection: Connection, as_json: AsJSON = False) -> None:
+    """Take numbers off a feature set. FILE, the object of --json and the exit codes: see publish."""
     _change("delist", feature_set, file, connection, as_json=as_json)
 
 

@@ -34,53 +34,39 @@ from .state import STDIN, PushState, is_state, open_state
 
 app = typer.Typer(no_args_is_help=True, help="Tell the API of calls to come, from a list.")
 
-# Typer keeps line breaks inside a paragraph, so each paragraph is one line.
-_PUSH: Final = """Send the records of FILE, however many, in batches of 500 and at most 60 of these in a minute.
 
-FILE is CSV, JSON or .xlsx, also as .gz. The columns are caller_number, receiver_number, starts_at, ends_at, label_id, \
-dynamic_label_name, dynamic_call_reason; those that FILE has not are given as options (see calls template, and --check):
+@app.command("push", cls=Command)
+@with_options
+def push_file(*, options: PushOptions, context: typer.Context) -> int:
+    """Send the records of FILE, however many, in batches of 500 and at most 60 of these in a minute.
 
-truecaller-vbc calls push customers.csv --column receiver_number=Mobile --ignore-extra --country IN --caller \
+    FILE is CSV, JSON or .xlsx, also as .gz. The columns are caller_number, receiver_number, starts_at, ends_at, \
+label_id, dynamic_label_name, dynamic_call_reason; those that FILE has not are given as options (see calls \
+template, and --check):
+
+    truecaller-vbc calls push customers.csv --column receiver_number=Mobile --ignore-extra --country IN --caller \
 +911234567890 --label 'Flower shop' --date tomorrow --window 10:00-18:00 --timezone Asia/Kolkata
 
-These options can stand in a file. In cron: 0 17 * * * . /etc/vbc.env && truecaller-vbc calls push /data/list.csv \
+    These options can stand in a file. In cron: 0 17 * * * . /etc/vbc.env && truecaller-vbc calls push /data/list.csv \
 --settings /etc/desk.toml
 
-Everything is checked first, and nothing is sent if there is a problem. FILE.push remembers what was sent: whatever \
-ends it, the same command goes on where it was. While the API does not answer, it waits. Records whose answer was lost \
-are "unknown", and are sent once more only with --send-unknown.
+    Everything is checked first, and nothing is sent if there is a problem. FILE.push remembers what was sent: \
+whatever ends it, the same command goes on where it was. While the API does not answer, it waits. Records whose \
+answer was lost are "unknown", and are sent once more only with --send-unknown.
 
-Exit codes:
+    Exit codes:
 
-0  every record was acknowledged, or --check found no problem
+    0  every record was acknowledged, or --check found no problem
 
-1  done, but some records were refused, failed, are invalid, or of unknown outcome
+    1  done, but some records were refused, failed, are invalid, or of unknown outcome
 
-2  a wrong setting or input; nothing was sent
+    2  a wrong setting or input; nothing was sent
 
-3  stopped before the end: run it again
+    3  stopped before the end: run it again
 
-130  interrupted: run it again
-"""
-_STATUS: Final = """Say what became of each record of a batch.
-
-The object of --json has: batch_id, final, counts (by status), records.
-
-Exit codes:
-
-0  every record succeeded
-
-1  some failed
-
-2  a wrong setting
-
-3  not final yet, or it cannot be told now
-"""
-
-
-@app.command("push", help=_PUSH, cls=Command)
-@with_options
-def push_file(*, options: PushOptions, context: typer.Context) -> int:  # noqa: D103 - its help is what it says
+    130  interrupted: run it again
+    """
+    # Typer keeps line breaks inside a paragraph, so each paragraph is one line.
     return push(attrs.evolve(options, arguments=context.meta["arguments"]))
 
 
@@ -257,9 +243,9 @@ def prune_pushes(
             typer.echo(f"deleted {plain(path)}")
 
 
-@app.command("status", help=_STATUS, cls=Command)
+@app.command("status", cls=Command)
 @with_options
-async def show_status(  # noqa: D103 - as above
+async def show_status(
     batch: Annotated[str, typer.Argument(metavar="BATCH", help="The push_batch_id in the results.")],
     *,
     wait: Annotated[
@@ -269,6 +255,20 @@ async def show_status(  # noqa: D103 - as above
     connection: Connection,
     as_json: AsJSON = False,
 ) -> int:
+    """Say what became of each record of a batch.
+
+    The object of --json has: batch_id, final, counts (by status), records.
+
+    Exit codes:
+
+    0  every record succeeded
+
+    1  some failed
+
+    2  a wrong setting
+
+    3  not final yet, or it cannot be told now
+    """
     seconds = None if wait is None else duration(wait, "--wait")
     async with connection.open() as vbc:
         try:
