@@ -22,7 +22,7 @@ from ..options import AsJSON, with_options
 from ..output import plain, print_json, print_table, tolerate_broken_pipe
 from .check import template
 from .columns import RowParser
-from .exports import export, rejected, results
+from .exports import REJECTED, export, results
 from .interruption import Interruption
 from .outcomes import OutcomeReader
 from .parsing import Command, duration
@@ -166,7 +166,7 @@ def export_rejects(
     with_unknown: Annotated[bool, typer.Option("--with-unknown", help="Also rows in doubt.")] = False,
 ) -> None:
     """Write the rows that were invalid, refused, failed or not sent, with the reason, to be mended and pushed again."""
-    _export(place, output, "rejects", export_format, only=rejected(with_unknown=with_unknown))
+    _export(place, output, "rejects", export_format, only=REJECTED | ({"unknown"} if with_unknown else set()))
 
 
 def _export(

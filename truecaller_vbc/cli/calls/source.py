@@ -158,14 +158,6 @@ class Source:
         with self._reader() as reader:
             return reader.header_line, reader.columns
 
-    def columns(self) -> tuple[str, ...]:
-        """Return the columns of the header.
-
-        Raises:
-            UnreadableInputError: it cannot be read.
-        """
-        return self.header()[1]
-
     def rows(self) -> Generator[Row]:
         """Yield all records.
 
