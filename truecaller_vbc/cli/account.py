@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import signal
 from datetime import datetime
 from typing import Any
@@ -20,7 +19,7 @@ from ..token.model import AccessToken
 from .connection import Connection
 from .failures import DONE
 from .options import AsJSON, with_options
-from .output import print_all
+from .output import print_all, print_json
 
 
 async def show_token(connection: Connection, *, show: bool, as_json: bool) -> int:
@@ -37,7 +36,7 @@ async def show_token(connection: Connection, *, show: bool, as_json: bool) -> in
         if isinstance(event, StoreUnavailable):
             typer.echo(f"warning: the store was not used: {event.reason}", err=True)
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        print_json(facts)
     else:
         _print(facts)
     return 0

@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Final, Literal
+from typing import Annotated, BinaryIO, Final, Literal
 
 import attrs
 import typer
@@ -169,21 +169,20 @@ async def _changed(
             failure, result = error, error.result
         except PartlyDoneError as error:
             failure, result = error, error.done
-    stopped = failure if isinstance(failure, PartlyDoneError) else None
+    words = None if failure is None else describe(failure)
+    failed, unsent = getattr(failure, "failed", ()), getattr(failure, "unsent", ())
+    has_stopped = isinstance(failure, PartlyDoneError)
     if as_json:
-        facts: dict[str, Any] = {"result": result, "failed": [], "unsent": [], "error": None}
-        if stopped is not None:
-            facts |= {"failed": stopped.failed, "unsent": stopped.unsent}
-        print_json(facts | ({} if failure is None else {"error": describe(failure)}))
+        print_json({"result": result, "failed": failed, "unsent": unsent, "error": words})
     else:
         _print(result)
-        if stopped is not None:
-            typer.echo(f"{len(stopped.failed):,} numbers failed, and {len(stopped.unsent):,} were not sent")
-    if failure is not None:
-        typer.echo(f"error: {describe(failure)}", err=True)
-    if stopped is not None:
+        if has_stopped:
+            typer.echo(f"{len(failed):,} numbers failed, and {len(unsent):,} were not sent")
+    if words is not None:
+        typer.echo(f"error: {words}", err=True)
+    if has_stopped:
         return STOPPED
-    return IN_PART if failure is not None or result.not_done else DONE
+    return DONE if words is None and not result.not_done else IN_PART
 
 
 def _print(result: NumbersResult) -> None:
