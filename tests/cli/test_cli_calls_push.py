@@ -285,7 +285,7 @@ def test_check_of_a_bad_list(tmp_path: Path) -> None:
     code, out, _ = _check(path)
 
     assert code == 2
-    assert "ends_at: lies in the past: the window has closed: 1,000 records (lines 2, 3, 4, …)" in out
+    assert "ends_at: lies in the past: the window has closed: 1,000 records, lines 2, 3, 4, …" in out
     assert "has 2 cells" in out
 
 

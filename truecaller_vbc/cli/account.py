@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import signal
-import sys
 from datetime import datetime
 from typing import Any
 
@@ -18,9 +16,10 @@ from ..sandbox import Sandbox, SandboxRules
 from ..session import VBCSession
 from ..token.events import StoreUnavailable, TokenEvent
 from ..token.model import AccessToken
-from .connection import PREFIX, AsJSON, BaseURL, Connection, Prefix, Store
-from .failures import DONE, run_to_code
-from .output import print_json, print_table
+from .connection import Connection
+from .failures import DONE
+from .options import AsJSON, with_options
+from .output import print_all, print_json
 
 
 async def show_token(connection: Connection, *, show: bool, as_json: bool) -> int:
@@ -37,7 +36,7 @@ async def show_token(connection: Connection, *, show: bool, as_json: bool) -> in
         if isinstance(event, StoreUnavailable):
             typer.echo(f"warning: the store was not used: {event.reason}", err=True)
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        print_json(facts)
     else:
         _print(facts)
     return 0
@@ -81,25 +80,15 @@ def labels() -> None:
 
 
 @app.command("list")
-def list_labels(
-    *, prefix: Prefix = PREFIX, base_url: BaseURL = None, store: Store = None, as_json: AsJSON = False
-) -> None:
+@with_options
+async def list_labels(*, connection: Connection, as_json: AsJSON = False) -> int:
     """List the labels of the account; call records take the ID of a dynamic one.
 
     Exit codes: 0 done, 2 a wrong setting, 3 not available now.
     """
-
-    async def main() -> int:
-        async with connection.open() as vbc:
-            found = await vbc.labels.list()
-        if as_json:
-            print_json(found)
-        else:
-            print_table(("label", "name", "type"), [(it.id, it.name, it.label_type) for it in found])
-        return DONE
-
-    connection = Connection(prefix=prefix, base_url=base_url, store=store)
-    sys.exit(run_to_code(main(), as_json=as_json))
+    async with connection.open() as vbc:
+        print_all(await vbc.labels.list(), {"label": "id", "name": "name", "type": "label_type"}, as_json=as_json)
+    return DONE
 
 
 async def serve_sandbox(rules: SandboxRules, port: int) -> int:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, BinaryIO, Final, TextIO, cast
 
@@ -95,6 +95,20 @@ def _plain(value: Any) -> Any:
     if isinstance(value, frozenset):
         return sorted(cast(frozenset[str], value))
     return attrs.asdict(value, recurse=False)
+
+
+def print_all(found: Sequence[Any], columns: Mapping[str, str], *, as_json: bool) -> None:
+    """Print objects as JSON, or as a table.
+
+    Args:
+        found: instances of an attrs class.
+        columns: their attributes by the name of the column.
+        as_json: which of them.
+    """
+    if as_json:
+        print_json(found)
+    else:
+        print_table([*columns], [[getattr(it, name) for name in columns.values()] for it in found])
 
 
 _WIDE: Final = 100_000

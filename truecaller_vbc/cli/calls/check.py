@@ -43,20 +43,7 @@ class InvalidRow:
     fault: str
 
 
-@attrs.frozen
-class FirstRecord:
-    """Hold one of the first records, to show it.
-
-    Args:
-        record: as it is sent, except for a label that has not been looked up.
-        label: its label as given, by name or ID; "" for none.
-    """
-
-    record: CallRecord
-    label: str
-
-
-@attrs.frozen(kw_only=True)
+@attrs.define
 class Checked:
     """Summarise an input.
 
@@ -69,21 +56,50 @@ class Checked:
         warnings: count and first lines by what is doubtful, and is sent nevertheless.
         duplicates: count and first lines of records whose pair has another one with an overlapping window; None
             if they were not looked for.
-        first: the first valid records.
+        first: the first valid records (except for labels, which have not been looked up), and the label as given.
         labels_used: count and first line by label as given.
         zone: time zone in which to show times.
     """
 
-    records: int
-    invalid: int
-    unreadable: bool
-    reasons: Mapping[str, Counted]
-    problems: tuple[InvalidRow, ...]
-    warnings: Mapping[str, Counted]
-    duplicates: Counted | None
-    first: tuple[FirstRecord, ...]
-    labels_used: Mapping[str, tuple[int, int]]
-    zone: tzinfo
+    records: int = 0
+    invalid: int = 0
+    unreadable: bool = False
+    reasons: dict[str, Counted] = attrs.field(factory=dict[str, Counted])
+    problems: list[InvalidRow] = attrs.field(factory=list[InvalidRow])
+    warnings: dict[str, Counted] = attrs.field(factory=dict[str, Counted])
+    duplicates: Counted | None = None
+    first: list[tuple[CallRecord, str]] = attrs.field(factory=list[tuple[CallRecord, str]])
+    labels_used: Mapping[str, tuple[int, int]] = attrs.field(factory=dict[str, tuple[int, int]])
+    zone: tzinfo = UTC
+    # Hashes of pairs instead of the numbers themselves, which take three times the memory.
+    _pairs: dict[int, tuple[tuple[int, int], ...]] = attrs.field(factory=dict[int, tuple[tuple[int, int], ...]])
+
+    def add_problem(self, row: Row, fault: str) -> None:
+        """Count an invalid row."""
+        self.invalid += 1
+        if len(self.problems) < _MOST_SHOWN:
+            self.problems.append(InvalidRow(row.line, fault))
+        for reason in dict.fromkeys(_OWN_VALUE.sub("…", fault).split("; ")):
+            known = reason in self.reasons or len(self.reasons) < _MOST_REASONS
+            _count(self.reasons, reason if known else _OTHERS, row.line)
+
+    def add(self, row: Row, record: CallRecord, label: str | None, now: float) -> None:
+        """Count a valid row."""
+        if len(self.first) < _MOST_FIRST:
+            self.first.append((record, label or ""))
+        if record.starts_at < now * 1000:
+            _count(self.warnings, "the window has begun already", row.line)
+        elif record.starts_at > (now + _AHEAD * 86_400) * 1000:
+            _count(self.warnings, f"the window is more than {_AHEAD} days ahead", row.line)
+        if record.caller_number == record.receiver_number:
+            _count(self.warnings, "the caller and the receiver are the same number", row.line)
+        if self.duplicates is not None:
+            pair = hash((record.caller_number, record.receiver_number))
+            windows = self._pairs.get(pair, ())
+            if any(record.starts_at < ends and starts < record.ends_at for starts, ends in windows):
+                self.duplicates = _plus_one(self.duplicates, row.line)
+            elif (windows or len(self._pairs) < MOST_PAIRS) and len(windows) < _MOST_WINDOWS:
+                self._pairs[pair] = (*windows, (record.starts_at, record.ends_at))
 
 
 class Progress(Protocol):
@@ -95,34 +111,24 @@ class Progress(Protocol):
 
 def check(source: Source, parser: RowParser, now: float, bar: Progress, *, duplicates: bool = False) -> Checked:
     """Check every record at `now` (seconds since 1970); look for duplicates if asked."""
-    counts = _Counts(now, duplicates=duplicates)
-    unreadable = False
+    found = Checked(labels_used=parser.labels_used, duplicates=(0, ()) if duplicates else None)
     try:
         _check_header(source, parser)
         for row in source.rows():
-            counts.records += 1
+            found.records += 1
             record = parser.record(row)
             if fault := record if isinstance(record, str) else late(record, now):
-                counts.add_problem(row, fault)
+                found.add_problem(row, fault)
             elif not isinstance(record, str):
-                counts.add(row, record, parser.label)
-            if counts.records % _EVERY == 0:
-                bar.at(counts.records)
+                found.add(row, record, parser.label, now)
+            if found.records % _EVERY == 0:
+                bar.at(found.records)
     except UnreadableInputError as error:
-        unreadable = True
-        counts.problems.append(InvalidRow(error.line, error.fault))
-    return Checked(
-        records=counts.records,
-        invalid=counts.invalid,
-        unreadable=unreadable,
-        reasons=dict(sorted(counts.reasons.items(), key=lambda item: -item[1][0])),
-        problems=tuple(counts.problems),
-        warnings=counts.warnings,
-        duplicates=counts.duplicates if duplicates else None,
-        first=tuple(counts.first),
-        labels_used=dict(parser.labels_used),
-        zone=parser.times.zone or parser.times.seen or UTC,
-    )
+        found.unreadable = True
+        found.problems.append(InvalidRow(error.line, error.fault))
+    found.reasons = dict(sorted(found.reasons.items(), key=lambda item: -item[1][0]))
+    found.zone = parser.times.zone or parser.times.seen or UTC
+    return found
 
 
 def _check_header(source: Source, parser: RowParser) -> None:
@@ -130,50 +136,6 @@ def _check_header(source: Source, parser: RowParser) -> None:
     line, columns = source.header()
     if line and (fault := parser.columns_fault(columns)):
         raise UnreadableInputError(line, fault)
-
-
-class _Counts:
-    """Count what was seen so far."""
-
-    def __init__(self, now: float, *, duplicates: bool) -> None:
-        self.records = self.invalid = 0
-        self.reasons: dict[str, Counted] = {}
-        self.warnings: dict[str, Counted] = {}
-        self.problems: list[InvalidRow] = []
-        self.first: list[FirstRecord] = []
-        self.duplicates: Counted = (0, ())
-        self._now_ms = now * 1000
-        self._far_ms = (now + _AHEAD * 24 * 60 * 60) * 1000
-        # Hashes of pairs instead of the numbers themselves, which take three times the memory.
-        self._pairs: dict[int, tuple[tuple[int, int], ...]] | None = {} if duplicates else None
-
-    def add_problem(self, row: Row, fault: str) -> None:
-        self.invalid += 1
-        if len(self.problems) < _MOST_SHOWN:
-            self.problems.append(InvalidRow(row.line, fault))
-        for reason in dict.fromkeys(_OWN_VALUE.sub("…", fault).split("; ")):
-            known = reason in self.reasons or len(self.reasons) < _MOST_REASONS
-            _count(self.reasons, reason if known else _OTHERS, row.line)
-
-    def add(self, row: Row, record: CallRecord, label: str | None) -> None:
-        if len(self.first) < _MOST_FIRST:
-            self.first.append(FirstRecord(record, label or ""))
-        if record.starts_at < self._now_ms:
-            _count(self.warnings, "the window has begun already", row.line)
-        elif record.starts_at > self._far_ms:
-            _count(self.warnings, f"the window is more than {_AHEAD} days ahead", row.line)
-        if record.caller_number == record.receiver_number:
-            _count(self.warnings, "the caller and the receiver are the same number", row.line)
-        if self._pairs is not None:
-            self._compare(self._pairs, row, record)
-
-    def _compare(self, pairs: dict[int, tuple[tuple[int, int], ...]], row: Row, record: CallRecord) -> None:
-        pair = hash((record.caller_number, record.receiver_number))
-        windows = pairs.get(pair, ())
-        if any(record.starts_at < ends and starts < record.ends_at for starts, ends in windows):
-            self.duplicates = _plus_one(self.duplicates, row.line)
-        elif (windows or len(pairs) < MOST_PAIRS) and len(windows) < _MOST_WINDOWS:
-            pairs[pair] = (*windows, (record.starts_at, record.ends_at))
 
 
 def _plus_one(counted: Counted, line: int) -> Counted:
@@ -206,27 +168,26 @@ def preview(
     lines = [f"{count_of(checked.records, 'record')}: {valid:,} valid, {checked.invalid:,} invalid"]
     if checked.first:
         lines.append("the first of them, as they will be sent:")
-        lines += [f"  {_in_words(first, checked.zone, labels or {})}" for first in checked.first]
+        lines += [f"  {_in_words(*first, checked.zone, labels or {})}" for first in checked.first]
     if valid:
         batches = -(-valid // batch)
         lines.append(f"{count_of(batches, 'batch', 'batches')}, {_minutes(batches, rate)} at {rate:g} a minute")
     if checked.duplicates is not None and checked.duplicates[0]:
-        lines.append(f"warning: the same pair and an overlapping window as before: {_where(checked.duplicates, unit)}")
-    lines += [f"warning: {what}: {_where(counted, unit)}" for what, counted in checked.warnings.items()]
-    lines += [f"{reason}: {_where(counted, unit)}" for reason, counted in checked.reasons.items()]
+        lines.append(f"warning: the same pair and an overlapping window as before: {where(checked.duplicates, unit)}")
+    lines += [f"warning: {what}: {where(counted, unit)}" for what, counted in checked.warnings.items()]
+    lines += [f"{reason}: {where(counted, unit)}" for reason, counted in checked.reasons.items()]
     if checked.unreadable:
         last = checked.problems[-1]
         lines.append(f"{unit} {last.line}: {last.fault}")
     return lines
 
 
-def _in_words(first: FirstRecord, zone: tzinfo, labels: Mapping[str, str]) -> str:
-    record = first.record
+def _in_words(record: CallRecord, given: str, zone: tzinfo, labels: Mapping[str, str]) -> str:
     starts = datetime.fromtimestamp(record.starts_at / 1000, zone)
     ends = datetime.fromtimestamp(record.ends_at / 1000, zone)
     until = f"{ends:%H:%M}" if ends.date() == starts.date() else f"{ends:%a %d %b %H:%M}"
     texts = [f"{record.caller_number} calls {record.receiver_number}, {starts:%a %d %b %Y %H:%M} to {until} ({zone})"]
-    label = labels.get(first.label, first.label)
+    label = labels.get(given, given)
     texts.append(f'label "{plain(label, 40)}"' if label else "without a label")
     if record.dynamic_label_name is not None:
         texts.append(f'shown as "{plain(record.dynamic_label_name)}"')
@@ -235,11 +196,13 @@ def _in_words(first: FirstRecord, zone: tzinfo, labels: Mapping[str, str]) -> st
     return ", ".join(texts)
 
 
-def _where(counted: Counted, unit: str) -> str:
+def where(counted: Counted, unit: str) -> str:
+    """Return how many records, and the first of them."""
     count, lines = counted
-    numbers = ", ".join(str(line) for line in lines)
-    more = ", …" if count > len(lines) else ""
-    return f"{count_of(count, 'record')} ({unit}{'' if count == 1 else 's'} {numbers}{more})"
+    if not lines:
+        return count_of(count, "record")
+    numbers = ", ".join(map(str, lines)) + (", …" if count > len(lines) else "")
+    return f"{count_of(count, 'record')}, {unit}{'' if count == 1 else 's'} {numbers}"
 
 
 def _minutes(batches: int, rate: float) -> str:

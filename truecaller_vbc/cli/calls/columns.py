@@ -12,6 +12,7 @@ import attrs
 
 from ...api.records import CallRecord
 from ...errors import ConfigurationError, InvalidRecordError
+from ..options import option
 from ..output import plain
 from .cleaning import Fault, NumberCleaner, TimeParser, quoted, resolve_window, text_of
 from .formats import FIELDS, Row, folded
@@ -35,6 +36,18 @@ _ANY_NUMBER: Final = "+911234567890"
 _ANY_ID: Final = "name"
 _ID: Final = re.compile(r"[\x21-\x7e]{1,100}")
 _NUMBER_OF_COLUMN: Final = re.compile(r" \(\d+\)$")
+_INPUT: Final = "What the list has"
+_RECORDS: Final = "What the records have where the list has nothing"
+
+
+def _pairs(given: Mapping[str, str] | Sequence[str] | None) -> Mapping[str, str]:
+    """Return what ``--column`` was given as a mapping."""
+    if isinstance(given, Mapping):
+        return given
+    pairs = [text.partition("=") for text in given or ()]
+    if wrong := [field for field, separator, _ in pairs if not separator]:
+        raise ConfigurationError(f"--column {wrong[0]}: write FIELD=COLUMN, such as receiver_number=Mobile")
+    return {field.strip(): name.strip() for field, _, name in pairs}
 
 
 @attrs.frozen(kw_only=True)
@@ -44,38 +57,45 @@ class RecordRules:
     Args:
         columns: column of the input by field, where their names differ; "" for a field whose column is left out.
         ignore_extra: columns that are no fields are left out.
+        country: whose numbers are completed, such as IN.
+        timezone: name of the zone of times without one.
+        date_format: how dates are written, as for strptime.
         caller: caller_number of rows without one.
         label: name or ID of the label of rows without one.
-        reason: dynamic_call_reason of rows without one.
-        label_name: dynamic_label_name of rows without one.
         no_label: rows without a label are deliberate.
+        label_name: dynamic_label_name of rows without one.
+        reason: dynamic_call_reason of rows without one.
         starts_at: of rows without one, as text or epoch milliseconds.
         ends_at: the same.
         date: today, tomorrow or an ISO date, with `window`; instead of `starts_at` and `ends_at`.
         window: two times of day, such as 10:00-18:00.
-        timezone: name of the zone of times without one.
-        date_format: how dates are written, as for strptime.
-        country: whose numbers are completed, such as IN.
         now: seconds since 1970, to resolve `date`.
 
     Raises:
         ConfigurationError: an option is wrong, or two contradict each other.
     """
 
-    columns: Mapping[str, str] = attrs.field(factory=dict[str, str])
-    ignore_extra: bool = False
-    caller: str | None = None
-    label: str | None = None
-    reason: str | None = None
-    label_name: str | None = None
-    no_label: bool = False
-    starts_at: str | int | None = None
-    ends_at: str | int | None = None
-    date: str | None = None
-    window: str | None = None
-    timezone: str | None = None
-    date_format: str | None = None
-    country: str | None = None
+    columns: Mapping[str, str] = option(
+        "Where the list has another name.",
+        _INPUT,
+        kind=list[str] | None,
+        name="--column",
+        converter=_pairs,
+        metavar="FIELD=COLUMN",
+    )
+    ignore_extra: bool = option("Leave out other columns.", _INPUT, name="--ignore-extra", default=False)
+    country: str | None = option("Complete numbers of this country, such as IN.", _INPUT)
+    timezone: str | None = option("Of times without one, such as Asia/Kolkata.", _INPUT)
+    date_format: str | None = option("Such as '%d-%m-%Y %H:%M'.", _INPUT)
+    caller: str | None = option("caller_number.", _RECORDS)
+    label: str | None = option("Name or ID of a label.", _RECORDS)
+    no_label: bool = option("No label.", _RECORDS, name="--no-label", default=False)
+    label_name: str | None = option("dynamic_label_name.", _RECORDS)
+    reason: str | None = option("dynamic_call_reason.", _RECORDS)
+    starts_at: str | int | None = option("When the window opens.", _RECORDS, kind=str | None)
+    ends_at: str | int | None = option("When it closes.", _RECORDS, kind=str | None)
+    date: str | None = option("today, tomorrow or 2026-11-27.", _RECORDS)
+    window: str | None = option("Such as 10:00-18:00.", _RECORDS)
     now: float = attrs.field(factory=time.time, eq=False)
     constants: dict[str, Any] = attrs.field(init=False, eq=False, repr=False)
 

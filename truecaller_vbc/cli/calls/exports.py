@@ -29,7 +29,8 @@ _FORMULA: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _NUMBER: Final = re.compile(r"-?\d+([.,]\d+)*")
 _BLOCK: Final = 1024 * 1024
 _MOST_REASON: Final = 1000
-_REJECTS: Final = frozenset({"invalid", "refused", "unsent", "failed"})
+REJECTED: Final = frozenset({"invalid", "refused", "unsent", "failed"})
+"""Outcomes of rows that may be mended and pushed again."""
 _IN_WORDS: Final = {"open": "unsent", "sending": "unknown"}
 _LOST: Final = "it may have been taken or not, since its answer was lost"
 
@@ -110,11 +111,6 @@ def export(
     return rows
 
 
-def rejected(*, with_unknown: bool) -> frozenset[str]:
-    """Return the outcomes of rows that may be mended and pushed again."""
-    return _REJECTS | {"unknown"} if with_unknown else _REJECTS
-
-
 def _set_aside(earlier: Path, new: BinaryIO) -> None:
     """Rename the earlier file, unless it has the same content as the new one."""
     new.seek(0)
@@ -158,7 +154,7 @@ def _jsonl(file: TextIO) -> Callable[[Result], object]:
 
 
 def _csv(file: TextIO, source: Source, delimiter: str) -> Callable[[Result], object]:
-    names: Iterable[str] = source.columns()
+    names: Iterable[str] = source.header()[1]
     if source.format in (Format.JSON, Format.JSONL):  # each object may have other names
         names = (name for row in source.rows() for name in row.cells)
     own = [name for name in dict.fromkeys(names) if name not in RESERVED]

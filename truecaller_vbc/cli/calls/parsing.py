@@ -61,12 +61,13 @@ def _is_duration(text: str) -> bool:
     return False
 
 
-def duration(text: str, option: str) -> float:
+def duration(text: str | float, option: str) -> float:
     """Return a duration such as 90, 30m or 1h in seconds.
 
     Raises:
         ConfigurationError: it is none.
     """
+    text = str(text)
     number, unit = (text[:-1], _UNITS[text[-1]]) if text[-1:] in _UNITS else (text, 1)
     try:
         seconds = float(number) * unit

@@ -7,7 +7,10 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Generator, Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
+from datetime import time as datetime_time
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final, Literal
 
@@ -19,11 +22,13 @@ from ...errors import ConfigurationError, VBCError
 from ...session import VBCSession
 from ..connection import Connection, wait_out_failure
 from ..failures import ANY_FAILURE, describe, silence_log
+from ..options import argument, option
 from ..output import count_of, tolerate_broken_pipe
 from .check import Checked, check
 from .columns import RecordRules, RowParser
 from .interruption import Interruption, StoppedError
 from .outcomes import OutcomeReader
+from .parsing import duration, load_settings
 from .pieces import Pieces, in_batches
 from .progress import Bar
 from .pusher import Pusher, PushLimits
@@ -44,37 +49,91 @@ from .state import (
 # Each day's calls to the same receivers are a new push.
 _OF_THE_DAY: Final = frozenset({"date", "window", "starts_at", "ends_at"})
 _NO_RULES: Final = ("date", "window", "format", "delimiter")
+VERSION_HELP: Final = "Of the batch endpoint; v2 is the previous one."
+_PUSHING: Final = "How it is pushed"
+
+
+class APIVersion(StrEnum):
+    """Name the version of the batch endpoint."""
+
+    V3 = "v3"
+    V2 = "v2"
+
+
+def _until(given: str | float | None) -> float | None:
+    """Return the moment at which a clock in this time zone shows this time of day: today, or tonight after midnight."""
+    if not isinstance(given, str):
+        return given
+    try:
+        at = datetime_time.fromisoformat(given)
+    except ValueError:
+        raise ConfigurationError(f"--until {given}: write a time of day such as 18:00") from None
+    now = datetime.now().astimezone()
+    end = datetime.combine(now, at).astimezone()
+    # A time of this morning may be meant for tomorrow's; one that has just passed is not.
+    return (end if end > now - timedelta(hours=12) else end + timedelta(days=1)).timestamp()
 
 
 @attrs.frozen(kw_only=True)
-class PushOptions:
+class PushPlace:
+    """Say which push is meant.
+
+    Args:
+        file: the input, or a state.
+        settings: file with options; it is read before these are parsed.
+        state: where the push is remembered, if not beside the input.
+    """
+
+    file: str = argument(metavar="FILE", help="The list (- for standard input), or the state of its push.")
+    settings: Path | None = option(
+        "TOML file with options of push, such as country = 'IN'; the command line wins.",
+        callback=load_settings,
+        is_eager=True,
+    )
+    state: Path | None = option("Where the push is remembered; else FILE.push.", _PUSHING)
+
+    @property
+    def state_path(self) -> Path:
+        """Return the path of the state."""
+        return state_path(self.file, self.state)
+
+
+@attrs.frozen(kw_only=True)
+class PushOptions(PushPlace):
     """Hold the options of the command; see its help.
 
     Raises:
         ConfigurationError: the options contradict each other.
     """
 
-    file: str
-    connection: Connection
+    check: bool = option("Look at list and account; nothing is sent.", _PUSHING, name="--check", default=False)
     rules: RecordRules = attrs.field(factory=RecordRules)
     source: SourceOptions = attrs.field(factory=SourceOptions)
-    version: Literal["v3", "v2"] = "v3"
-    check: bool = False
-    skip_invalid: bool = False
-    send_unknown: bool = False
-    state: Path | None = None
-    give_up_after: float = 3600.0
-    wait: float | None = None
-    limit: int | None = None
-    until: float | None = None
-    rate: int = 60
-    as_json: bool = False
+    skip_invalid: bool = option("Send the others nevertheless.", _PUSHING, name="--skip-invalid", default=False)
+    send_unknown: bool = option(
+        "Send once more what may have been lost.", _PUSHING, name="--send-unknown", default=False
+    )
+    limit: int | None = option("So many records, to try a few first.", _PUSHING, min=1)
+    until: float | None = option("Stop at this time, such as 18:00.", _PUSHING, kind=str | None, converter=_until)
+    rate: int = option("Batches a minute.", _PUSHING, default=60, min=1)
+    give_up_after: float = option(
+        "How long to wait for an API that does not answer.",
+        _PUSHING,
+        kind=str,
+        default="1h",
+        converter=partial(duration, option="--give-up-after"),
+    )
+    wait: float | None = option(
+        "Then ask what became of them, for so long; else 10m.",
+        _PUSHING,
+        kind=str | None,
+        converter=attrs.converters.optional(partial(duration, option="--wait")),
+        metavar="[DURATION]",
+    )
+    version: Literal["v3", "v2"] = option(VERSION_HELP, name="--api-version", kind=APIVersion, default="v3")
+    connection: Connection
+    as_json: bool = option("One JSON document, and nothing else.", name="--json", default=False)
     arguments: tuple[str, ...] = ()
-
-    @property
-    def state_path(self) -> Path:
-        """Return the path of the state."""
-        return state_path(self.file, self.state)
 
 
 def push(options: PushOptions, *, api_policy: APIPolicy | None = None, limits: PushLimits | None = None) -> int:
@@ -256,13 +315,13 @@ def open_input(file: str, options: SourceOptions) -> Generator[tuple[Source, IO[
 
 
 @contextlib.contextmanager
-def open_push(file: str, given: Path | None) -> Generator[tuple[Source, PushState]]:
-    """Open the state of a push of FILE, and its input.
+def open_push(place: PushPlace) -> Generator[tuple[Source, PushState]]:
+    """Open the state of a push, and its input.
 
     Raises:
         ConfigurationError: one of them cannot be used.
     """
-    path = state_path(file, given)
+    path, file = place.state_path, place.file
     with open_state(path) as state:
         options = source_options(state)
     # The input first: FILE may be the state itself, which can be opened only once.

@@ -14,7 +14,7 @@ import typer
 
 from ..failures import DONE, IN_PART, INTERRUPTED, NOTHING_SENT, STOPPED, describe, exit_code
 from ..output import count_of, plain
-from .check import Checked, preview
+from .check import Checked, preview, where
 from .state import OUTCOMES, STDIN
 
 _MOST_REASONS: Final = 10
@@ -44,9 +44,8 @@ class Reason:
 
     def in_words(self, unit: str) -> str:
         """Return one line."""
-        lines = ", ".join(map(str, self.lines)) + (", …" if self.records > len(self.lines) else "")
-        where = f", {unit}{'' if self.records == 1 else 's'} {lines}" if self.lines else ""
-        return f"{self.outcome}: {plain(self.reason, _MOST_CHARACTERS)} ({count_of(self.records, 'record')}{where})"
+        counted = where((self.records, self.lines), unit)
+        return f"{self.outcome}: {plain(self.reason, _MOST_CHARACTERS)} ({counted})"
 
 
 @attrs.frozen(kw_only=True)

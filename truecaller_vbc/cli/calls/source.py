@@ -20,6 +20,7 @@ from typing import BinaryIO, Final, cast
 import attrs
 
 from ...errors import ConfigurationError, VBCError
+from ..options import option
 from ..output import plain, standard_input
 from .formats import (
     MOST_CHARACTERS,
@@ -82,8 +83,8 @@ class SourceOptions:
         ConfigurationError: the delimiter is wrong.
     """
 
-    format: Format | None = None
-    delimiter: str | None = attrs.field(default=None, converter=_character)
+    format: Format | None = option("Else it is seen in the list.", "What the list has")
+    delimiter: str | None = option("Of CSV; else it is seen in the header.", "What the list has", converter=_character)
 
     def __attrs_post_init__(self) -> None:
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n\0'):
@@ -156,14 +157,6 @@ class Source:
         """
         with self._reader() as reader:
             return reader.header_line, reader.columns
-
-    def columns(self) -> tuple[str, ...]:
-        """Return the columns of the header.
-
-        Raises:
-            UnreadableInputError: it cannot be read.
-        """
-        return self.header()[1]
 
     def rows(self) -> Generator[Row]:
         """Yield all records.
@@ -254,11 +247,9 @@ class Source:
     def _hashed(self) -> str:
         place = self._file.tell()  # a reader may be in the middle of it
         self._file.seek(0)
-        digest = hashlib.sha256()
-        while block := self._file.read(_BLOCK):
-            digest.update(block)
+        digest = hashlib.file_digest(cast(io.BufferedReader, self._file), "sha256").hexdigest()
         self._file.seek(place)
-        return digest.hexdigest()
+        return digest
 
     def _current(self) -> tuple[int, int]:
         status = os.fstat(self._file.fileno())
