@@ -167,8 +167,12 @@ class Scenario:
         self.faults.append(fault)
 
 
-async def run_demo(options: DemoOptions) -> int:
-    """Run the scenario, show it, and return the verdict's exit code."""
+async def demo(*, options: DemoOptions) -> int:
+    """Share one token among many callers through refreshes, a revocation, an outage and lost connections.
+
+    Runs against the built-in sandbox, with 60 minutes in 3 seconds. The exit code is 0 if no call failed without a
+    token and the quota held; 1 if the library broke its promise; 4 if this machine was too slow to tell.
+    """
     figures = Figures()
     async with (
         Sandbox(RULES) as sandbox,

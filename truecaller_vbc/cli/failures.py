@@ -35,7 +35,8 @@ def exit_with(error: Exception, code: int, *, as_json: bool = False) -> NoReturn
     """Print the error in one line, with `as_json` as a document as well, and exit."""
     if as_json:
         print_json({"exit_code": code, "error": str(error)})
-    typer.echo(f"error: {error}", err=True)
+    for line in f"error: {error}".splitlines():
+        typer.echo(plain(line, _MOST), err=True)
     sys.exit(code)
 
 

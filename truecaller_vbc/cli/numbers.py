@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Coroutine, Generator, Sequence
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import attrs
 import typer
 
 from ..api.number_results import NumbersResult
 from ..api.records import is_e164, number_problem
-from ..errors import ConfigurationError, NotFoundError, NumbersRefusedError, PartlyDoneError
+from ..errors import ConfigurationError, NotFoundError, NumbersRefusedError, PartlyDoneError, VBCError
 from .connection import Connection
-from .failures import DONE, IN_PART, NOTHING_SENT, STOPPED, describe, exit_with, run_to_code
+from .failures import DONE, IN_PART, STOPPED, describe
 from .options import AsJSON, with_options
 from .output import plain, print_all, print_json, print_table, standard_input
 
@@ -30,28 +29,21 @@ def read_numbers(file: str) -> list[str]:
     Raises:
         ConfigurationError: some lines are not numbers (the first 20 are named), or the file has no number.
     """
-    if file == _STDIN:
-        return _read_lines(standard_input())
     try:
-        with Path(file).open("rb") as opened:
-            return _read_lines(opened)
+        with standard_input() if file == _STDIN else Path(file).open("rb") as opened:
+            # Trim before cutting, or a number followed by much blank space and garbage would pass.
+            lines = [line.decode("utf-8-sig", "replace").strip()[:_MOST_CHARACTERS] for line in opened]
     except OSError as error:
         raise ConfigurationError(f"{plain(file)} cannot be read ({error.strerror})") from None
-
-
-def _read_lines(file: BinaryIO) -> list[str]:
-    numbers: list[str] = []
-    wrong: list[str] = []
-    for line, text in enumerate(file, 1):
-        # Trim before cutting, or a number followed by much blank space and garbage would pass.
-        number = text.decode("utf-8-sig", "replace").strip()[:_MOST_CHARACTERS]
-        if is_e164(number):
-            numbers.append(number)
-        elif number:
-            wrong.append(f"line {line}: {plain(number_problem(number))}")
+    numbers = [number for number in lines if is_e164(number)]
+    wrong = [
+        f"line {line}: {plain(number_problem(text))}"
+        for line, text in enumerate(lines, 1)
+        if text and not is_e164(text)
+    ]
     if wrong:
-        more = len(wrong) - _MOST_SHOWN
-        shown = [*wrong[:_MOST_SHOWN], *([f"and {more:,} more lines"] if more > 0 else [])]
+        more = [f"and {len(wrong) - _MOST_SHOWN:,} more lines"] if len(wrong) > _MOST_SHOWN else []
+        shown = [*wrong[:_MOST_SHOWN], *more]
         raise ConfigurationError("\n".join(["nothing was sent: these are no numbers in E.164", *shown]))
     if not numbers:
         raise ConfigurationError("there are no numbers: one on each line is needed")
@@ -105,7 +97,9 @@ async def list_feature_sets(*, connection: Connection, as_json: AsJSON = False) 
 
 @app.command("publish")
 @with_options
-def publish(feature_set: FeatureSetID, file: File, *, connection: Connection, as_json: AsJSON = False) -> None:
+def publish(
+    feature_set: FeatureSetID, file: File, *, connection: Connection, as_json: AsJSON = False
+) -> Coroutine[Any, Any, int]:
     """List numbers in a feature set.
 
     FILE has one number in E.164 on each line; - is standard input. All are checked first, and nothing is sent if one \
@@ -124,14 +118,16 @@ error.
 
     3  it stopped, or cannot be done now: run it again
     """
-    _change("publish", feature_set, file, connection, as_json=as_json)
+    return _change("publish", feature_set, read_numbers(file), connection, as_json=as_json)
 
 
 @app.command("delist")
 @with_options
-def delist(feature_set: FeatureSetID, file: File, *, connection: Connection, as_json: AsJSON = False) -> None:
+def delist(
+    feature_set: FeatureSetID, file: File, *, connection: Connection, as_json: AsJSON = False
+) -> Coroutine[Any, Any, int]:
     """Take numbers off a feature set. FILE, the object of --json and the exit codes: see publish."""
-    _change("delist", feature_set, file, connection, as_json=as_json)
+    return _change("delist", feature_set, read_numbers(file), connection, as_json=as_json)
 
 
 @contextlib.contextmanager
@@ -148,23 +144,14 @@ def _named(feature_set: str, argument: str) -> Generator[None]:
         ) from None
 
 
-def _change(change: Change, feature_set: str, file: str, connection: Connection, *, as_json: bool) -> None:
-    try:
-        numbers = read_numbers(file)
-    except ConfigurationError as error:
-        exit_with(error, NOTHING_SENT, as_json=as_json)
-    sys.exit(run_to_code(_changed(change, feature_set, numbers, connection, as_json=as_json), as_json=as_json))
-
-
-async def _changed(
+async def _change(
     change: Change, feature_set: str, numbers: list[str], connection: Connection, *, as_json: bool
 ) -> int:
-    failure: NumbersRefusedError | PartlyDoneError | None = None
+    failure: VBCError | None = None
     async with connection.open() as vbc:
         try:
-            done = vbc.numbers.publish if change == "publish" else vbc.numbers.delist
             with _named(feature_set, "FEATURE_SET"):
-                result = await done(feature_set, numbers)
+                result = await getattr(vbc.numbers, change)(feature_set, numbers)
         except NumbersRefusedError as error:
             failure, result = error, error.result
         except PartlyDoneError as error:

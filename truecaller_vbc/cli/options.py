@@ -56,9 +56,9 @@ def with_options(command: Callable[..., Any]) -> Callable[..., None]:
         as_json = given.get("as_json", False)
         try:
             built = {name: _build(group, given) for name, group in groups.items()}
+            result = command(**given, **built)
         except ConfigurationError as error:
             exit_with(error, NOTHING_SENT, as_json=as_json)
-        result = command(**given, **built)
         sys.exit(run_to_code(result, as_json=as_json) if inspect.iscoroutine(result) else result)
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
