@@ -108,7 +108,6 @@ def exit_code(error: BaseException) -> int:
 
 def run_to_code(main: Coroutine[Any, Any, int], *, as_json: bool = False) -> int:
     """Run a command and return its exit code; print an error in one line and exit."""
-    silence_log()
     try:
         return asyncio.run(main)
     except ANY_FAILURE as error:

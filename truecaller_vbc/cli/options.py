@@ -12,7 +12,7 @@ import attrs
 import typer
 
 from ..errors import ConfigurationError
-from .failures import NOTHING_SENT, exit_with, run_to_code
+from .failures import NOTHING_SENT, exit_with, run_to_code, silence_log
 
 _OPTION: Final = "option"
 AsJSON: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON document, and nothing else.")]
@@ -53,6 +53,7 @@ def with_options(command: Callable[..., Any]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
+        silence_log()
         as_json = given.get("as_json", False)
         try:
             built = {name: _build(group, given) for name, group in groups.items()}

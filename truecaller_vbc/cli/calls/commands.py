@@ -8,6 +8,7 @@ import sys
 import time
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
 
@@ -16,8 +17,8 @@ import typer
 
 from ...api.models import BatchStatus, Status
 from ...errors import ConfigurationError, NotFoundError, StillPendingError, VBCError
-from ..connection import Connection, wait_out_failure
-from ..failures import ANY_FAILURE, DONE, IN_PART, NOTHING_SENT, STOPPED, describe, exit_with, silence_log
+from ..connection import Connection
+from ..failures import DONE, IN_PART, NOTHING_SENT, STOPPED, describe, exit_with
 from ..options import AsJSON, with_options
 from ..output import count_of, plain, print_json, print_table, tolerate_broken_pipe
 from .check import template
@@ -27,10 +28,20 @@ from .interruption import Interruption
 from .outcomes import OutcomeReader
 from .parsing import Command, duration
 from .progress import Bar
-from .push import VERSION_HELP, APIVersion, PushOptions, PushPlace, open_push, push, rules_of, source_options
+from .push import (
+    VERSION_HELP,
+    APIVersion,
+    PushOptions,
+    PushPlace,
+    in_session,
+    open_push,
+    print_report,
+    push,
+    rules_of,
+    source_options,
+)
 from .report import Report
-from .source import Source
-from .state import STDIN, PushState, is_state, open_state
+from .state import STDIN, is_state, open_state
 
 app = typer.Typer(no_args_is_help=True, help="Tell the API of calls to come, from a list.")
 
@@ -86,54 +97,34 @@ def ask_outcomes(
 
     Exit codes: 0 all succeeded, 1 some failed, 2 a wrong setting, 3 not all is known yet: ask again later.
     """
-    silence_log()
-    interruption = Interruption()
-    try:
-        seconds = duration(wait, "--wait")
-        with interruption.handle_signals(), open_push(place) as (source, opened):
-            reason: Exception | None = None
-            if any(not batch.final for batch in opened.batches("acknowledged")):
-                with Bar("asking", opened.facts.records) as bar:
-                    reason = asyncio.run(_ask(connection, opened, source, seconds, (interruption, bar)))
-            report = Report(
-                totals=opened.totals(),
-                reasons=opened.reasons(),
-                reason=reason,
-                interrupted=interruption.asked.is_set(),
-                limited=True,
-                waited=True,
-                file=place.file,
-                state=opened.path,
-            )
-    except KeyboardInterrupt:
-        report = Report(interrupted=True)
-    except (*ANY_FAILURE, OSError) as error:
-        report = Report(reason=error)
-    with tolerate_broken_pipe():
-        report.print(as_json=as_json)
-    return report.exit_code
+    return print_report(partial(_ask, place, connection, duration(wait, "--wait")), as_json=as_json)
 
 
-async def _ask(
-    connection: Connection, state: PushState, source: Source, wait: float, control: tuple[Interruption, Bar]
-) -> Exception | None:
-    interruption, bar = control
-    facts = state.facts
-    connection = attrs.evolve(connection, base_url=connection.base_url or facts.base_url)
-    with interruption.on(asyncio.get_running_loop(), bar.stop):
-        try:
-            async with connection.session() as session:
-                if session.client_account_id != facts.account:
-                    return ConfigurationError(
-                        f"the push was for the account {plain(facts.account)}, and the credentials are of "
-                        f"{plain(session.client_account_id)}: give those of the same account"
-                    )
-                await wait_out_failure(session)
-                parser = RowParser(rules_of(state))
-                reader = OutcomeReader(source, parser, state, session.calls, bar=bar, asked=interruption.asked)
-                return await reader.ask(wait)
-        except ANY_FAILURE as error:
-            return error
+def _ask(place: PushPlace, connection: Connection, wait: float, interruption: Interruption) -> Report:
+    with open_push(place) as (source, state):
+        reason: Exception | None = None
+        if any(not batch.final for batch in state.batches("acknowledged")):
+            connection = attrs.evolve(connection, base_url=connection.base_url or state.facts.base_url)
+            session = connection.session()
+            if session.client_account_id != state.facts.account:
+                raise ConfigurationError(
+                    f"the push was for the account {plain(state.facts.account)}, and the credentials are of "
+                    f"{plain(session.client_account_id)}: give those of the same account"
+                )
+            parser, asked = RowParser(rules_of(state)), interruption.asked
+            with Bar("asking", state.facts.records) as bar:
+                reader = OutcomeReader(source, parser, state, session.calls, bar=bar, asked=asked)
+                reason = asyncio.run(in_session(session, partial(reader.ask, wait), interruption, bar))
+        return Report(
+            totals=state.totals(),
+            reasons=state.reasons(),
+            reason=reason,
+            interrupted=interruption.asked.is_set(),
+            limited=True,
+            waited=True,
+            file=place.file,
+            state=state.path,
+        )
 
 
 class ExportFormat(StrEnum):

@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Generator
 from types import FrameType
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from ...errors import VBCError
 from ..failures import INTERRUPTED
@@ -18,6 +18,7 @@ _SIGNALS: Final = tuple(
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
     if (number := getattr(signal, name, None)) is not None
 )
+_Result = TypeVar("_Result")
 
 
 class StoppedError(VBCError):
@@ -33,6 +34,23 @@ async def sleep_until_asked(asked: asyncio.Event, seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(asked.wait(), seconds)
         raise StoppedError("asked to stop")
+
+
+async def unless_asked(asked: asyncio.Event, work: asyncio.Future[_Result]) -> _Result:
+    """Return the result of the work, unless a signal asks the command to end, which cancels it.
+
+    Raises:
+        StoppedError: it was asked to end.
+    """
+    stop: asyncio.Future[Any] = asyncio.create_task(asked.wait())
+    try:
+        await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise StoppedError("asked to stop")
+        return work.result()
+    finally:
+        stop.cancel()
+        work.cancel()
 
 
 class Interruption:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import contextlib
+import itertools
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
@@ -15,7 +16,7 @@ from ...backoff import backoff
 from ...errors import NotFoundError
 from ..failures import ANY_FAILURE, describe
 from .columns import RowParser
-from .interruption import StoppedError, sleep_until_asked
+from .interruption import sleep_until_asked, unless_asked
 from .pieces import Pieces
 from .progress import Bar
 from .pusher import is_temporary
@@ -60,56 +61,35 @@ class OutcomeReader:
         self._asked = asked
         self._end = 0.0
 
-    async def ask(self, wait: float) -> Exception | None:
-        """Ask until all is known, at least once and for `wait` seconds at most. Return what ended it early."""
+    async def ask(self, wait: float) -> None:
+        """Ask until all is known, at least once and for `wait` seconds at most.
+
+        Raises:
+            StoppedError: a signal asked to stop.
+        """
         now = asyncio.get_running_loop().time
         self._end = now() + wait
-        looks = 0
-        try:
-            while batches := self._open():
-                await self._look(batches)
-                looks += 1
-                pause = backoff(_PAUSE_FIRST, looks, spread=_SPREAD, most=_PAUSE_MOST)
-                if not self._open() or now() + pause > self._end:
-                    return None
-                await self._sleep(pause, "waiting for the API to work on the batches")
-        except StoppedError:
-            return None
-        except (*ANY_FAILURE, OSError) as error:
-            return error
-        return None
+        for looks in itertools.count(1):
+            await self._look()
+            pause = backoff(_PAUSE_FIRST, looks, spread=_SPREAD, most=_PAUSE_MOST)
+            if not self._open() or now() + pause > self._end:
+                return
+            await self._sleep(pause, "waiting for the API to work on the batches")
 
     def _open(self) -> list[BatchRow]:
         return [batch for batch in self._state.batches("acknowledged") if not batch.final]
 
-    async def _look(self, batches: Iterable[BatchRow]) -> None:
+    async def _look(self) -> None:
         """Ask once for each batch, in the order of the input, which is read once at most."""
-        running: deque[tuple[BatchRow, asyncio.Task[BatchStatus | None]]] = deque()
-        pieces = Pieces(self._source)
-        try:
-            for batch in batches:
-                running.append((batch, asyncio.create_task(self._status(batch))))
-                if len(running) == _AT_ONCE:
-                    await self._take(*running[0], pieces)
-                    running.popleft()
-            while running:
-                await self._take(*running[0], pieces)
-                running.popleft()
-        finally:
-            for _, task in running:
-                task.cancel()
-            await asyncio.gather(*(task for _, task in running), return_exceptions=True)
-            pieces.close()
-
-    async def _take(self, batch: BatchRow, task: asyncio.Task[BatchStatus | None], pieces: Pieces) -> None:
-        stop = asyncio.create_task(self._asked.wait())
-        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        if not task.done():
-            raise StoppedError("asked to stop")
-        if (answer := task.result()) is not None:
-            await self._keep(batch, answer, pieces)
-        self._bar.show(self._state.totals(), _ASKING)
+        batches = self._open()
+        with contextlib.closing(Pieces(self._source)) as pieces:
+            for first in range(0, len(batches), _AT_ONCE):
+                some = batches[first : first + _AT_ONCE]
+                answers = await unless_asked(self._asked, asyncio.gather(*map(self._status, some)))
+                for batch, answer in zip(some, answers, strict=True):
+                    if answer is not None:
+                        await self._keep(batch, answer, pieces)
+                self._bar.show(self._state.totals(), _ASKING)
 
     async def _status(self, batch: BatchRow) -> BatchStatus | None:
         """Return the status of a batch, waiting for a busy API; None if the server has not begun with it."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import tempfile
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from datetime import datetime, timedelta
 from datetime import time as datetime_time
 from enum import StrEnum
@@ -18,13 +18,13 @@ import attrs
 
 from ...api.models import Label
 from ...api.policy import APIPolicy
-from ...errors import ConfigurationError, VBCError
+from ...errors import ConfigurationError
 from ...session import VBCSession
 from ..connection import Connection, wait_out_failure
-from ..failures import ANY_FAILURE, describe, silence_log
+from ..failures import ANY_FAILURE, describe
 from ..options import argument, option
 from ..output import count_of, tolerate_broken_pipe
-from .check import Checked, check
+from .check import Checked, check, preview
 from .columns import RecordRules, RowParser
 from .interruption import Interruption, StoppedError
 from .outcomes import OutcomeReader
@@ -144,41 +144,61 @@ def push(options: PushOptions, *, api_policy: APIPolicy | None = None, limits: P
         api_policy: another pace, for tests and benchmarks.
         limits: other waits, for tests and benchmarks.
     """
-    silence_log()
+    # A batch that waits for the API's pace inside a call would count as sent: the pusher itself waits.
+    policy = attrs.evolve(api_policy or APIPolicy(batch_rate=options.rate), patience=timedelta(0))
+    limits = attrs.evolve(
+        limits or PushLimits(), give_up_after=options.give_up_after, records=options.limit, until=options.until
+    )
+    return print_report(lambda asked: _Push(options, asked, policy, limits).run(), as_json=options.as_json)
+
+
+def print_report(run: Callable[[Interruption], Report], *, as_json: bool) -> int:
+    """Run a command that signals may end, print its report, and return the exit code."""
     interruption = Interruption()
     try:
         with interruption.handle_signals():
-            report = _Push(options, interruption, api_policy, limits or PushLimits()).run()
+            report = run(interruption)
     except KeyboardInterrupt:
         report = Report(interrupted=True)
-    except (VBCError, OSError) as error:
+    except (*ANY_FAILURE, OSError) as error:
         report = Report(reason=error)
     with tolerate_broken_pipe():
-        report.print(as_json=options.as_json)
+        report.print(as_json=as_json)
     return report.exit_code
 
 
+async def in_session(
+    session: VBCSession, work: Callable[[], Awaitable[Exception | None]], interruption: Interruption, bar: Bar
+) -> Exception | None:
+    """Open the session, do the work, and return what ended it early; a signal is no error."""
+    with interruption.on(asyncio.get_running_loop(), bar.stop):
+        try:
+            async with session:
+                await wait_out_failure(session)
+                return await work()
+        except StoppedError:
+            return None
+        except (*ANY_FAILURE, OSError) as error:
+            return error
+
+
+@attrs.frozen
 class _Push:
-    def __init__(
-        self, options: PushOptions, interruption: Interruption, api_policy: APIPolicy | None, limits: PushLimits
-    ) -> None:
-        self._options = options
-        self._interruption = interruption
-        # A batch that waits for the API's pace inside a call would count as sent: the pusher itself waits.
-        self._api_policy = attrs.evolve(api_policy or APIPolicy(batch_rate=options.rate), patience=timedelta(0))
-        self._limits = attrs.evolve(
-            limits, give_up_after=options.give_up_after, records=options.limit, until=options.until
-        )
+    _options: PushOptions
+    _interruption: Interruption
+    _api_policy: APIPolicy
+    _limits: PushLimits
 
     def run(self) -> Report:
         options = self._options
-        if options.check:
-            with open_input(options.file, options.source) as (source, _):
-                return self._only_check(source)
         # Made before the input is read, so that a missing setting is reported at once.
-        session = options.connection.session(api_policy=self._api_policy)
-        path = options.state_path
-        with open_input(options.file, options.source) as (source, stdin):
+        session = None if options.check else options.connection.session(api_policy=self._api_policy)
+        if is_state(Path(options.file)):
+            with open_push(options) as (source, state):
+                return self._send(source, state, session, None) if session else self._only_check(source)
+        with _open_input(options) as (source, stdin):
+            if session is None:
+                return self._only_check(source)
             facts = PushFacts(
                 fingerprint=source.fingerprint(),
                 records=0,
@@ -188,19 +208,17 @@ class _Push:
                 version=options.version,
                 input=source.name,
             )
-            kept, is_new = (None, False) if is_state(Path(options.file)) else _make_room(path, facts)
+            path = options.state_path
+            kept, is_new = _make_room(path, facts)
             checked = self._check(source) if is_new else None
             if checked is not None and checked.unreadable:
                 return Report(checked=checked, refusal=True, kept=kept, unit=source.unit)
             if checked is not None and not path.exists():
                 create_state(path, attrs.evolve(facts, records=checked.records), stdin)
             with open_state(path) as state:
-                report = self._begin_or_resume(source, state, session, checked)
-                return attrs.evolve(report, kept=kept)
+                return attrs.evolve(self._send(source, state, session, checked), kept=kept)
 
-    def _begin_or_resume(
-        self, source: Source, state: PushState, session: VBCSession, checked: Checked | None
-    ) -> Report:
+    def _send(self, source: Source, state: PushState, session: VBCSession, checked: Checked | None) -> Report:
         options = self._options
         refusal = checked is not None and checked.invalid > 0 and not options.skip_invalid
         reason: Exception | None = None
@@ -211,7 +229,8 @@ class _Push:
                 state.reopen_unknown()
             if not state.is_finished or options.wait is not None:
                 with Bar("pushing", state.facts.records, pace=self._api_policy.batch_rate) as bar:
-                    reason = asyncio.run(self._run(source, state, session, checked, bar))
+                    work = partial(self._work, source, state, session, checked, bar)
+                    reason = asyncio.run(in_session(session, work, self._interruption, bar))
         return Report(
             totals=state.totals(),
             reasons=state.reasons(),
@@ -227,56 +246,40 @@ class _Push:
             state=state.path,
         )
 
-    async def _run(
+    async def _work(
         self, source: Source, state: PushState, session: VBCSession, checked: Checked | None, bar: Bar
     ) -> Exception | None:
         asked = self._interruption.asked
-        with self._interruption.on(asyncio.get_running_loop(), bar.stop):
-            try:
-                async with session:
-                    await wait_out_failure(session)
-                    pusher = Pusher(
-                        session,
-                        Pieces(source),
-                        state,
-                        interruption=self._interruption,
-                        bar=bar,
-                        limits=self._limits,
-                    )
-                    names = by_name(await pusher.labels())
-                    if checked is not None and names is not None and not self._options.skip_invalid:
-                        check_labels(checked.labels_used, names)
-                    parser = RowParser(rules_of(state), names)
-                    reason = await pusher.push(parser)
-                    if reason is None and self._options.wait is not None and not asked.is_set():
-                        reader = OutcomeReader(source, parser, state, session.calls, bar=bar, asked=asked)
-                        return await reader.ask(self._options.wait)
-                    return reason
-            except StoppedError:
-                return None
-            except ANY_FAILURE as error:
-                return error
+        limits, pieces = self._limits, Pieces(source)
+        pusher = Pusher(session, pieces, state, interruption=self._interruption, bar=bar, limits=limits)
+        labels = await pusher.labels()
+        names = None if labels is None else by_name(labels)
+        if checked is not None and names is not None and not self._options.skip_invalid:
+            check_labels(checked.labels_used, names)
+        parser = RowParser(rules_of(state), names)
+        reason = await pusher.push(parser)
+        if reason is None and self._options.wait is not None and not asked.is_set():
+            await OutcomeReader(source, parser, state, session.calls, bar=bar, asked=asked).ask(self._options.wait)
+        return reason
 
     def _only_check(self, source: Source) -> Report:
         checked = self._check(source)
-        account, names = asyncio.run(self._look_at_account())
+        account, labels = asyncio.run(self._look_at_account())
         problem: ConfigurationError | None = None
         try:
-            check_labels(checked.labels_used, names or {})
+            check_labels(checked.labels_used, by_name(labels) if labels is not None else checked.labels_used)
         except ConfigurationError as error:
-            problem = error if names is not None else None
-        return Report(
-            checked=checked, only_check=True, account=account, reason=problem, unit=source.unit, rate=self._options.rate
-        )
+            problem = error
+        names = {it.id: it.name for it in labels or ()}
+        shown = [*preview(checked, unit=source.unit, rate=self._options.rate, labels=names), account]
+        return Report(checked=checked, shown=shown, reason=problem, unit=source.unit)
 
-    async def _look_at_account(self) -> tuple[str, Mapping[str, str] | None]:
+    async def _look_at_account(self) -> tuple[str, list[Label] | None]:
         """Return one line about the account, and its labels if they can be had."""
         try:
-            async with self._options.connection.session(api_policy=self._api_policy) as session:
-                await wait_out_failure(session)
+            async with self._options.connection.open(api_policy=self._api_policy) as session:
                 labels = await session.labels.list()
-                status = session.status()
-                return f"account: {len(labels)} labels, {status.mints_left} tokens left to mint", by_name(labels)
+                return f"account: {len(labels)} labels, {session.status().mints_left} tokens left to mint", labels
         except ANY_FAILURE as error:
             return f"the account was not looked at: {describe(error)}", None
 
@@ -289,55 +292,42 @@ class _Push:
 
 
 @contextlib.contextmanager
-def open_input(file: str, options: SourceOptions) -> Generator[tuple[Source, IO[bytes] | None]]:
-    """Open FILE, standard input, or the standard input that an earlier push has kept in its state.
-
-    Yields:
-        the source; and a copy of standard input, if it came from there.
-
-    Raises:
-        ConfigurationError: it cannot be read.
-    """
-    path = Path(file)
-    if file != STDIN and not is_state(path):
-        with open_source(path, options) as source:
+def _open_input(options: PushOptions) -> Generator[tuple[Source, IO[bytes] | None]]:
+    """Yield FILE, or standard input and the copy of it."""
+    if options.file != STDIN:
+        with open_source(Path(options.file), options.source) as source:
             yield source, None
         return
     with tempfile.TemporaryFile() as copy:
-        if file == STDIN:
-            copy_stdin(copy)
-        else:
-            with open_state(path) as state:
-                options = source_options(state)
-                if not state.copy_input(copy):
-                    raise ConfigurationError(f"{path} keeps no input: give {state.facts.input} as FILE")
-        yield Source(copy, path, "standard input", options), copy if file == STDIN else None
+        copy_stdin(copy)
+        yield Source(copy, Path(STDIN), "standard input", options.source), copy
 
 
 @contextlib.contextmanager
 def open_push(place: PushPlace) -> Generator[tuple[Source, PushState]]:
-    """Open the state of a push, and its input.
+    """Open the state of a push and its input: FILE, or what the state has kept of standard input.
 
     Raises:
         ConfigurationError: one of them cannot be used.
     """
-    path, file = place.state_path, place.file
-    with open_state(path) as state:
+    path = Path(place.file)
+    with open_state(place.state_path) as state, contextlib.ExitStack() as stack:
         options = source_options(state)
-    # The input first: FILE may be the state itself, which can be opened only once.
-    with open_input(str(path) if file == STDIN else file, options) as (source, _), open_state(path) as state:
-        yield source, state
+        if place.file != STDIN and not is_state(path):
+            yield stack.enter_context(open_source(path, options)), state
+            return
+        copy = stack.enter_context(tempfile.TemporaryFile())
+        if not state.copy_input(copy):
+            raise ConfigurationError(f"{state.path} keeps no input: give {state.facts.input} as FILE")
+        yield Source(copy, state.path, "standard input", options), state
 
 
-def by_name(labels: Iterable[Label] | None) -> dict[str, str] | None:
+def by_name(labels: Sequence[Label]) -> dict[str, str]:
     """Return the IDs of labels by folded name and by ID."""
-    if labels is None:
-        return None
-    known = list(labels)
-    return {it.name.casefold(): it.id for it in known} | {it.id: it.id for it in known}
+    return {it.name.casefold(): it.id for it in labels} | {it.id: it.id for it in labels}
 
 
-def check_labels(used: Mapping[str, tuple[int, int]], names: Mapping[str, str]) -> None:
+def check_labels(used: Mapping[str, tuple[int, int]], names: Mapping[str, object]) -> None:
     """Check that the account has all labels that the input uses.
 
     Raises:

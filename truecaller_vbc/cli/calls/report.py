@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ import typer
 
 from ..failures import DONE, IN_PART, INTERRUPTED, NOTHING_SENT, STOPPED, describe, exit_code
 from ..output import count_of, plain
-from .check import Checked, preview, where
+from .check import Checked, where
 from .state import OUTCOMES, STDIN
 
 _MOST_REASONS: Final = 10
@@ -58,13 +58,11 @@ class Report:
         checked: what was found in the input, if it was checked.
         reason: error that ended it.
         refusal: whether nothing was sent because of the input.
-        only_check: whether nothing was to be sent.
-        account: one line about the account.
+        shown: lines that show what would be sent, if that was all that was asked for.
         interrupted: whether a signal asked it to stop.
         limited: whether only some rows were to be sent.
         waited: whether all outcomes were asked for.
         unit: what the numbers of rows count.
-        rate: batches a minute.
         file: the input, as it was given.
         arguments: of ``calls push``, to print the command that goes on.
         state: state of the push.
@@ -76,13 +74,11 @@ class Report:
     checked: Checked | None = None
     reason: Exception | None = None
     refusal: bool = False
-    only_check: bool = False
-    account: str = ""
+    shown: Sequence[str] | None = None
     interrupted: bool = False
     limited: bool = False
     waited: bool = False
     unit: str = "line"
-    rate: float = 60
     file: str = ""
     arguments: tuple[str, ...] = ()
     state: Path | None = None
@@ -92,7 +88,7 @@ class Report:
     def exit_code(self) -> int:
         """Return the exit code; see the help of the command."""
         totals, checked = self.totals, self.checked
-        if self.only_check:
+        if self.shown is not None:
             is_bad = checked is None or checked.unreadable or checked.invalid > 0
             return NOTHING_SENT if is_bad or self.reason is not None else DONE
         if self.refusal or (self.reason is not None and exit_code(self.reason) == NOTHING_SENT):
@@ -157,7 +153,7 @@ class Report:
         """Return the lines about what needs attention, which cron sends by mail."""
         lines: list[str] = []
         checked = self.checked
-        reasons = [] if self.only_check else self._sorted_reasons()
+        reasons = self._sorted_reasons() if self.shown is None else []
         lines += [it.in_words(self.unit) for it in reasons[:_MOST_REASONS]]
         if more := reasons[_MOST_REASONS:]:
             lines.append(
@@ -175,7 +171,7 @@ class Report:
     def _refusal(self) -> str:
         """Return why nothing was sent, or "" if that is not because of the input."""
         checked = self.checked
-        if checked is None or not (self.refusal or self.only_check) or self.reason is not None:
+        if checked is None or not (self.refusal or self.shown is not None) or self.reason is not None:
             return ""
         if checked.unreadable:
             last = checked.problems[-1]
@@ -185,12 +181,10 @@ class Report:
         )
 
     def _print(self) -> None:
-        if self.checked is not None and self.only_check:
-            for line in preview(self.checked, unit=self.unit, rate=self.rate):
+        if self.shown is not None:
+            good = ", and no problem was found" if self.exit_code == DONE else ""
+            for line in (*self.shown, f"nothing was sent: this was only a check{good}"):
                 typer.echo(line)
-            typer.echo(self.account)
-            is_good = self.exit_code == DONE
-            typer.echo("nothing was sent: this was only a check" + (", and no problem was found" if is_good else ""))
             return
         totals = self.totals
         records = sum(totals.values())
