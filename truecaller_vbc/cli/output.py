@@ -32,6 +32,18 @@ def standard_input() -> BinaryIO:
     return stdin.buffer
 
 
+def standard_output() -> BinaryIO:
+    """Return standard output as a binary stream.
+
+    Raises:
+        ConfigurationError: standard output is closed.
+    """
+    stdout: TextIO | None = sys.stdout
+    if stdout is None:
+        raise ConfigurationError("there is no standard output: name a file with --output")
+    return stdout.buffer
+
+
 def is_terminal(stream: TextIO | None) -> bool:
     """Tell whether a stream is a terminal. It is None for some daemons."""
     return stream is not None and stream.isatty()

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
+import attrs
+
 from ...api.calls import Calls
 from ...api.models import BatchStatus, RecordStatus, Status
 from ...api.records import CallRecord
@@ -19,7 +21,7 @@ from .columns import RowParser
 from .interruption import sleep_until_asked, unless_asked
 from .pieces import Pieces
 from .progress import Bar
-from .pusher import is_temporary
+from .pusher import pause_after
 from .source import Source
 from .state import BatchRow, PushState
 
@@ -31,6 +33,7 @@ _PAUSE_MOST: Final = 30.0
 _ASKING: Final = "asking what became of them"
 
 
+@attrs.define
 class OutcomeReader:
     """Ask for all batches whose records' outcomes are not known.
 
@@ -43,23 +46,13 @@ class OutcomeReader:
         asked: set when the command is to end.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        parser: RowParser,
-        state: PushState,
-        calls: Calls,
-        *,
-        bar: Bar,
-        asked: asyncio.Event,
-    ) -> None:
-        self._source = source
-        self._parser = parser
-        self._state = state
-        self._calls = calls
-        self._bar = bar
-        self._asked = asked
-        self._end = 0.0
+    _source: Source
+    _parser: RowParser
+    _state: PushState
+    _calls: Calls
+    _bar: Bar
+    _asked: asyncio.Event
+    _end: float = attrs.field(default=0.0, init=False)
 
     async def ask(self, wait: float) -> None:
         """Ask until all is known, at least once and for `wait` seconds at most.
@@ -71,7 +64,7 @@ class OutcomeReader:
         self._end = now() + wait
         for looks in itertools.count(1):
             await self._look()
-            pause = backoff(_PAUSE_FIRST, looks, spread=_SPREAD, most=_PAUSE_MOST)
+            pause = _pause(looks)
             if not self._open() or now() + pause > self._end:
                 return
             await self._sleep(pause, "waiting for the API to work on the batches")
@@ -93,9 +86,7 @@ class OutcomeReader:
 
     async def _status(self, batch: BatchRow) -> BatchStatus | None:
         """Return the status of a batch, waiting for a busy API; None if the server has not begun with it."""
-        now = asyncio.get_running_loop().time
-        last: float | None = None
-        failures = 0
+        failures, last = 0, 0.0
         while True:
             try:
                 return await self._calls.batch_status(batch.batch_id or "", version=self._state.facts.version)
@@ -103,11 +94,8 @@ class OutcomeReader:
                 return None
             except ANY_FAILURE as error:
                 failures += 1
-                last = max(now() + _PATIENCE, self._end) if last is None else last
-                pause = backoff(_PAUSE_FIRST, failures, spread=_SPREAD, most=_PAUSE_MOST)
-                pause = max(pause, getattr(error, "retry_after", None) or 0.0)
-                if not is_temporary(error) or now() + pause > last:
-                    raise
+                last = last or max(asyncio.get_running_loop().time() + _PATIENCE, self._end)
+                pause = pause_after(error, _pause(failures), last)
                 await self._sleep(pause, f"waiting for the API: {describe(error)}; next look in {pause:.0f} s")
 
     async def _keep(self, batch: BatchRow, answer: BatchStatus, pieces: Pieces) -> None:
@@ -126,6 +114,10 @@ class OutcomeReader:
     async def _sleep(self, seconds: float, note: str) -> None:
         self._bar.show(self._state.totals(), note)
         await sleep_until_asked(self._asked, seconds)
+
+
+def _pause(count: int) -> float:
+    return backoff(_PAUSE_FIRST, count, spread=_SPREAD, most=_PAUSE_MOST)
 
 
 def match(records: Mapping[int, CallRecord], told: Iterable[RecordStatus]) -> dict[int, tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
 from collections import deque
 from collections.abc import AsyncGenerator
@@ -29,6 +30,7 @@ from ...errors import (
 )
 from ...session import VBCSession
 from ..failures import ANY_FAILURE, describe
+from ..output import is_terminal
 from .columns import RowParser
 from .interruption import Interruption, StoppedError, sleep_until_asked
 from .pieces import Pieces
@@ -41,6 +43,7 @@ _AT_ONCE: Final = 4
 _SPREAD: Final = (0.8, 1.2)
 _PACE_WAIT_MOST: Final = 15.0
 _SHOWN_EVERY: Final = 0.5
+_SHOWN_ELSEWHERE: Final = 10.0  # a line a minute
 _MAX_SPLITS: Final = 200
 _MAX_REFUSED_IN_A_ROW: Final = 24
 
@@ -64,6 +67,7 @@ class PushLimits:
     wait_most: float = 60.0
 
 
+@attrs.define(eq=False, slots=False)
 class Pusher:
     """Send the batches that may be sent, each once.
 
@@ -79,35 +83,26 @@ class Pusher:
         limits: of this run.
     """
 
-    def __init__(
-        self,
-        session: VBCSession,
-        pieces: Pieces,
-        state: PushState,
-        *,
-        interruption: Interruption,
-        bar: Bar,
-        limits: PushLimits,
-    ) -> None:
-        self._session = session
-        self._pieces = pieces
-        self._state = state
-        self._asked = interruption.asked
-        self._bar = bar
-        self._limits = limits
-        self._left = limits.records
+    _session: VBCSession
+    _pieces: Pieces
+    _state: PushState
+    _interruption: Interruption
+    _bar: Bar
+    _limits: PushLimits
+
+    def __attrs_post_init__(self) -> None:
+        self._asked = self._interruption.asked
+        self._left = self._limits.records
         self._sent: dict[int, BatchRow] = {}  # given to the API's client and not answered yet, by first row
         self._announced: set[int] = set()  # of these, the ones whose bytes may have left
-        self._again: deque[BatchRow] = deque()
+        self._again = deque[BatchRow]()
         self._answered = asyncio.Event()
-        self._answers = False  # whether a harmless call has worked
-        self._proven = False  # whether a batch was acknowledged since
+        self._answers = self._proven = False  # whether a harmless call has worked, and then a batch was acknowledged
         self._lost: Exception | None = None  # the lost answer that ends this round
         self._broken: StateError | None = None
-        self._failures = 0
         self._silent_since: float | None = None
-        self._splits = self._refused_in_a_row = 0
         self._deadline: float | None = None
+        self._failures = self._splits = self._refused_in_a_row = 0
         self._note = ""
 
     async def labels(self) -> list[Label] | None:
@@ -118,14 +113,14 @@ class Pusher:
             StoppedError: a signal asked to stop.
         """
         while True:
+            labels: list[Label] | None = None
             try:
                 labels = await self._session.labels.list()
             except ANY_FAILURE as error:
                 if not isinstance(error, APIError) or is_temporary(error):
                     await self._wait(error)
                     continue
-                labels = None  # it answers, and this key may not see the labels
-            self._answers = True
+            self._answers = True  # perhaps that this key may not see the labels
             return labels
 
     async def push(self, parser: RowParser) -> Exception | None:
@@ -294,31 +289,25 @@ class Pusher:
             Exception: `error`, if it will not pass, or has lasted too long.
             StoppedError: a signal asked to stop.
         """
-        if not is_temporary(error):
-            raise error
         limits = self._limits
         now = asyncio.get_running_loop().time()
         self._silent_since = now if self._silent_since is None else self._silent_since
         self._failures += 1
-        most = _PACE_WAIT_MOST if isinstance(error, RateLimitedError) else limits.wait_most
-        pause = backoff(limits.wait_first, self._failures, spread=_SPREAD, most=min(most, limits.wait_most))
-        if isinstance(error, TokenError) and error.retry_at is not None:
-            pause = max(pause, error.retry_at.timestamp() - time.time())
-        pause = max(pause, getattr(error, "retry_after", None) or 0.0)
         last = self._silent_since + limits.give_up_after
         if limits.until is not None:
             last = min(last, now + limits.until - time.time())
-        if now + pause > last:
-            raise error
+        most = min(_PACE_WAIT_MOST, limits.wait_most) if isinstance(error, RateLimitedError) else limits.wait_most
+        pause = pause_after(error, backoff(limits.wait_first, self._failures, spread=_SPREAD, most=most), last)
         self._note = f"waiting for the API: {describe(error)}; next look in {pause:.0f} s"
         self._bar.show(self._state.totals(), self._note)
         await sleep_until_asked(self._asked, pause)
 
     async def _show(self) -> None:
+        every = _SHOWN_EVERY if is_terminal(sys.stderr) else _SHOWN_ELSEWHERE
         while True:
             pacing = "waiting for the API's pace" if self._sent and not self._announced else ""
             self._bar.show(self._state.totals(), self._note or pacing)
-            await asyncio.sleep(_SHOWN_EVERY)
+            await asyncio.sleep(every)
 
 
 def is_temporary(error: BaseException) -> bool:
@@ -328,6 +317,20 @@ def is_temporary(error: BaseException) -> bool:
     if isinstance(error, APIError):
         return isinstance(error, ServerError | RateLimitedError)
     return isinstance(error, TokenError | UnknownOutcomeError) and not isinstance(error, CredentialsRejectedError)
+
+
+def pause_after(error: Exception, pause: float, last: float) -> float:
+    """Return how long to wait before the API is asked again: `pause`, or as long as the API wants.
+
+    Raises:
+        Exception: `error`, if it will not pass, or not before `last`, a time of the loop.
+    """
+    if isinstance(error, TokenError) and error.retry_at is not None:
+        pause = max(pause, error.retry_at.timestamp() - time.time())
+    pause = max(pause, getattr(error, "retry_after", None) or 0.0)
+    if not is_temporary(error) or asyncio.get_running_loop().time() + pause > last:
+        raise error
+    return pause
 
 
 def _given(record: CallRecord | str) -> CallRecord | InvalidRecordError:
