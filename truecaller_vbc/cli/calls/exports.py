@@ -86,12 +86,13 @@ def export(
             f"{plain(target)} is not an export of this push, and is not replaced: name another with --output"
         )
     try:
-        with replace_atomically(target) as file:
+        with replace_atomically(target) as opened:
+            file = cast(io.BufferedRandom, opened)
             # A spreadsheet takes a file without the mark for one in the old encoding of its country.
             encoding = "utf-8" if delimiter is None else "utf-8-sig"
-            rows = _write(chosen, source, cast(BinaryIO, file), delimiter, encoding=encoding)
+            rows = _write(chosen, source, file, delimiter, encoding=encoding)
             if only is not None and target.exists():
-                _set_aside(target, cast(BinaryIO, file))
+                _set_aside(target, file)
     except OSError as error:
         raise ConfigurationError(
             f"{target} cannot be written ({error.strerror}): name another place with --output"
@@ -99,7 +100,7 @@ def export(
     return rows
 
 
-def _set_aside(earlier: Path, new: BinaryIO) -> None:
+def _set_aside(earlier: Path, new: io.BufferedRandom) -> None:
     """Rename the earlier file, unless it has the same content as the new one."""
     new.seek(0)
     with earlier.open("rb") as file:
@@ -125,13 +126,14 @@ def _write(found: Iterator[Result], source: Source, raw: BinaryIO, delimiter: st
     try:
         if delimiter is not None:
             writer.writerow((*RESERVED, *map(without_formula, own)))
-        for rows, (row, *told) in enumerate(found, start=1):
-            told = [str(row.line), *told]
+        for row, *told in found:
+            rows += 1
+            ours = (str(row.line), *told)
             if delimiter is None:
                 theirs = {name: value for name, value in row.cells.items() if name not in RESERVED}
-                file.write(json.dumps(dict(zip(RESERVED, told, strict=True)) | theirs, default=str) + "\n")
+                file.write(json.dumps(dict(zip(RESERVED, ours, strict=True)) | theirs, default=str) + "\n")
             else:
-                cells = [*(plain(it, _MOST_REASON) for it in told), *(_cell(row.cells.get(name)) for name in own)]
+                cells = [*(plain(it, _MOST_REASON) for it in ours), *(_cell(row.cells.get(name)) for name in own)]
                 writer.writerow(map(without_formula, cells))
         file.flush()
         return rows
