@@ -13,11 +13,11 @@ import attrs
 import pytest
 
 from truecaller_vbc import APIPolicy, VBCSession
-from truecaller_vbc.cli.calls.columns import RecordRules, RowParser
+from truecaller_vbc.call_lists.source import InputChangedError, open_source
 from truecaller_vbc.cli.calls.interruption import Interruption
+from truecaller_vbc.cli.calls.list_options import RecordRules, RowParser
 from truecaller_vbc.cli.calls.pieces import Pieces
 from truecaller_vbc.cli.calls.pusher import Pusher, PushLimits
-from truecaller_vbc.cli.calls.source import InputChangedError, open_source
 from truecaller_vbc.cli.calls.state import (
     IN_DOUBT,
     BatchRow,

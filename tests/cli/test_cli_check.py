@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from truecaller_vbc.api.records import CallRecord
+from truecaller_vbc.call_lists.formats import Row
+from truecaller_vbc.call_lists.source import open_source
 from truecaller_vbc.cli.calls import check as checks
 from truecaller_vbc.cli.calls.check import Checked, InvalidRow, check, preview, template
-from truecaller_vbc.cli.calls.columns import RecordRules, RowParser
-from truecaller_vbc.cli.calls.formats import Row
-from truecaller_vbc.cli.calls.source import open_source
+from truecaller_vbc.cli.calls.list_options import RecordRules, RowParser
 
 from .record_files import CALLER, HEADER, LABEL, number
 

@@ -38,12 +38,25 @@ MAY_IMPORT = {
     },
     "transport": {"errors", "token"},
     "api": {"backoff", "durations", "errors", "secret", "serialization", "timestamps", "transport", "transport_errors"},
+    "call_lists": {"api", "errors"},
     "options": {"api", "credentials", "stores", "token"},
     "session": {"api", "credentials", "errors", "options", "secret", "stores", "token", "transport"},
     "webhooks": {"errors", "files", "secret", "serialization", "stores", "timestamps"},
     "sandbox": {"credentials"},
     "pytest_plugin": {"session", "token", "sandbox", "webhooks"},
-    "cli": {"files", "api", "backoff", "credentials", "errors", "sandbox", "session", "stores", "token", "webhooks"},
+    "cli": {
+        "files",
+        "api",
+        "backoff",
+        "call_lists",
+        "credentials",
+        "errors",
+        "sandbox",
+        "session",
+        "stores",
+        "token",
+        "webhooks",
+    },
 }
 
 

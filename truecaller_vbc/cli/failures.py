@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 import aiohttp
 import typer
 
+from ..api.foreign_text import plain
 from ..errors import (
     ConfigurationError,
     CredentialsRejectedError,
@@ -23,7 +24,7 @@ from ..errors import (
     UnknownOutcomeError,
     VBCError,
 )
-from .output import plain, print_json
+from .output import print_json
 
 
 def silence_log() -> None:
@@ -59,6 +60,7 @@ _WORDS: Final = (
     (re.compile(r"\band call again\b"), "and run it again"),
     (re.compile(r"\bbase_url=?"), "--base-url"),
     (re.compile(r"\bthe ID in the path\b"), "the ID that you gave"),
+    (re.compile(r"\bcopy it into one\b"), "give - and pipe it in"),
 )
 
 

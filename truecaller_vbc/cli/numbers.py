@@ -10,13 +10,14 @@ from typing import Annotated, Any, Final, Literal
 import attrs
 import typer
 
+from ..api.foreign_text import plain
 from ..api.number_results import NumbersResult
 from ..api.records import is_e164, number_problem
 from ..errors import ConfigurationError, NotFoundError, NumbersRefusedError, PartlyDoneError, VBCError
 from .connection import Connection
 from .failures import DONE, IN_PART, STOPPED, describe
 from .options import AsJSON, with_options
-from .output import plain, print_all, print_json, print_table, standard_input
+from .output import print_all, print_json, print_table, standard_input
 
 _STDIN: Final = "-"
 _MOST_SHOWN: Final = 20

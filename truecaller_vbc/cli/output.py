@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from ..api.foreign_text import plain
 from ..errors import ConfigurationError
 
 
@@ -74,21 +75,6 @@ def _flush(stream: TextIO | None) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
-
-
-_MOST: Final = 300
-
-
-def plain(value: object, most: int = _MOST) -> str:
-    """Return text in one line of at most `most` characters, with unprintable characters escaped."""
-    text = str(value)
-    if len(text) > most:
-        text = text[: most - 1] + "…"
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
 
 
 def count_of(count: int, one: str, many: str = "") -> str:

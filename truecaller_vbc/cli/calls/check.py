@@ -9,11 +9,13 @@ from typing import Final, Protocol
 
 import attrs
 
+from ...api.foreign_text import plain
 from ...api.records import CallRecord
-from ..output import count_of, plain
-from .columns import RowParser, late
-from .formats import Row, UnreadableInputError
-from .source import Source
+from ...call_lists.columns import late
+from ...call_lists.formats import Row, UnreadableInputError
+from ...call_lists.source import Source
+from ..output import count_of
+from .list_options import RowParser, in_options
 
 _MOST_SHOWN: Final = 20
 _MOST_FIRST: Final = 3
@@ -125,7 +127,7 @@ def check(source: Source, parser: RowParser, now: float, bar: Progress, *, dupli
                 bar.at(found.records)
     except UnreadableInputError as error:
         found.unreadable = True
-        found.problems.append(InvalidRow(error.line, error.fault))
+        found.problems.append(InvalidRow(error.line, in_options(error.fault)))
     found.reasons = dict(sorted(found.reasons.items(), key=lambda item: -item[1][0]))
     found.zone = parser.times.zone or parser.times.seen or UTC
     return found

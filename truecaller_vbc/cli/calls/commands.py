@@ -15,16 +15,17 @@ from typing import Annotated, Any, Final, cast
 import attrs
 import typer
 
+from ...api.foreign_text import plain
 from ...api.models import BatchStatus, Status
 from ...errors import ConfigurationError, NotFoundError, StillPendingError, VBCError
 from ..connection import Connection
 from ..failures import DONE, IN_PART, NOTHING_SENT, STOPPED, describe, exit_with
 from ..options import AsJSON, with_options
-from ..output import count_of, plain, print_json, print_table, tolerate_broken_pipe
+from ..output import count_of, print_json, print_table, tolerate_broken_pipe
 from .check import template
-from .columns import RowParser
 from .exports import REJECTED, export, results
 from .interruption import Interruption
+from .list_options import RowParser
 from .outcomes import OutcomeReader
 from .parsing import Command, duration
 from .progress import Bar

@@ -13,14 +13,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
 
+from ...api.foreign_text import plain
 from ...api.records import is_e164
+from ...call_lists.columns import RESERVED
+from ...call_lists.formats import Row
+from ...call_lists.source import Format, Source
 from ...errors import ConfigurationError
 from ...files import replace_atomically
-from ..output import plain, standard_output
-from .columns import RESERVED, RowParser
-from .formats import Row
+from ..output import standard_output
+from .list_options import RowParser
 from .pieces import in_batches
-from .source import Format, Source
 from .state import PENDING, PushState
 
 # Characters that make a spreadsheet read text as a formula.

@@ -15,14 +15,14 @@ from ...api.calls import Calls
 from ...api.models import BatchStatus, RecordStatus, Status
 from ...api.records import CallRecord
 from ...backoff import backoff
+from ...call_lists.source import Source
 from ...errors import NotFoundError
 from ..failures import ANY_FAILURE, describe
-from .columns import RowParser
 from .interruption import sleep_until_asked, unless_asked
+from .list_options import RowParser
 from .pieces import Pieces
 from .progress import Bar
 from .pusher import pause_after
-from .source import Source
 from .state import BatchRow, PushState
 
 _AT_ONCE: Final = 2

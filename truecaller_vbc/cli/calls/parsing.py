@@ -11,9 +11,10 @@ from typing import Any, Final, cast
 import typer
 from typer.core import TyperCommand
 
+from ...api.foreign_text import plain
 from ...errors import ConfigurationError
 from ..failures import NOTHING_SENT, exit_with
-from ..output import plain, print_json
+from ..output import print_json
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DEFAULT_WAIT: Final = "--wait=10m"

@@ -8,8 +8,8 @@ from collections.abc import Generator, Iterable
 from itertools import islice
 from typing import Final
 
-from .formats import Row
-from .source import InputChangedError, Source
+from ...call_lists.formats import Row
+from ...call_lists.source import InputChangedError, Source
 from .state import BatchRow
 
 _STEP: Final = 500

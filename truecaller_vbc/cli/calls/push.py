@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
@@ -18,22 +19,22 @@ import attrs
 
 from ...api.models import Label
 from ...api.policy import APIPolicy
+from ...call_lists import Format, Source, open_source
 from ...errors import ConfigurationError
 from ...session import VBCSession
 from ..connection import Connection, wait_out_failure
 from ..failures import ANY_FAILURE, describe
 from ..options import argument, option
-from ..output import count_of, tolerate_broken_pipe
+from ..output import count_of, standard_input, tolerate_broken_pipe
 from .check import Checked, check, preview
-from .columns import RecordRules, RowParser
 from .interruption import Interruption, StoppedError
+from .list_options import RecordRules, RowParser, SourceOptions
 from .outcomes import OutcomeReader
 from .parsing import duration, load_settings
 from .pieces import Pieces, in_batches
 from .progress import Bar
 from .pusher import Pusher, PushLimits
 from .report import Report
-from .source import Format, Source, SourceOptions, copy_stdin, open_source
 from .state import (
     STDIN,
     PushFacts,
@@ -301,6 +302,19 @@ def _open_input(options: PushOptions) -> Generator[tuple[Source, IO[bytes] | Non
     with tempfile.TemporaryFile() as copy:
         copy_stdin(copy)
         yield Source(copy, Path(STDIN), "standard input", options.source), copy
+
+
+def copy_stdin(file: IO[bytes]) -> None:
+    """Copy all of standard input into a file.
+
+    Raises:
+        ConfigurationError: it cannot be read, or not be written.
+    """
+    try:
+        shutil.copyfileobj(standard_input(), file)
+        file.flush()
+    except OSError as error:
+        raise ConfigurationError(f"standard input cannot be kept ({error.strerror})") from None
 
 
 @contextlib.contextmanager

@@ -31,8 +31,8 @@ from ...errors import (
 from ...session import VBCSession
 from ..failures import ANY_FAILURE, describe
 from ..output import is_terminal
-from .columns import RowParser
 from .interruption import Interruption, StoppedError, sleep_until_asked
+from .list_options import RowParser
 from .pieces import Pieces
 from .progress import Bar
 from .state import PENDING, BatchRow, BatchState, PushState, StateError

@@ -12,8 +12,9 @@ from typing import Any, Final
 import attrs
 import typer
 
+from ...api.foreign_text import plain
 from ..failures import DONE, IN_PART, INTERRUPTED, NOTHING_SENT, STOPPED, describe, exit_code
-from ..output import count_of, plain
+from ..output import count_of
 from .check import Checked, where
 from .state import OUTCOMES, STDIN
 

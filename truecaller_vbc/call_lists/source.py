@@ -8,7 +8,6 @@ import hashlib
 import io
 import os
 import re
-import shutil
 import stat
 import zipfile
 import zlib
@@ -19,9 +18,8 @@ from typing import BinaryIO, Final, cast
 
 import attrs
 
-from ...errors import ConfigurationError, VBCError
-from ..options import option
-from ..output import plain, standard_input
+from ..api.foreign_text import plain
+from ..errors import ConfigurationError, VBCError
 from .formats import (
     MOST_CHARACTERS,
     CSVReader,
@@ -67,7 +65,8 @@ class InputChangedError(VBCError):
 _NAMED_DELIMITERS: Final = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 
 
-def _character(delimiter: str | None) -> str | None:
+def as_character(delimiter: str | None) -> str | None:
+    """Return a delimiter that is given by its name."""
     return None if delimiter is None else _NAMED_DELIMITERS.get(delimiter.casefold(), delimiter)
 
 
@@ -83,14 +82,14 @@ class SourceOptions:
         ConfigurationError: the delimiter is wrong.
     """
 
-    format: Format | None = option("Else it is seen in the list.", "What the list has")
-    delimiter: str | None = option("Of CSV; else it is seen in the header.", "What the list has", converter=_character)
+    format: Format | None = None
+    delimiter: str | None = attrs.field(default=None, converter=as_character)
 
     def __attrs_post_init__(self) -> None:
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n\0'):
-            raise ConfigurationError("--delimiter must be one character, or tab, comma, semicolon or pipe")
+            raise ConfigurationError("delimiter= must be one character, or tab, comma, semicolon or pipe")
         if self.delimiter is not None and self.format not in (None, Format.CSV):
-            raise ConfigurationError("--delimiter is for CSV: leave it out, or give --format csv")
+            raise ConfigurationError("delimiter= is for CSV: leave it out, or give format=csv")
 
 
 class Source:
@@ -273,22 +272,9 @@ def open_source(path: Path, options: SourceOptions | None = None, name: str | No
         # Checked before opening, since opening a pipe waits for its writer.
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            raise ConfigurationError(f"{name} is no regular file: give - and pipe it in")
+            raise ConfigurationError(f"{name} is no regular file: copy it into one")
         file = path.open("rb")
     except OSError as error:
         raise ConfigurationError(f"{name} cannot be read ({error.strerror})") from None
     with file:
         yield Source(file, path, name, options or SourceOptions())
-
-
-def copy_stdin(file: BinaryIO) -> None:
-    """Copy all of standard input into a file.
-
-    Raises:
-        ConfigurationError: it cannot be read, or not be written.
-    """
-    try:
-        shutil.copyfileobj(standard_input(), file, _BLOCK)
-        file.flush()
-    except OSError as error:
-        raise ConfigurationError(f"standard input cannot be kept ({error.strerror})") from None

@@ -10,23 +10,22 @@ from typing import Any, Final
 
 import attrs
 
-from ...api.records import CallRecord
-from ...errors import ConfigurationError, InvalidRecordError
-from ..options import option
-from ..output import plain
+from ..api.foreign_text import plain
+from ..api.records import CallRecord
+from ..errors import ConfigurationError, InvalidRecordError
 from .cleaning import Fault, NumberCleaner, TimeParser, quoted, resolve_window, text_of
 from .formats import FIELDS, Row, folded
 
 RESERVED: Final = ("push_line", "push_outcome", "push_reason", "push_batch_id")
 """Columns of exports, which are left out when these are pushed again."""
 _OPTIONS: Final = {
-    "caller_number": "--caller",
-    "receiver_number": "--column receiver_number=COLUMN for another column",
-    "starts_at": "--starts-at, or --date and --window",
-    "ends_at": "--ends-at, or --date and --window",
-    "label_id": "--label NAME-OR-ID, or --no-label to send without",
-    "dynamic_label_name": "--label-name",
-    "dynamic_call_reason": "--reason",
+    "caller_number": "caller=",
+    "receiver_number": "columns={receiver_number: COLUMN} for another column",
+    "starts_at": "starts_at=, or date= and window=",
+    "ends_at": "ends_at=, or date= and window=",
+    "label_id": "label=NAME-OR-ID, or no_label=True to send without",
+    "dynamic_label_name": "label_name=",
+    "dynamic_call_reason": "reason=",
 }
 _NEEDED: Final = FIELDS[: FIELDS.index("label_id") + 1]
 _BY_FOLDED: Final = {folded(name): name for name in FIELDS}
@@ -36,18 +35,6 @@ _ANY_NUMBER: Final = "+911234567890"
 _ANY_ID: Final = "name"
 _ID: Final = re.compile(r"[\x21-\x7e]{1,100}")
 _NUMBER_OF_COLUMN: Final = re.compile(r" \(\d+\)$")
-_INPUT: Final = "What the list has"
-_RECORDS: Final = "What the records have where the list has nothing"
-
-
-def _pairs(given: Mapping[str, str] | Sequence[str] | None) -> Mapping[str, str]:
-    """Return what ``--column`` was given as a mapping."""
-    if isinstance(given, Mapping):
-        return given
-    pairs = [text.partition("=") for text in given or ()]
-    if wrong := [field for field, separator, _ in pairs if not separator]:
-        raise ConfigurationError(f"--column {wrong[0]}: write FIELD=COLUMN, such as receiver_number=Mobile")
-    return {field.strip(): name.strip() for field, _, name in pairs}
 
 
 @attrs.frozen(kw_only=True)
@@ -75,41 +62,34 @@ class RecordRules:
         ConfigurationError: an option is wrong, or two contradict each other.
     """
 
-    columns: Mapping[str, str] = option(
-        "Where the list has another name.",
-        _INPUT,
-        kind=list[str] | None,
-        name="--column",
-        converter=_pairs,
-        metavar="FIELD=COLUMN",
-    )
-    ignore_extra: bool = option("Leave out other columns.", _INPUT, name="--ignore-extra", default=False)
-    country: str | None = option("Complete numbers of this country, such as IN.", _INPUT)
-    timezone: str | None = option("Of times without one, such as Asia/Kolkata.", _INPUT)
-    date_format: str | None = option("Such as '%d-%m-%Y %H:%M'.", _INPUT)
-    caller: str | None = option("caller_number.", _RECORDS)
-    label: str | None = option("Name or ID of a label.", _RECORDS)
-    no_label: bool = option("No label.", _RECORDS, name="--no-label", default=False)
-    label_name: str | None = option("dynamic_label_name.", _RECORDS)
-    reason: str | None = option("dynamic_call_reason.", _RECORDS)
-    starts_at: str | int | None = option("When the window opens.", _RECORDS, kind=str | None)
-    ends_at: str | int | None = option("When it closes.", _RECORDS, kind=str | None)
-    date: str | None = option("today, tomorrow or 2026-11-27.", _RECORDS)
-    window: str | None = option("Such as 10:00-18:00.", _RECORDS)
+    columns: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    ignore_extra: bool = False
+    country: str | None = None
+    timezone: str | None = None
+    date_format: str | None = None
+    caller: str | None = None
+    label: str | None = None
+    no_label: bool = False
+    label_name: str | None = None
+    reason: str | None = None
+    starts_at: str | int | None = None
+    ends_at: str | int | None = None
+    date: str | None = None
+    window: str | None = None
     now: float = attrs.field(factory=time.time, eq=False)
     constants: dict[str, Any] = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if unknown := [name for name in self.columns if name not in FIELDS]:
             raise ConfigurationError(
-                f"--column {quoted(unknown[0])} is not a field: write FIELD=COLUMN, fields are {', '.join(FIELDS)}"
+                f"columns={quoted(unknown[0])} is not a field: write {{FIELD: COLUMN}}, fields are {', '.join(FIELDS)}"
             )
         if self.no_label and self.label is not None:
-            raise ConfigurationError("--label and --no-label contradict each other: give one of them")
+            raise ConfigurationError("label= and no_label=True contradict each other: give one of them")
         if (self.date is None) != (self.window is None):
-            raise ConfigurationError("--date and --window belong together: give both, or --starts-at and --ends-at")
+            raise ConfigurationError("date= and window= belong together: give both, or starts_at= and ends_at=")
         if self.date is not None and (self.starts_at is not None or self.ends_at is not None):
-            raise ConfigurationError("--date and --window contradict --starts-at and --ends-at: give two of them")
+            raise ConfigurationError("date= and window= contradict starts_at= and ends_at=: give two of them")
         object.__setattr__(self, "constants", self._resolved())
 
     def facts(self) -> dict[str, Any]:
@@ -126,7 +106,7 @@ class RecordRules:
         ends_at: Any = times.parse(self.ends_at)
         if self.date is not None and self.window is not None:
             if times.zone is None:
-                raise ConfigurationError("--date and --window need --timezone, such as Asia/Kolkata")
+                raise ConfigurationError("date= and window= need timezone=, such as Asia/Kolkata")
             starts_at, ends_at = resolve_window(self.date, self.window, times.zone, self.now)
         found = {
             "caller_number": numbers.clean(self.caller),
@@ -241,7 +221,7 @@ class RowParser:
                 self.labels_used[given] = (count + 1, first)
             return given if _ID.fullmatch(given) else _ANY_ID
         found = self._labels.get(given) or self._labels.get(given.casefold())
-        return found or Fault(f"{quoted(given)} is no label of this account: see `truecaller-vbc labels list`")
+        return found or Fault(f"{quoted(given)} is no label of this account: see labels.list()")
 
 
 _LABEL: Final = FIELDS.index("label_id")
@@ -282,7 +262,7 @@ def match_columns(rules: RecordRules, columns: Sequence[str]) -> tuple[str | Non
     for field, wanted in rules.columns.items():
         same = [it for it in columns if it == wanted] or [it for it in columns if folded(it) == folded(wanted)]
         if wanted and len(same) != 1:
-            faults.append(f"--column {field}={plain(wanted, 40)}: choose one of the columns {_listed(columns)}")
+            faults.append(f"columns={{{field}: {plain(wanted, 40)}}}: choose one of the columns {_listed(columns)}")
         found[field] = same[:1]
     taken = {name for names in found.values() for name in names}
     extra: list[str] = []
@@ -294,18 +274,18 @@ def match_columns(rules: RecordRules, columns: Sequence[str]) -> tuple[str | Non
     if not any(found.values()) and columns:
         return (
             f"there is no column of a call record ({_listed(columns)}): line 1 must be the header, delete what stands "
-            "above it; or name its columns: --column receiver_number=COLUMN --ignore-extra"
+            "above it; or name its columns: columns={receiver_number: COLUMN} ignore_extra=True"
         )
     faults += [
         f"{field} is there {len(names)} times ({_listed(names)}): delete all but one, or choose one with "
-        f"--column {field}=COLUMN --ignore-extra"
+        f"columns={{{field}: COLUMN}} ignore_extra=True"
         for field, names in found.items()
         if len(names) > 1
     ]
     if extra and not rules.ignore_extra:
         faults.append(
-            f"{_listed(extra)}: not a column of a call record ({', '.join(FIELDS)}): leave it out with --ignore-extra, "
-            "or say what it is with --column FIELD=COLUMN"
+            f"{_listed(extra)}: not a column of a call record ({', '.join(FIELDS)}): leave it out with "
+            "ignore_extra=True, or say what it is with columns={FIELD: COLUMN}"
         )
     given = rules.constants | {"label_id": rules.no_label or rules.label}
     if missing := [f"{it} ({_OPTIONS[it]})" for it in _NEEDED if not found[it] and not given[it]]:

@@ -1,0 +1,17 @@
+"""Read lists of calls as spreadsheets and CRMs write them, and turn their rows into call records."""
+
+from .columns import RecordRules, RowParser
+from .formats import Row, UnreadableInputError
+from .source import Format, InputChangedError, Source, SourceOptions, open_source
+
+__all__ = [
+    "Format",
+    "InputChangedError",
+    "RecordRules",
+    "Row",
+    "RowParser",
+    "Source",
+    "SourceOptions",
+    "UnreadableInputError",
+    "open_source",
+]
