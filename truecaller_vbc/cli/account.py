@@ -18,7 +18,7 @@ from ..token.events import StoreUnavailable, TokenEvent
 from ..token.model import AccessToken
 from .connection import PREFIX, Connection
 from .failures import DONE
-from .options import AsJSON, option, with_options
+from .options import AsJSON, flag, option, with_options
 from .output import print_all, print_json
 
 
@@ -94,7 +94,7 @@ class SandboxOptions:
     mint_window: float = option("Seconds.", default=1800.0)
     over_quota: str = option("429, 429-retry-after, 400 or 403.", default="429")
     dead_token: str = option("401, 401-flat or 500.", default="401")
-    revoke_previous: bool = option("A new token ends the old ones.", name="--revoke-previous", default=False)
+    revoke_previous: bool = flag("A new token ends the old ones.")
 
 
 async def sandbox(*, options: SandboxOptions) -> int:

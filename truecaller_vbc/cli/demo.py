@@ -21,7 +21,7 @@ from rich.table import Table
 from ..errors import TokenError
 from ..sandbox import Sandbox
 from ..session import VBCSession
-from .options import option
+from .options import flag, option
 from .output import is_terminal
 from .verdict import POLICY, RULES, SCALE, Figures
 
@@ -99,7 +99,7 @@ class DemoOptions:
 
     seconds: float = option("How long it plays.", default=20.0, min=4)
     callers: int = option("Coroutines in all.", default=1000, min=1)
-    as_json: bool = option("One JSON object at the end, and nothing else.", name="--json", default=False)
+    as_json: bool = flag("One JSON object at the end, and nothing else.", name="--json")
 
 
 class Scenario:

@@ -26,18 +26,23 @@ def option(shown: str, panel: str | None = None, *, kind: Any = None, default: A
         panel: where the help of the command lists it.
         kind: type of the option, where it differs from the field's.
         default: of the field.
-        more: `name`, where it differs from the field's, and of a flag; `converter` from the option to the field; more
-            of what `typer.Option` takes.
+        more: `name`, where it differs from the field's; `converter` from the option to the field; more of what
+            `typer.Option` takes.
     """
     names = [more.pop("name")] if "name" in more else []
     converter = more.pop("converter", None)
-    info = typer.Option(*names, help=shown, rich_help_panel=panel, **more)
+    info = functools.partial(typer.Option, *names, help=shown, rich_help_panel=panel, **more)
     return attrs.field(default=default, converter=converter, metadata={_OPTION: (kind, info)})
+
+
+def flag(shown: str, panel: str | None = None, **more: Any) -> Any:
+    """Return an attrs field that `with_options` turns into an option without a value."""
+    return option(shown, panel, default=False, **more)
 
 
 def argument(**shown: Any) -> Any:
     """Return an attrs field that `with_options` turns into an argument."""
-    return attrs.field(metadata={_OPTION: (None, typer.Argument(**shown))})
+    return attrs.field(metadata={_OPTION: (None, functools.partial(typer.Argument, **shown))})
 
 
 def with_options(command: Callable[..., Any]) -> Callable[..., None]:
@@ -77,7 +82,9 @@ def _parameters(group: Any) -> Iterator[inspect.Parameter]:
         elif _OPTION in field.metadata:
             kind, info = field.metadata[_OPTION]
             default = inspect.Parameter.empty if field.default is attrs.NOTHING else field.default
-            annotation: Any = Annotated[kind or field.type, info]
+            # Typer would give a flag a --no- as well.
+            names = [f"--{field.name.replace('_', '-')}"] if field.type is bool and not info.args else []
+            annotation: Any = Annotated[kind or field.type, info(*names)]
             yield inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 

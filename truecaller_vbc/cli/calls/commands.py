@@ -7,14 +7,14 @@ import re
 import sys
 import time
 from datetime import datetime
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 import attrs
 import typer
 
+from ...api.calls import Version
 from ...api.foreign_text import plain
 from ...api.models import BatchStatus, Status
 from ...errors import ConfigurationError, NotFoundError, StillPendingError, VBCError
@@ -31,7 +31,6 @@ from .parsing import Command, duration
 from .progress import Bar
 from .push import (
     VERSION_HELP,
-    APIVersion,
     PushOptions,
     PushPlace,
     in_session,
@@ -128,22 +127,13 @@ def _ask(place: PushPlace, connection: Connection, wait: float, interruption: In
         )
 
 
-class ExportFormat(StrEnum):
-    """Name the format of an export."""
-
-    CSV = "csv"
-    JSONL = "jsonl"
-
-
 OutputOption = Annotated[Path | None, typer.Option("--output", help="Where to; - for standard output.")]
-ExportOption = Annotated[ExportFormat, typer.Option("--format", help="Of the export.")]
+ExportFormat = Annotated[Literal["csv", "jsonl"], typer.Option("--format", help="Of the export.")]
 
 
 @app.command("results", cls=Command)
 @with_options
-def export_results(
-    *, place: PushPlace, output: OutputOption = None, export_format: ExportOption = ExportFormat.CSV
-) -> None:
+def export_results(*, place: PushPlace, output: OutputOption = None, export_format: ExportFormat = "csv") -> None:
     """Write each row with its outcome, reason and batch, to FILE.results.csv."""
     _export(place, output, "results", export_format, only=None)
 
@@ -154,23 +144,21 @@ def export_rejects(
     *,
     place: PushPlace,
     output: OutputOption = None,
-    export_format: ExportOption = ExportFormat.CSV,
+    export_format: ExportFormat = "csv",
     with_unknown: Annotated[bool, typer.Option("--with-unknown", help="Also rows in doubt.")] = False,
 ) -> None:
     """Write the rows that were invalid, refused, failed or not sent, with the reason, to be mended and pushed again."""
     _export(place, output, "rejects", export_format, only=REJECTED | ({"unknown"} if with_unknown else set()))
 
 
-def _export(
-    place: PushPlace, output: Path | None, name: str, form: ExportFormat, *, only: frozenset[str] | None
-) -> None:
+def _export(place: PushPlace, output: Path | None, name: str, form: str, *, only: frozenset[str] | None) -> None:
     stem = place.state_path if place.file == STDIN else place.file
-    target = output or Path(f"{stem}.{name}.{form.value}")
+    target = output or Path(f"{stem}.{name}.{form}")
     try:
         with open_push(place) as (source, opened), tolerate_broken_pipe():
             found = results(source, RowParser(rules_of(opened)), opened)
             written = None if str(target) == STDIN else target
-            delimiter = source_options(opened).delimiter or "," if form is ExportFormat.CSV else None
+            delimiter = source_options(opened).delimiter or "," if form == "csv" else None
             rows = export(found, source, written, delimiter=delimiter, only=only)
     except (VBCError, OSError) as error:
         exit_with(VBCError(describe(error)), NOTHING_SENT)
@@ -243,7 +231,7 @@ async def show_status(
     wait: Annotated[
         str | None, typer.Option(metavar="[DURATION]", help="Wait until it is final, for so long (10m if not said).")
     ] = None,
-    api_version: Annotated[APIVersion, typer.Option(help=VERSION_HELP)] = APIVersion.V3,
+    api_version: Annotated[Version, typer.Option(help=VERSION_HELP)] = "v3",
     connection: Connection,
     as_json: AsJSON = False,
 ) -> int:
@@ -265,9 +253,9 @@ async def show_status(
     async with connection.open() as vbc:
         try:
             if seconds is None:
-                status = await vbc.calls.batch_status(batch, version=api_version.value)
+                status = await vbc.calls.batch_status(batch, version=api_version)
             else:
-                status = await vbc.calls.wait_for_batch(batch, timeout=seconds, version=api_version.value)
+                status = await vbc.calls.wait_for_batch(batch, timeout=seconds, version=api_version)
         except (NotFoundError, StillPendingError) as error:
             if (last := getattr(error, "done", None)) is None:
                 raise VBCError(

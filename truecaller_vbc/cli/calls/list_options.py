@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -13,7 +14,7 @@ from ...api.records import CallRecord
 from ...call_lists import Format, Row
 from ...call_lists.source import as_character
 from ...errors import ConfigurationError
-from ..options import option
+from ..options import flag, option
 
 _INPUT: Final = "What the list has"
 _RECORDS: Final = "What the records have where the list has nothing"
@@ -42,6 +43,14 @@ def _option(found: re.Match[str]) -> str:
     return f"--{name} " if found[3] and not found[2] else f"--{name}"
 
 
+@contextlib.contextmanager
+def _named() -> Generator[None]:
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(in_options(str(error))) from None
+
+
 def _pairs(given: Mapping[str, str] | Sequence[str] | None) -> Mapping[str, str]:
     """Return what ``--column`` was given as a mapping."""
     if isinstance(given, Mapping):
@@ -64,13 +73,13 @@ class RecordRules(call_lists.RecordRules):
         converter=_pairs,
         metavar="FIELD=COLUMN",
     )
-    ignore_extra: bool = option("Leave out other columns.", _INPUT, name="--ignore-extra", default=False)
+    ignore_extra: bool = flag("Leave out other columns.", _INPUT)
     country: str | None = option("Complete numbers of this country, such as IN.", _INPUT)
     timezone: str | None = option("Of times without one, such as Asia/Kolkata.", _INPUT)
     date_format: str | None = option("Such as '%d-%m-%Y %H:%M'.", _INPUT)
     caller: str | None = option("caller_number.", _RECORDS)
     label: str | None = option("Name or ID of a label.", _RECORDS)
-    no_label: bool = option("No label.", _RECORDS, name="--no-label", default=False)
+    no_label: bool = flag("No label.", _RECORDS)
     label_name: str | None = option("dynamic_label_name.", _RECORDS)
     reason: str | None = option("dynamic_call_reason.", _RECORDS)
     starts_at: str | int | None = option("When the window opens.", _RECORDS, kind=str | None)
@@ -79,10 +88,8 @@ class RecordRules(call_lists.RecordRules):
     window: str | None = option("Such as 10:00-18:00.", _RECORDS)
 
     def __attrs_post_init__(self) -> None:
-        try:
+        with _named():
             super().__attrs_post_init__()
-        except ConfigurationError as error:
-            raise ConfigurationError(in_options(str(error))) from None
 
 
 @attrs.frozen(kw_only=True)
@@ -93,10 +100,8 @@ class SourceOptions(call_lists.SourceOptions):
     delimiter: str | None = option("Of CSV; else it is seen in the header.", _INPUT, converter=as_character)
 
     def __attrs_post_init__(self) -> None:
-        try:
+        with _named():
             super().__attrs_post_init__()
-        except ConfigurationError as error:
-            raise ConfigurationError(in_options(str(error))) from None
 
 
 class RowParser(call_lists.RowParser):

@@ -10,7 +10,6 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from datetime import datetime, timedelta
 from datetime import time as datetime_time
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final, Literal
@@ -24,7 +23,7 @@ from ...errors import ConfigurationError
 from ...session import VBCSession
 from ..connection import Connection, wait_out_failure
 from ..failures import ANY_FAILURE, describe
-from ..options import argument, option
+from ..options import argument, flag, option
 from ..output import count_of, standard_input, tolerate_broken_pipe
 from .check import Checked, check, preview
 from .interruption import Interruption, StoppedError
@@ -52,13 +51,6 @@ _OF_THE_DAY: Final = frozenset({"date", "window", "starts_at", "ends_at"})
 _NO_RULES: Final = ("date", "window", "format", "delimiter")
 VERSION_HELP: Final = "Of the batch endpoint; v2 is the previous one."
 _PUSHING: Final = "How it is pushed"
-
-
-class APIVersion(StrEnum):
-    """Name the version of the batch endpoint."""
-
-    V3 = "v3"
-    V2 = "v2"
 
 
 def _until(given: str | float | None) -> float | None:
@@ -107,13 +99,11 @@ class PushOptions(PushPlace):
         ConfigurationError: the options contradict each other.
     """
 
-    check: bool = option("Look at list and account; nothing is sent.", _PUSHING, name="--check", default=False)
+    check: bool = flag("Look at list and account; nothing is sent.", _PUSHING)
     rules: RecordRules = attrs.field(factory=RecordRules)
     source: SourceOptions = attrs.field(factory=SourceOptions)
-    skip_invalid: bool = option("Send the others nevertheless.", _PUSHING, name="--skip-invalid", default=False)
-    send_unknown: bool = option(
-        "Send once more what may have been lost.", _PUSHING, name="--send-unknown", default=False
-    )
+    skip_invalid: bool = flag("Send the others nevertheless.", _PUSHING)
+    send_unknown: bool = flag("Send once more what may have been lost.", _PUSHING)
     limit: int | None = option("So many records, to try a few first.", _PUSHING, min=1)
     until: float | None = option("Stop at this time, such as 18:00.", _PUSHING, kind=str | None, converter=_until)
     rate: int = option("Batches a minute.", _PUSHING, default=60, min=1)
@@ -131,9 +121,9 @@ class PushOptions(PushPlace):
         converter=attrs.converters.optional(partial(duration, option="--wait")),
         metavar="[DURATION]",
     )
-    version: Literal["v3", "v2"] = option(VERSION_HELP, name="--api-version", kind=APIVersion, default="v3")
+    version: Literal["v3", "v2"] = option(VERSION_HELP, name="--api-version", default="v3")
     connection: Connection
-    as_json: bool = option("One JSON document, and nothing else.", name="--json", default=False)
+    as_json: bool = flag("One JSON document, and nothing else.", name="--json")
     arguments: tuple[str, ...] = ()
 
 
