@@ -27,7 +27,7 @@ from .exports import REJECTED, export, results
 from .interruption import Interruption
 from .list_options import RowParser
 from .outcomes import OutcomeReader
-from .parsing import Command, duration
+from .parsing import WAIT, Command
 from .progress import Bar
 from .push import (
     VERSION_HELP,
@@ -37,10 +37,11 @@ from .push import (
     open_push,
     print_report,
     push,
+    report_on,
     rules_of,
     source_options,
 )
-from .report import Report
+from .report import Report, in_words
 from .state import STDIN, is_state, open_state
 
 app = typer.Typer(no_args_is_help=True, help="Tell the API of calls to come, from a list.")
@@ -87,9 +88,8 @@ def ask_outcomes(
     *,
     place: PushPlace,
     wait: Annotated[
-        str,
-        typer.Option(metavar="[DURATION]", help="Ask until all is known, for so long (10m if not said); else once."),
-    ] = "0",
+        float, typer.Option(help="Ask until all is known, for so long (10m if not said); else once.", **WAIT)
+    ] = 0.0,
     connection: Connection,
     as_json: AsJSON = False,
 ) -> int:
@@ -97,7 +97,7 @@ def ask_outcomes(
 
     Exit codes: 0 all succeeded, 1 some failed, 2 a wrong setting, 3 not all is known yet: ask again later.
     """
-    return print_report(partial(_ask, place, connection, duration(wait, "--wait")), as_json=as_json)
+    return print_report(partial(_ask, place, connection, wait), as_json=as_json)
 
 
 def _ask(place: PushPlace, connection: Connection, wait: float, interruption: Interruption) -> Report:
@@ -115,16 +115,7 @@ def _ask(place: PushPlace, connection: Connection, wait: float, interruption: In
             with Bar("asking", state.facts.records) as bar:
                 reader = OutcomeReader(source, parser, state, session.calls, bar=bar, asked=asked)
                 reason = asyncio.run(in_session(session, partial(reader.ask, wait), interruption, bar))
-        return Report(
-            totals=state.totals(),
-            reasons=state.reasons(),
-            reason=reason,
-            interrupted=interruption.asked.is_set(),
-            limited=True,
-            waited=True,
-            file=place.file,
-            state=state.path,
-        )
+        return report_on(state, place, interruption, reason=reason, limited=True, waited=True)
 
 
 OutputOption = Annotated[Path | None, typer.Option("--output", help="Where to; - for standard output.")]
@@ -188,25 +179,19 @@ def _states(directory: Path) -> list[Path]:
 @app.command("list", cls=Command)
 def list_pushes(directory: DirectoryArgument = Path(), *, as_json: AsJSON = False) -> None:
     """List the pushes that are remembered in a directory."""
-    rows: list[dict[str, Any]] = []
+    rows: list[tuple[Any, ...]] = []
     for path in _states(directory):
         try:
             with open_state(path) as state:
-                counts = {name: count for name, count in state.totals().items() if count}
-                rows.append({"state": str(path), "begun": state.facts.begun, "input": state.facts.input, **counts})
+                rows.append((str(path), state.facts.begun, state.facts.input, state.totals()))
         except ConfigurationError as error:
-            rows.append({"state": str(path), "begun": "", "input": plain(error)})
+            rows.append((str(path), "", plain(error), {}))
+    names = ("state", "begun", "input")
     if as_json:
-        print_json(rows)
-        return
-    known = ("state", "begun", "input")
-    print_table(
-        ("state", "begun", "input", "records"),
-        [
-            (*(row[name] for name in known), ", ".join(f"{row[it]:,} {it}" for it in row if it not in known))
-            for row in rows
-        ],
-    )
+        counted = [{name: count for name, count in totals.items() if count} for *_, totals in rows]
+        print_json([dict(zip(names, row, strict=False)) | counts for row, counts in zip(rows, counted, strict=True)])
+    else:
+        print_table((*names, "records"), [(*told, in_words(totals)) for *told, totals in rows])
 
 
 @app.command("prune", cls=Command)
@@ -229,7 +214,7 @@ async def show_status(
     batch: Annotated[str, typer.Argument(metavar="BATCH", help="The push_batch_id in the results.")],
     *,
     wait: Annotated[
-        str | None, typer.Option(metavar="[DURATION]", help="Wait until it is final, for so long (10m if not said).")
+        float | None, typer.Option(help="Wait until it is final, for so long (10m if not said).", **WAIT)
     ] = None,
     api_version: Annotated[Version, typer.Option(help=VERSION_HELP)] = "v3",
     connection: Connection,
@@ -249,13 +234,12 @@ async def show_status(
 
     3  not final yet, or it cannot be told now
     """
-    seconds = None if wait is None else duration(wait, "--wait")
     async with connection.open() as vbc:
         try:
-            if seconds is None:
+            if wait is None:
                 status = await vbc.calls.batch_status(batch, version=api_version)
             else:
-                status = await vbc.calls.wait_for_batch(batch, timeout=seconds, version=api_version)
+                status = await vbc.calls.wait_for_batch(batch, timeout=wait, version=api_version)
         except (NotFoundError, StillPendingError) as error:
             if (last := getattr(error, "done", None)) is None:
                 raise VBCError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import re
 import tomllib
 from datetime import date, time
 from pathlib import Path
@@ -12,11 +12,12 @@ import typer
 from typer.core import TyperCommand
 
 from ...api.foreign_text import plain
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, VBCError
 from ..failures import NOTHING_SENT, exit_with
 from ..output import print_json
 
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?|\.\d+)([smhd]?)")
+_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DEFAULT_WAIT: Final = "--wait=10m"
 # Sending records in doubt once more is decided each time.
 _NOT_SETTINGS: Final = {"", "help", "settings", "send-unknown"}
@@ -41,7 +42,7 @@ class Command(TyperCommand):
         ctx.meta["arguments"] = tuple(args)
         try:
             return super().parse_args(ctx, _with_wait(args))
-        except ConfigurationError as error:
+        except VBCError as error:
             exit_with(error, NOTHING_SENT, as_json="--json" in args)
         except _UsageError as error:
             if "--json" in args:
@@ -53,30 +54,24 @@ class Command(TyperCommand):
 def _with_wait(args: list[str]) -> list[str]:
     """Fill in how long to wait where that is not said."""
     pairs = zip(args, [*args[1:], ""], strict=False)
-    return [_DEFAULT_WAIT if it == "--wait" and not _is_duration(after) else it for it, after in pairs]
-
-
-def _is_duration(text: str) -> bool:
-    with contextlib.suppress(ConfigurationError):
-        return duration(text, "--wait") >= 0
-    return False
+    return [_DEFAULT_WAIT if it == "--wait" and not _DURATION.fullmatch(after) else it for it, after in pairs]
 
 
 def duration(text: str | float, option: str) -> float:
     """Return a duration such as 90, 30m or 1h in seconds.
 
     Raises:
-        ConfigurationError: it is none.
+        VBCError: it is none.
     """
-    text = str(text)
-    number, unit = (text[:-1], _UNITS[text[-1]]) if text[-1:] in _UNITS else (text, 1)
-    try:
-        seconds = float(number) * unit
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise ConfigurationError(f"{option} {plain(text, 40)}: write seconds, or a time such as 30m or 1h")
-    return seconds
+    if (found := _DURATION.fullmatch(str(text))) is None:
+        # No ValueError, which Typer would put into its own words.
+        raise VBCError(f"{option} {plain(text, 40)}: write seconds, or a time such as 30m or 1h")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+DURATION: Final[Any] = {"parser": lambda text: duration(text, "--give-up-after"), "metavar": "DURATION"}
+WAIT: Final[Any] = {"parser": lambda text: duration(text, "--wait"), "metavar": "[DURATION]", "show_default": False}
+"""What `typer.Option` takes."""
 
 
 def load_settings(context: typer.Context, path: Path | None) -> Path | None:

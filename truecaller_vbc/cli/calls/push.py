@@ -19,7 +19,7 @@ import attrs
 from ...api.models import Label
 from ...api.policy import APIPolicy
 from ...call_lists import Format, Source, open_source
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, VBCError
 from ...session import VBCSession
 from ..connection import Connection, wait_out_failure
 from ..failures import ANY_FAILURE, describe
@@ -29,7 +29,7 @@ from .check import Checked, check, preview
 from .interruption import Interruption, StoppedError
 from .list_options import RecordRules, RowParser, SourceOptions
 from .outcomes import OutcomeReader
-from .parsing import duration, load_settings
+from .parsing import DURATION, WAIT, load_settings
 from .pieces import Pieces, in_batches
 from .progress import Bar
 from .pusher import Pusher, PushLimits
@@ -53,14 +53,12 @@ VERSION_HELP: Final = "Of the batch endpoint; v2 is the previous one."
 _PUSHING: Final = "How it is pushed"
 
 
-def _until(given: str | float | None) -> float | None:
+def _until(given: str) -> float:
     """Return the moment at which a clock in this time zone shows this time of day: today, or tonight after midnight."""
-    if not isinstance(given, str):
-        return given
     try:
         at = datetime_time.fromisoformat(given)
     except ValueError:
-        raise ConfigurationError(f"--until {given}: write a time of day such as 18:00") from None
+        raise VBCError(f"--until {given}: write a time of day such as 18:00") from None
     now = datetime.now().astimezone()
     end = datetime.combine(now, at).astimezone()
     # A time of this morning may be meant for tomorrow's; one that has just passed is not.
@@ -105,22 +103,12 @@ class PushOptions(PushPlace):
     skip_invalid: bool = flag("Send the others nevertheless.", _PUSHING)
     send_unknown: bool = flag("Send once more what may have been lost.", _PUSHING)
     limit: int | None = option("So many records, to try a few first.", _PUSHING, min=1)
-    until: float | None = option("Stop at this time, such as 18:00.", _PUSHING, kind=str | None, converter=_until)
+    until: float | None = option("Stop at this time, such as 18:00.", _PUSHING, parser=_until, metavar="TIME")
     rate: int = option("Batches a minute.", _PUSHING, default=60, min=1)
     give_up_after: float = option(
-        "How long to wait for an API that does not answer.",
-        _PUSHING,
-        kind=str,
-        default="1h",
-        converter=partial(duration, option="--give-up-after"),
+        "How long to wait for an API that does not answer.", _PUSHING, default=3600.0, show_default="1h", **DURATION
     )
-    wait: float | None = option(
-        "Then ask what became of them, for so long; else 10m.",
-        _PUSHING,
-        kind=str | None,
-        converter=attrs.converters.optional(partial(duration, option="--wait")),
-        metavar="[DURATION]",
-    )
+    wait: float | None = option("Then ask what became of them, for so long; else 10m.", _PUSHING, **WAIT)
     version: Literal["v3", "v2"] = option(VERSION_HELP, name="--api-version", default="v3")
     connection: Connection
     as_json: bool = flag("One JSON document, and nothing else.", name="--json")
@@ -156,6 +144,12 @@ def print_report(run: Callable[[Interruption], Report], *, as_json: bool) -> int
     with tolerate_broken_pipe():
         report.print(as_json=as_json)
     return report.exit_code
+
+
+def report_on(state: PushState, place: PushPlace, interruption: Interruption, **more: Any) -> Report:
+    """Return the report on a push, with what its state tells."""
+    totals, reasons, interrupted = state.totals(), state.reasons(), interruption.asked.is_set()
+    return Report(totals=totals, reasons=reasons, interrupted=interrupted, file=place.file, state=state.path, **more)
 
 
 async def in_session(
@@ -222,19 +216,17 @@ class _Push:
                 with Bar("pushing", state.facts.records, pace=self._api_policy.batch_rate) as bar:
                     work = partial(self._work, source, state, session, checked, bar)
                     reason = asyncio.run(in_session(session, work, self._interruption, bar))
-        return Report(
-            totals=state.totals(),
-            reasons=state.reasons(),
+        return report_on(
+            state,
+            options,
+            self._interruption,
             checked=checked,
             reason=reason,
             refusal=refusal or isinstance(reason, ConfigurationError),
-            interrupted=self._interruption.asked.is_set(),
             limited=options.limit is not None,
             waited=options.wait is not None and reason is None,
             unit=source.unit,
-            file=options.file,
             arguments=options.arguments,
-            state=state.path,
         )
 
     async def _work(

@@ -27,6 +27,11 @@ _PROGRAM: Final = ("truecaller-vbc", "calls")
 _NOTHING: Final[Mapping[str, int]] = dict.fromkeys(OUTCOMES, 0)
 
 
+def in_words(totals: Mapping[str, int]) -> str:
+    """Return the counts that are not 0."""
+    return ", ".join(f"{count:,} {name}" for name, count in totals.items() if count)
+
+
 @attrs.frozen
 class Reason:
     """Count the records of one outcome and reason.
@@ -190,8 +195,7 @@ class Report:
         totals = self.totals
         records = sum(totals.values())
         if records or self.state is not None:
-            counts = ", ".join(f"{count:,} {name}" for name, count in totals.items() if count)
-            typer.echo(f"{count_of(records, 'record')}: {counts or 'nothing to send'}")
+            typer.echo(f"{count_of(records, 'record')}: {in_words(totals) or 'nothing to send'}")
         for line in self._next_steps():
             typer.echo(line)
 
