@@ -81,7 +81,7 @@ class Checked:
         self.invalid += 1
         if len(self.problems) < _MOST_SHOWN:
             self.problems.append(InvalidRow(row.line, fault))
-        for reason in dict.fromkeys(_OWN_VALUE.sub("…", fault).split("; ")):
+        for reason in dict.fromkeys(without_values(fault).split("; ")):
             known = reason in self.reasons or len(self.reasons) < _MOST_REASONS
             _count(self.reasons, reason if known else _OTHERS, row.line)
 
@@ -119,9 +119,9 @@ def check(source: Source, parser: RowParser, now: float, bar: Progress, *, dupli
         for row in source.rows():
             found.records += 1
             record = parser.record(row)
-            if fault := record if isinstance(record, str) else late(record, now):
-                found.add_problem(row, fault)
-            elif not isinstance(record, str):
+            if isinstance(record, str) or (fault := late(record, now)):
+                found.add_problem(row, record if isinstance(record, str) else fault)
+            else:
                 found.add(row, record, parser.label, now)
             if found.records % _EVERY == 0:
                 bar.at(found.records)
@@ -138,6 +138,11 @@ def _check_header(source: Source, parser: RowParser) -> None:
     line, columns = source.header()
     if line and (fault := parser.columns_fault(columns)):
         raise UnreadableInputError(line, fault)
+
+
+def without_values(fault: str) -> str:
+    """Return a problem without the values of its cells, so that it is counted with others of its kind."""
+    return _OWN_VALUE.sub("…", fault)
 
 
 def _plus_one(counted: Counted, line: int) -> Counted:
@@ -201,10 +206,9 @@ def _in_words(record: CallRecord, given: str, zone: tzinfo, labels: Mapping[str,
 def where(counted: Counted, unit: str) -> str:
     """Return how many records, and the first of them."""
     count, lines = counted
-    if not lines:
-        return count_of(count, "record")
     numbers = ", ".join(map(str, lines)) + (", …" if count > len(lines) else "")
-    return f"{count_of(count, 'record')}, {unit}{'' if count == 1 else 's'} {numbers}"
+    named = f", {unit}{'' if count == 1 else 's'} {numbers}" if lines else ""
+    return f"{count_of(count, 'record')}{named}"
 
 
 def _minutes(batches: int, rate: float) -> str:

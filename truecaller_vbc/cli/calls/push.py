@@ -220,7 +220,7 @@ class _Push:
             state,
             options,
             self._interruption,
-            checked=checked,
+            checked=checked or Checked(),
             reason=reason,
             refusal=refusal or isinstance(reason, ConfigurationError),
             limited=options.limit is not None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 import time
 from collections import deque
@@ -30,7 +29,7 @@ from ...errors import (
 )
 from ...session import VBCSession
 from ..failures import ANY_FAILURE, describe
-from ..output import is_terminal
+from ..output import count_of, is_terminal
 from .interruption import Interruption, StoppedError, sleep_until_asked
 from .list_options import RowParser
 from .pieces import Pieces
@@ -44,6 +43,7 @@ _SPREAD: Final = (0.8, 1.2)
 _PACE_WAIT_MOST: Final = 15.0
 _SHOWN_EVERY: Final = 0.5
 _SHOWN_ELSEWHERE: Final = 10.0  # a line a minute
+_PASSING: Final = (RateLimitedError, ServerError, TokenError, UnknownOutcomeError)
 _MAX_SPLITS: Final = 200
 _MAX_REFUSED_IN_A_ROW: Final = 24
 
@@ -212,25 +212,23 @@ class Pusher:
 
     async def _next(self, results: AsyncGenerator[ChunkResult], asked: asyncio.Task[Any]) -> ChunkResult | None:
         """Return the next result. After a request to stop, wait only for batches in flight, for a limited time."""
-        step = asyncio.create_task(_step(results))
+        step = asyncio.ensure_future(anext(results, None))
         try:
             await asyncio.wait({step, asked}, return_when=asyncio.FIRST_COMPLETED)
             if not step.done() and self._announced:
                 await asyncio.wait({step}, timeout=self._patience())
             return step.result() if step.done() else None
         finally:
-            if not step.done():
-                step.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await step
+            step.cancel()
+            await asyncio.wait([step])
 
     def _patience(self) -> float:
         """Return the seconds to wait for the batches in flight."""
         now = asyncio.get_running_loop().time()
         if self._deadline is None:
             self._deadline = now + _LAST_ANSWERS
-            waiting = len(self._announced)
-            self._bar.say(f"stopping: waiting for the answers to {waiting} batches; once more to leave at once")
+            waiting = count_of(len(self._announced), "batch", "batches")
+            self._bar.say(f"stopping: waiting for the answers to {waiting}; once more to leave at once")
         return max(self._deadline - now, 0.0)
 
     def _take(self, result: ChunkResult) -> None:
@@ -314,9 +312,7 @@ def is_temporary(error: BaseException) -> bool:
     """Tell whether waiting may help."""
     if isinstance(error, APIConnectionError):
         return error.retryable
-    if isinstance(error, APIError):
-        return isinstance(error, ServerError | RateLimitedError)
-    return isinstance(error, TokenError | UnknownOutcomeError) and not isinstance(error, CredentialsRejectedError)
+    return isinstance(error, _PASSING) and not isinstance(error, CredentialsRejectedError)
 
 
 def pause_after(error: Exception, pause: float, last: float) -> float:
@@ -339,7 +335,3 @@ def _given(record: CallRecord | str) -> CallRecord | InvalidRecordError:
 
 def _invalid(chunk: Chunk) -> dict[int, str]:
     return {it.position or 0: f"{it.field}: {it.text}" if it.field else it.text for it in chunk.invalid}
-
-
-async def _step(results: AsyncGenerator[ChunkResult]) -> ChunkResult | None:
-    return await anext(results, None)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -15,14 +15,13 @@ import typer
 from ...api.foreign_text import plain
 from ..failures import DONE, IN_PART, INTERRUPTED, NOTHING_SENT, STOPPED, describe, exit_code
 from ..output import count_of
-from .check import Checked, where
+from .check import Checked, where, without_values
 from .state import OUTCOMES, STDIN
 
 _MOST_REASONS: Final = 10
 _MOST_EXAMPLES: Final = 5
 _MOST_IN_JSON: Final = 100
 _MOST_CHARACTERS: Final = 600
-_VALUE: Final = re.compile(r"(?<=: )(?:\"[^\"]*\"|'[^']*')")
 _PROGRAM: Final = ("truecaller-vbc", "calls")
 _NOTHING: Final[Mapping[str, int]] = dict.fromkeys(OUTCOMES, 0)
 
@@ -77,7 +76,7 @@ class Report:
 
     totals: Mapping[str, int] = _NOTHING
     reasons: Mapping[tuple[str, str], int] = attrs.field(factory=dict[tuple[str, str], int])
-    checked: Checked | None = None
+    checked: Checked = attrs.field(factory=Checked)
     reason: Exception | None = None
     refusal: bool = False
     shown: Sequence[str] | None = None
@@ -95,8 +94,7 @@ class Report:
         """Return the exit code; see the help of the command."""
         totals, checked = self.totals, self.checked
         if self.shown is not None:
-            is_bad = checked is None or checked.unreadable or checked.invalid > 0
-            return NOTHING_SENT if is_bad or self.reason is not None else DONE
+            return NOTHING_SENT if checked.unreadable or checked.invalid or self.reason is not None else DONE
         if self.refusal or (self.reason is not None and exit_code(self.reason) == NOTHING_SENT):
             return NOTHING_SENT
         if self.interrupted and (totals["unsent"] or self._is_waiting or not sum(totals.values())):
@@ -124,12 +122,12 @@ class Report:
         checked = self.checked
         return {
             "exit_code": self.exit_code,
-            "records": checked.records if checked is not None else sum(self.totals.values()),
+            "records": checked.records or sum(self.totals.values()),
             **self.totals,
             "reasons": [attrs.asdict(it) for it in self._sorted_reasons()[:_MOST_IN_JSON]],
-            "problems": [attrs.asdict(problem) for problem in checked.problems] if checked is not None else [],
-            "warnings": {} if checked is None else {text: count for text, (count, _) in checked.warnings.items()},
-            "duplicates": checked.duplicates[0] if checked is not None and checked.duplicates is not None else None,
+            "problems": [attrs.asdict(problem) for problem in checked.problems],
+            "warnings": {text: count for text, (count, _) in checked.warnings.items()},
+            "duplicates": checked.duplicates and checked.duplicates[0],
             "error": self._refusal() or None if self.reason is None else describe(self.reason),
             "interrupted": self.interrupted,
             "resumable": self._can_go_on,
@@ -143,48 +141,40 @@ class Report:
 
     def _sorted_reasons(self) -> list[Reason]:
         """Return the reasons, the most frequent first; those of the check have the lines."""
-        found: dict[tuple[str, str], Reason] = {}
-        if self.checked is not None:
-            for text, (count, lines) in self.checked.reasons.items():
-                found["invalid", text] = Reason("invalid", text, count, lines)
+        counts = Counter[tuple[str, str]]()
         for (outcome, text), count in self.reasons.items():
-            if outcome == "invalid" and self.checked is not None:
-                continue
-            words = _VALUE.sub("…", text) if outcome == "invalid" else text
-            before = found.get((outcome, words))
-            found[outcome, words] = Reason(outcome, words, count + (before.records if before else 0))
-        return sorted(found.values(), key=lambda it: -it.records)
+            if outcome != "invalid" or not self.checked.reasons:
+                counts[outcome, without_values(text) if outcome == "invalid" else text] += count
+        found = [Reason("invalid", text, *counted) for text, counted in self.checked.reasons.items()]
+        found += [Reason(*told, count) for told, count in counts.items()]
+        return sorted(found, key=lambda it: -it.records)
 
     def _problems(self) -> list[str]:
         """Return the lines about what needs attention, which cron sends by mail."""
-        lines: list[str] = []
-        checked = self.checked
-        reasons = self._sorted_reasons() if self.shown is None else []
-        lines += [it.in_words(self.unit) for it in reasons[:_MOST_REASONS]]
-        if more := reasons[_MOST_REASONS:]:
-            lines.append(
-                f"{count_of(len(more), 'other reason')} ({count_of(sum(it.records for it in more), 'record')})"
-            )
+        reasons = self._sorted_reasons()
+        shown = reasons if self.shown is None else []
+        lines = [it.in_words(self.unit) for it in shown[:_MOST_REASONS]]
+        if more := shown[_MOST_REASONS:]:
+            records = sum(it.records for it in more)
+            lines.append(f"{count_of(len(more), 'other reason')} ({count_of(records, 'record')})")
         if refusal := self._refusal():
-            known = {it.reason for it in self._sorted_reasons()}
-            examples = () if checked is None or checked.unreadable else checked.problems
-            lines += [f"for example {self.unit} {it.line}: {it.fault}" for it in examples if it.fault not in known][
-                :_MOST_EXAMPLES
-            ]
+            known = {it.reason for it in reasons}
+            examples = [] if self.checked.unreadable else [it for it in self.checked.problems if it.fault not in known]
+            lines += [f"for example {self.unit} {it.line}: {it.fault}" for it in examples[:_MOST_EXAMPLES]]
             lines.append(f"error: {refusal}")
         return lines
 
     def _refusal(self) -> str:
         """Return why nothing was sent, or "" if that is not because of the input."""
         checked = self.checked
-        if checked is None or not (self.refusal or self.shown is not None) or self.reason is not None:
+        if not (self.refusal or self.shown is not None) or self.reason is not None:
             return ""
         if checked.unreadable:
             last = checked.problems[-1]
             return f"nothing was sent: {self.unit} {last.line}: {last.fault}"
-        return (
-            "nothing was sent: correct these records, or leave them out with --skip-invalid" if checked.invalid else ""
-        )
+        if not checked.invalid:
+            return ""
+        return "nothing was sent: correct these records, or leave them out with --skip-invalid"
 
     def _print(self) -> None:
         if self.shown is not None:
@@ -192,10 +182,9 @@ class Report:
             for line in (*self.shown, f"nothing was sent: this was only a check{good}"):
                 typer.echo(line)
             return
-        totals = self.totals
-        records = sum(totals.values())
+        records = sum(self.totals.values())
         if records or self.state is not None:
-            typer.echo(f"{count_of(records, 'record')}: {in_words(totals) or 'nothing to send'}")
+            typer.echo(f"{count_of(records, 'record')}: {in_words(self.totals) or 'nothing to send'}")
         for line in self._next_steps():
             typer.echo(line)
 

@@ -246,14 +246,8 @@ class PushState:
     @contextlib.contextmanager
     def _transaction(self) -> Generator[None]:
         try:
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
+            with self._database:
                 yield
-                self._database.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    self._database.execute("ROLLBACK")
-                raise
         except sqlite3.Error as error:
             raise StateError(
                 f"the state {self.path} cannot be written ({error}): nothing more is sent; make room, and run the same "
@@ -298,8 +292,7 @@ def open_state(path: Path) -> Generator[PushState]:
         ConfigurationError: the file is missing, is used by another run, or is damaged, foreign or newer.
     """
     _check_file(path)
-    database = sqlite3.connect(path, isolation_level=None, timeout=0)
-    with contextlib.closing(database):
+    with contextlib.closing(sqlite3.connect(path, isolation_level="IMMEDIATE", timeout=0)) as database:
         try:
             database.execute("PRAGMA locking_mode = EXCLUSIVE")
             database.execute("PRAGMA synchronous = EXTRA")
