@@ -1,6 +1,6 @@
 """Read lists of calls as spreadsheets and CRMs write them, and turn their rows into call records."""
 
-from .columns import RecordRules, RowParser
+from .columns import RecordRules, RowParser, label_ids
 from .formats import Row, UnreadableInputError
 from .source import Format, InputChangedError, Source, SourceOptions, open_source
 
@@ -13,5 +13,6 @@ __all__ = [
     "Source",
     "SourceOptions",
     "UnreadableInputError",
+    "label_ids",
     "open_source",
 ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
 
 from ..api.foreign_text import plain
+from ..api.models import Label
 from ..api.records import CallRecord
 from ..errors import ConfigurationError, InvalidRecordError
 from .cleaning import Fault, NumberCleaner, TimeParser, quoted, resolve_window, text_of
@@ -139,12 +140,18 @@ def _check_constants(constants: dict[str, Any], now: float) -> None:
         raise ConfigurationError(record)
 
 
+def label_ids(labels: Iterable[Label]) -> dict[str, str]:
+    """Return the IDs of labels by folded name and by ID."""
+    known = list(labels)
+    return {it.name.casefold(): it.id for it in known} | {it.id: it.id for it in known}
+
+
 class RowParser:
     """Build call records from rows.
 
     Args:
         rules: what is sent for a row.
-        labels: IDs of labels by folded name and by ID; None if they have not been looked up, so that any text passes.
+        labels: IDs of labels, from `label_ids`; None if they have not been looked up, so that any text passes.
 
     Attributes:
         times: parser of the times.

@@ -82,7 +82,7 @@ class SourceOptions:
         ConfigurationError: the delimiter is wrong.
     """
 
-    format: Format | None = None
+    format: Format | None = attrs.field(default=None, converter=attrs.converters.optional(Format))
     delimiter: str | None = attrs.field(default=None, converter=as_character)
 
     def __attrs_post_init__(self) -> None:

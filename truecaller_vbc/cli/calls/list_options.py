@@ -96,7 +96,7 @@ class RecordRules(call_lists.RecordRules):
 class SourceOptions(call_lists.SourceOptions):
     """Say how to read the list, where that is not seen in it."""
 
-    format: Format | None = option("Else it is seen in the list.", _INPUT)
+    format: Format | None = option("Else it is seen in the list.", _INPUT, converter=attrs.converters.optional(Format))
     delimiter: str | None = option("Of CSV; else it is seen in the header.", _INPUT, converter=as_character)
 
     def __attrs_post_init__(self) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from datetime import datetime, timedelta
 from datetime import time as datetime_time
 from functools import partial
@@ -18,7 +18,7 @@ import attrs
 
 from ...api.models import Label
 from ...api.policy import APIPolicy
-from ...call_lists import Format, Source, open_source
+from ...call_lists import Source, label_ids, open_source
 from ...errors import ConfigurationError, VBCError
 from ...session import VBCSession
 from ..connection import Connection, wait_out_failure
@@ -115,20 +115,16 @@ class PushOptions(PushPlace):
     arguments: tuple[str, ...] = ()
 
 
-def push(options: PushOptions, *, api_policy: APIPolicy | None = None, limits: PushLimits | None = None) -> int:
+def push(options: PushOptions, *, api_policy: APIPolicy | None = None) -> int:
     """Run the push, print the report, and return the exit code.
 
     Args:
         options: options of the command.
-        api_policy: another pace, for tests and benchmarks.
-        limits: other waits, for tests and benchmarks.
+        api_policy: another pace, for benchmarks.
     """
     # A batch that waits for the API's pace inside a call would count as sent: the pusher itself waits.
     policy = attrs.evolve(api_policy or APIPolicy(batch_rate=options.rate), patience=timedelta(0))
-    limits = attrs.evolve(
-        limits or PushLimits(), give_up_after=options.give_up_after, records=options.limit, until=options.until
-    )
-    return print_report(lambda asked: _Push(options, asked, policy, limits).run(), as_json=options.as_json)
+    return print_report(lambda asked: _Push(options, asked, policy).run(), as_json=options.as_json)
 
 
 def print_report(run: Callable[[Interruption], Report], *, as_json: bool) -> int:
@@ -172,7 +168,6 @@ class _Push:
     _options: PushOptions
     _interruption: Interruption
     _api_policy: APIPolicy
-    _limits: PushLimits
 
     def run(self) -> Report:
         options = self._options
@@ -232,30 +227,26 @@ class _Push:
     async def _work(
         self, source: Source, state: PushState, session: VBCSession, checked: Checked | None, bar: Bar
     ) -> Exception | None:
-        asked = self._interruption.asked
-        limits, pieces = self._limits, Pieces(source)
-        pusher = Pusher(session, pieces, state, interruption=self._interruption, bar=bar, limits=limits)
+        asked, options = self._interruption.asked, self._options
+        limits = PushLimits(give_up_after=options.give_up_after, records=options.limit, until=options.until)
+        pusher = Pusher(session, Pieces(source), state, interruption=self._interruption, bar=bar, limits=limits)
         labels = await pusher.labels()
-        names = None if labels is None else by_name(labels)
-        if checked is not None and names is not None and not self._options.skip_invalid:
-            check_labels(checked.labels_used, names)
-        parser = RowParser(rules_of(state), names)
+        ids = None if labels is None else label_ids(labels)
+        if checked and not options.skip_invalid and (missing := missing_labels(checked.labels_used, ids)):
+            return missing
+        parser = RowParser(rules_of(state), ids)
         reason = await pusher.push(parser)
-        if reason is None and self._options.wait is not None and not asked.is_set():
-            await OutcomeReader(source, parser, state, session.calls, bar=bar, asked=asked).ask(self._options.wait)
+        if reason is None and options.wait is not None and not asked.is_set():
+            await OutcomeReader(source, parser, state, session.calls, bar=bar, asked=asked).ask(options.wait)
         return reason
 
     def _only_check(self, source: Source) -> Report:
         checked = self._check(source)
         account, labels = asyncio.run(self._look_at_account())
-        problem: ConfigurationError | None = None
-        try:
-            check_labels(checked.labels_used, by_name(labels) if labels is not None else checked.labels_used)
-        except ConfigurationError as error:
-            problem = error
+        missing = missing_labels(checked.labels_used, None if labels is None else label_ids(labels))
         names = {it.id: it.name for it in labels or ()}
         shown = [*preview(checked, unit=source.unit, rate=self._options.rate, labels=names), account]
-        return Report(checked=checked, shown=shown, reason=problem, unit=source.unit)
+        return Report(checked=checked, shown=shown, reason=missing, unit=source.unit)
 
     async def _look_at_account(self) -> tuple[str, list[Label] | None]:
         """Return one line about the account, and its labels if they can be had."""
@@ -318,27 +309,19 @@ def open_push(place: PushPlace) -> Generator[tuple[Source, PushState]]:
         yield Source(copy, state.path, "standard input", options), state
 
 
-def by_name(labels: Sequence[Label]) -> dict[str, str]:
-    """Return the IDs of labels by folded name and by ID."""
-    return {it.name.casefold(): it.id for it in labels} | {it.id: it.id for it in labels}
-
-
-def check_labels(used: Mapping[str, tuple[int, int]], names: Mapping[str, object]) -> None:
-    """Check that the account has all labels that the input uses.
-
-    Raises:
-        ConfigurationError: names those that it has not.
-    """
-    wrong = [
+def missing_labels(used: Mapping[str, tuple[int, int]], ids: Mapping[str, str] | None) -> ConfigurationError | None:
+    """Return the error about the labels of the input that the account has not; None if these cannot be known."""
+    missing = [
         f"{label!r} (in {count_of(count, 'record')}, first in line {line})"
         for label, (count, line) in used.items()
-        if label not in names and label.casefold() not in names
+        if ids is not None and label not in ids and label.casefold() not in ids
     ]
-    if wrong:
-        raise ConfigurationError(
-            f"the account has no label {', '.join(wrong[:5])}: correct it (`truecaller-vbc labels list` shows all), or "
-            "leave these records out with --skip-invalid"
-        )
+    if not missing:
+        return None
+    return ConfigurationError(
+        f"the account has no label {', '.join(missing[:5])}: correct it (`truecaller-vbc labels list` shows all), or "
+        "leave these records out with --skip-invalid"
+    )
 
 
 def _note_invalid(state: PushState, source: Source) -> None:
@@ -364,9 +347,7 @@ def rules_of(state: PushState) -> RecordRules:
 
 def source_options(state: PushState) -> SourceOptions:
     """Return how the input of the push is read."""
-    rules = state.facts.rules
-    given = rules.get("format")
-    return SourceOptions(format=None if given is None else Format(given), delimiter=rules.get("delimiter"))
+    return SourceOptions(**{name: state.facts.rules.get(name) for name in ("format", "delimiter")})
 
 
 def _make_room(path: Path, facts: PushFacts) -> tuple[Path | None, bool]:
