@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from truecaller_vbc.api.records import CallRecord
+from truecaller_vbc.call_lists import checking as checks
+from truecaller_vbc.call_lists.checking import Checked, InvalidRow
 from truecaller_vbc.call_lists.formats import Row
 from truecaller_vbc.call_lists.source import open_source
-from truecaller_vbc.cli.calls import check as checks
-from truecaller_vbc.cli.calls.check import Checked, InvalidRow, check, preview, template
 from truecaller_vbc.cli.calls.list_options import RecordRules, RowParser
+from truecaller_vbc.cli.calls.preview import check, preview, template
 
 from .record_files import CALLER, HEADER, LABEL, number
 

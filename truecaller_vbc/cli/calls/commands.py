@@ -22,12 +22,12 @@ from ..connection import Connection
 from ..failures import DONE, IN_PART, NOTHING_SENT, STOPPED, describe, exit_with
 from ..options import AsJSON, with_options
 from ..output import count_of, print_json, print_table, tolerate_broken_pipe
-from .check import template
 from .exports import REJECTED, export, results
 from .interruption import Interruption
 from .list_options import RowParser
 from .outcomes import OutcomeReader
 from .parsing import WAIT, Command
+from .preview import template
 from .progress import Bar
 from .push import (
     VERSION_HELP,

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from types import FrameType
 from typing import Any, Final, TypeVar
 
@@ -25,32 +25,22 @@ class StoppedError(VBCError):
     """Report that a signal, or a limit, has asked the command to end."""
 
 
-async def sleep_until_asked(asked: asyncio.Event, seconds: float) -> None:
-    """Sleep, unless a signal asks the command to end.
-
-    Raises:
-        StoppedError: it was asked to end.
-    """
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(asked.wait(), seconds)
-        raise StoppedError("asked to stop")
-
-
-async def unless_asked(asked: asyncio.Event, work: asyncio.Future[_Result]) -> _Result:
+async def unless_asked(asked: asyncio.Event, work: Awaitable[_Result]) -> _Result:
     """Return the result of the work, unless a signal asks the command to end, which cancels it.
 
     Raises:
         StoppedError: it was asked to end.
     """
     stop: asyncio.Future[Any] = asyncio.create_task(asked.wait())
+    task = asyncio.ensure_future(work)
     try:
-        await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
+        await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
             raise StoppedError("asked to stop")
-        return work.result()
+        return task.result()
     finally:
         stop.cancel()
-        work.cancel()
+        task.cancel()
 
 
 class Interruption:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Final
 
 import attrs
@@ -18,7 +17,7 @@ from ...backoff import backoff
 from ...call_lists.source import Source
 from ...errors import NotFoundError
 from ..failures import ANY_FAILURE, describe
-from .interruption import sleep_until_asked, unless_asked
+from .interruption import unless_asked
 from .list_options import RowParser
 from .pieces import Pieces
 from .progress import Bar
@@ -113,7 +112,7 @@ class OutcomeReader:
 
     async def _sleep(self, seconds: float, note: str) -> None:
         self._bar.show(self._state.totals(), note)
-        await sleep_until_asked(self._asked, seconds)
+        await unless_asked(self._asked, asyncio.sleep(seconds))
 
 
 def _pause(count: int) -> float:
@@ -121,38 +120,10 @@ def _pause(count: int) -> float:
 
 
 def match(records: Mapping[int, CallRecord], told: Iterable[RecordStatus]) -> dict[int, tuple[str, str]]:
-    """Return outcome and reason of each record that the API has told finally, by position.
-
-    The API may return any order, and leave out the plus of a number or a whole field; equal records pair off.
-    """
-    by_receiver: dict[str, list[RecordStatus]] = {}
-    for status in told:
-        by_receiver.setdefault(_digits(status.receiver_number), []).append(status)
+    """Return outcome and reason of each record that the API has told finally, by position."""
     found: dict[int, tuple[str, str]] = {}
-    for position, record in records.items():
-        candidates = by_receiver.get(_digits(record.receiver_number), [])
-        answer = next((it for it in candidates if _is_of(it, record)), None)
-        if answer is None:
-            continue
-        candidates.remove(answer)
-        if answer.status is Status.SUCCESS:
-            found[position] = ("success", "")
-        elif answer.status.final:
-            found[position] = ("failed", answer.status_info.message or answer.status)
+    for position, it in zip(records, BatchStatus(data=tuple(told)).match(records.values()), strict=True):
+        if it is not None and it.status.final:
+            is_good = it.status is Status.SUCCESS
+            found[position] = ("success", "") if is_good else ("failed", it.status_info.message or it.status)
     return found
-
-
-def _is_of(status: RecordStatus, record: CallRecord) -> bool:
-    return (
-        _digits(status.caller_number) in ("", _digits(record.caller_number))
-        and _milliseconds(status.starts_at) in (None, record.starts_at)
-        and _milliseconds(status.ends_at) in (None, record.ends_at)
-    )
-
-
-def _milliseconds(stamp: datetime | None) -> int | None:
-    return None if stamp is None else round(stamp.timestamp() * 1000)
-
-
-def _digits(number: str) -> str:
-    return number.lstrip("+")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import shutil
 import tempfile
 import time
@@ -18,33 +19,23 @@ import attrs
 
 from ...api.models import Label
 from ...api.policy import APIPolicy
-from ...call_lists import Source, label_ids, open_source
+from ...call_lists import Checked, Source, label_ids, open_source
 from ...errors import ConfigurationError, VBCError
 from ...session import VBCSession
 from ..connection import Connection, wait_out_failure
 from ..failures import ANY_FAILURE, describe
 from ..options import argument, flag, option
 from ..output import count_of, standard_input, tolerate_broken_pipe
-from .check import Checked, check, preview
 from .interruption import Interruption, StoppedError
 from .list_options import RecordRules, RowParser, SourceOptions
 from .outcomes import OutcomeReader
 from .parsing import DURATION, WAIT, load_settings
 from .pieces import Pieces, in_batches
+from .preview import check, preview
 from .progress import Bar
 from .pusher import Pusher, PushLimits
 from .report import Report
-from .state import (
-    STDIN,
-    PushFacts,
-    PushState,
-    create_state,
-    facts_differ,
-    is_state,
-    open_state,
-    set_aside,
-    state_path,
-)
+from .state import STDIN, PushFacts, PushState, create_state, facts_differ, is_state, open_state, set_aside, state_path
 
 # Each day's calls to the same receivers are a new push.
 _OF_THE_DAY: Final = frozenset({"date", "window", "starts_at", "ends_at"})
@@ -228,7 +219,9 @@ class _Push:
         self, source: Source, state: PushState, session: VBCSession, checked: Checked | None, bar: Bar
     ) -> Exception | None:
         asked, options = self._interruption.asked, self._options
-        limits = PushLimits(give_up_after=options.give_up_after, records=options.limit, until=options.until)
+        limits = PushLimits(
+            give_up_after=options.give_up_after, records=options.limit or math.inf, until=options.until or math.inf
+        )
         pusher = Pusher(session, Pieces(source), state, interruption=self._interruption, bar=bar, limits=limits)
         labels = await pusher.labels()
         ids = None if labels is None else label_ids(labels)

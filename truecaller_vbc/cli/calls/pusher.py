@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import time
 from collections import deque
@@ -30,7 +31,7 @@ from ...errors import (
 from ...session import VBCSession
 from ..failures import ANY_FAILURE, describe
 from ..output import count_of, is_terminal
-from .interruption import Interruption, StoppedError, sleep_until_asked
+from .interruption import Interruption, StoppedError, unless_asked
 from .list_options import RowParser
 from .pieces import Pieces
 from .progress import Bar
@@ -54,15 +55,15 @@ class PushLimits:
 
     Args:
         give_up_after: seconds without any acknowledged batch after which it stops.
-        records: how many rows to send at most; None for all.
-        until: when to stop, in seconds since 1970; None for no such time.
+        records: how many rows to send at most.
+        until: when to stop, in seconds since 1970.
         wait_first: the first wait for an API that does not answer, in seconds; doubled each time.
         wait_most: the longest such wait.
     """
 
     give_up_after: float = 3600.0
-    records: int | None = None
-    until: float | None = None
+    records: float = math.inf
+    until: float = math.inf
     wait_first: float = 2.0
     wait_most: float = 60.0
 
@@ -127,7 +128,7 @@ class Pusher:
         """Send all batches that may be sent. Return the error that stopped the push, if any."""
         watch = asyncio.create_task(self._show())
         try:
-            while self._left != 0 and not self._is_stopping() and not self._state.is_finished:
+            while self._left > 0 and not self._is_stopping() and not self._state.is_finished:
                 if self._failures or not self._answers:
                     await self.labels()
                 if (error := await self._round(parser)) is not None:
@@ -183,11 +184,11 @@ class Pusher:
                     return
                 self._answered.clear()
                 await self._answered.wait()  # a batch that is refused may be cut into two
-            if self._left == 0 or self._lost is not None or self._is_stopping():
+            if self._left <= 0 or self._lost is not None or self._is_stopping():
                 return
             batch = (self._again or pending).popleft()
-            if self._left is not None and batch.size > self._left:
-                batch, _ = self._state.split(batch, self._left)
+            if batch.size > self._left:
+                batch, _ = self._state.split(batch, int(self._left))
             given = [_given(parser.record(row)) for row in await self._pieces.read(batch)]
             if alone:
                 size = next((at for at, one in enumerate(given, 1) if isinstance(one, CallRecord)), batch.size)
@@ -197,7 +198,7 @@ class Pusher:
                     given = given[:size]
             chunk = build_chunk(batch.first, given, time.time())
             self._sent[batch.first] = batch
-            self._count(-batch.size)
+            self._left -= batch.size
             yield chunk
             if single and chunk.records:
                 return
@@ -237,7 +238,7 @@ class Pusher:
         self._announced.discard(chunk.first)
         self._answered.set()
         if isinstance(error, StoppedError):
-            self._count(batch.size)
+            self._left += batch.size
             return
         outcome: BatchState = result.outcome
         if outcome == "acknowledged":
@@ -249,7 +250,7 @@ class Pusher:
         elif outcome == "refused" and error is not None and classify(error).closed:
             outcome = "unsent"  # it concerns the account or the moment, not the records
         if outcome == "unsent":
-            self._count(batch.size)
+            self._left += batch.size
         batch_id = result.batch.batch_id if result.batch is not None else None
         reason = describe(error) if error is not None else None
         try:
@@ -269,16 +270,11 @@ class Pusher:
             return False
         self._splits += 1
         self._again.extend(self._state.split(batch, positions[len(positions) // 2] - batch.first))
-        self._count(batch.size)
+        self._left += batch.size
         return True
 
-    def _count(self, rows: int) -> None:
-        if self._left is not None:
-            self._left += rows
-
     def _is_stopping(self) -> bool:
-        until = self._limits.until
-        return self._asked.is_set() or self._broken is not None or (until is not None and time.time() >= until)
+        return self._asked.is_set() or self._broken is not None or time.time() >= self._limits.until
 
     async def _wait(self, error: Exception) -> None:
         """Wait a moment for an API that does not answer.
@@ -291,14 +287,12 @@ class Pusher:
         now = asyncio.get_running_loop().time()
         self._silent_since = now if self._silent_since is None else self._silent_since
         self._failures += 1
-        last = self._silent_since + limits.give_up_after
-        if limits.until is not None:
-            last = min(last, now + limits.until - time.time())
+        last = min(self._silent_since + limits.give_up_after, now + limits.until - time.time())
         most = min(_PACE_WAIT_MOST, limits.wait_most) if isinstance(error, RateLimitedError) else limits.wait_most
         pause = pause_after(error, backoff(limits.wait_first, self._failures, spread=_SPREAD, most=most), last)
         self._note = f"waiting for the API: {describe(error)}; next look in {pause:.0f} s"
         self._bar.show(self._state.totals(), self._note)
-        await sleep_until_asked(self._asked, pause)
+        await unless_asked(self._asked, asyncio.sleep(pause))
 
     async def _show(self) -> None:
         every = _SHOWN_EVERY if is_terminal(sys.stderr) else _SHOWN_ELSEWHERE

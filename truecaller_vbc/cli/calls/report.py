@@ -13,9 +13,10 @@ import attrs
 import typer
 
 from ...api.foreign_text import plain
+from ...call_lists.checking import Checked, without_values
 from ..failures import DONE, IN_PART, INTERRUPTED, NOTHING_SENT, STOPPED, describe, exit_code
 from ..output import count_of
-from .check import Checked, where, without_values
+from .preview import where
 from .state import OUTCOMES, STDIN
 
 _MOST_REASONS: Final = 10
@@ -109,14 +110,10 @@ class Report:
 
     def print(self, *, as_json: bool) -> None:
         """Print the report on standard output, and what needs attention on standard error."""
-        if as_json:
-            typer.echo(json.dumps(self._facts()))
-        else:
-            self._print()
+        for line in [json.dumps(self._facts())] if as_json else self._lines():
+            typer.echo(line)
         for line in self._problems():
             typer.echo(line, err=True)
-        if self.reason is not None:
-            typer.echo(f"error: {describe(self.reason)}", err=True)
 
     def _facts(self) -> dict[str, Any]:
         checked = self.checked
@@ -162,6 +159,8 @@ class Report:
             examples = [] if self.checked.unreadable else [it for it in self.checked.problems if it.fault not in known]
             lines += [f"for example {self.unit} {it.line}: {it.fault}" for it in examples[:_MOST_EXAMPLES]]
             lines.append(f"error: {refusal}")
+        if self.reason is not None:
+            lines.append(f"error: {describe(self.reason)}")
         return lines
 
     def _refusal(self) -> str:
@@ -176,20 +175,15 @@ class Report:
             return ""
         return "nothing was sent: correct these records, or leave them out with --skip-invalid"
 
-    def _print(self) -> None:
+    def _lines(self) -> list[str]:
+        """Return how it ended, and the commands that may come next."""
         if self.shown is not None:
             good = ", and no problem was found" if self.exit_code == DONE else ""
-            for line in (*self.shown, f"nothing was sent: this was only a check{good}"):
-                typer.echo(line)
-            return
-        records = sum(self.totals.values())
-        if records or self.state is not None:
-            typer.echo(f"{count_of(records, 'record')}: {in_words(self.totals) or 'nothing to send'}")
-        for line in self._next_steps():
-            typer.echo(line)
-
-    def _next_steps(self) -> list[str]:
+            return [*self.shown, f"nothing was sent: this was only a check{good}"]
         totals, lines = self.totals, list[str]()
+        records = sum(totals.values())
+        if records or self.state is not None:
+            lines.append(f"{count_of(records, 'record')}: {in_words(totals) or 'nothing to send'}")
         if self.kept is not None:
             lines.append(f"the earlier push of this name is kept in {plain(self.kept)}")
         if self.state is None:
