@@ -17,7 +17,7 @@ from ..session import VBCSession
 from ..token.events import StoreUnavailable, TokenEvent
 from ..token.model import AccessToken
 from .connection import PREFIX, Connection
-from .failures import DONE
+from .failures import DONE, port_in_use
 from .options import AsJSON, flag, option, with_options
 from .output import print_all, print_json
 
@@ -114,7 +114,5 @@ async def sandbox(*, options: SandboxOptions) -> int:
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
     except OSError as error:
-        raise ConfigurationError(
-            f"--port {options.port} cannot be used ({error.strerror}): take another, or 0"
-        ) from None
+        raise port_in_use(options.port, error) from None
     return DONE

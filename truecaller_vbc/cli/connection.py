@@ -80,8 +80,7 @@ class Connection:
         Raises:
             ConfigurationError: a setting is missing or wrong.
         """
-        settings = (("base_url", self.base_url), ("store", self.store))
-        given: dict[str, Any] = {name: value for name, value in settings if value}
+        given: dict[str, Any] = {name: it for name in ("base_url", "store") if (it := getattr(self, name))}
         if "store" not in given and not os.environ.get(f"{self.prefix}STORE", "").strip():
             given["store"] = default_store()
         return VBCSession.from_env(self.prefix, **given, **options)

@@ -1,14 +1,11 @@
-"""Turn errors into one line and an exit code."""
+"""Turn errors into words and an exit code."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import re
 import sys
-from collections.abc import Coroutine
 from datetime import datetime
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import aiohttp
 import typer
@@ -26,21 +23,6 @@ from ..errors import (
 )
 from .output import print_json
 
-
-def silence_log() -> None:
-    """Silence the log, since the error line reports the failure and log lines would break the live table."""
-    logging.getLogger("truecaller_vbc").addHandler(logging.NullHandler())
-
-
-def exit_with(error: Exception, code: int, *, as_json: bool = False) -> NoReturn:
-    """Print the error in one line, with `as_json` as a document as well, and exit."""
-    if as_json:
-        print_json({"exit_code": code, "error": str(error)})
-    for line in f"error: {error}".splitlines():
-        typer.echo(plain(line, _MOST), err=True)
-    sys.exit(code)
-
-
 _MOST: Final = 600
 
 DONE: Final = 0
@@ -49,8 +31,8 @@ NOTHING_SENT: Final = 2
 STOPPED: Final = 3
 INTERRUPTED: Final = 130
 
-ANY_FAILURE: Final = (VBCError, aiohttp.ClientError, TimeoutError)
-"""All errors that a typed call raises."""
+ANY_FAILURE: Final = (VBCError, aiohttp.ClientError, OSError)
+"""All errors that a typed call or a file raises."""
 
 
 # What the library tells programmers, in the words of the command line.
@@ -65,7 +47,7 @@ _WORDS: Final = (
 
 
 def describe(error: BaseException) -> str:
-    """Return the error in one line, in the words of the command line, and without a request's headers."""
+    """Return the error in the words of the command line, and without a request's headers."""
     if isinstance(error, UnknownOutcomeError):
         told = ": ".join(filter(None, (f"HTTP {error.status}" if error.status else "", error.slug, error.message)))
         return plain(f"the answer was lost{f' ({told})' if told else ''}, so it may have been taken or not", _MOST)
@@ -73,13 +55,19 @@ def describe(error: BaseException) -> str:
         text = str(error)
         for words, others in _WORDS:
             text = words.sub(others, text)
-        return plain(text.replace("retry_at", _clock_time(getattr(error, "retry_at", None))), _MOST)
+        text = text.replace("retry_at", _clock_time(getattr(error, "retry_at", None)))
+        return "\n".join(plain(line, _MOST) for line in text.splitlines())
     if isinstance(error, aiohttp.ClientResponseError):
         return f"the API answered HTTP {error.status}, and no more could be understood"
     if isinstance(error, OSError) and not isinstance(error, aiohttp.ClientError | TimeoutError):
         return plain(error, _MOST)
     reason = plain(error, _MOST) or type(error).__name__
     return f"the API cannot be reached ({reason}): check the network and the base URL, and run it again"
+
+
+def port_in_use(port: int, error: OSError) -> ConfigurationError:
+    """Return the error about a port that cannot be listened on."""
+    return ConfigurationError(f"--port {port} cannot be used ({error.strerror}): take another, or 0")
 
 
 def _clock_time(moment: datetime | None) -> str:
@@ -108,11 +96,10 @@ def exit_code(error: BaseException) -> int:
     return IN_PART if isinstance(error, UnknownOutcomeError) else STOPPED
 
 
-def run_to_code(main: Coroutine[Any, Any, int], *, as_json: bool = False) -> int:
-    """Run a command and return its exit code; print an error in one line and exit."""
-    try:
-        return asyncio.run(main)
-    except ANY_FAILURE as error:
-        exit_with(VBCError(describe(error)), exit_code(error), as_json=as_json)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+def exit_with(error: BaseException, code: int, *, as_json: bool = False) -> NoReturn:
+    """Print the error, with `as_json` as a document as well, and exit."""
+    text = describe(error)
+    if as_json:
+        print_json({"exit_code": code, "error": text})
+    typer.echo(f"error: {text}", err=True)
+    sys.exit(code)

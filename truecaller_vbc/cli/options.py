@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Final, TypeAlias
@@ -11,8 +13,7 @@ from typing import Annotated, Any, Final, TypeAlias
 import attrs
 import typer
 
-from ..errors import ConfigurationError
-from .failures import NOTHING_SENT, exit_with, run_to_code, silence_log
+from .failures import ANY_FAILURE, INTERRUPTED, exit_code, exit_with
 
 _OPTION: Final = "option"
 AsJSON: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON document, and nothing else.")]
@@ -58,14 +59,17 @@ def with_options(command: Callable[..., Any]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
-        silence_log()
+        # The error line reports the failure, and log lines would break the live table.
+        logging.getLogger("truecaller_vbc").addHandler(logging.NullHandler())
         as_json = given.get("as_json", False)
         try:
             built = {name: _build(group, given) for name, group in groups.items()}
             result = command(**given, **built)
-        except ConfigurationError as error:
-            exit_with(error, NOTHING_SENT, as_json=as_json)
-        sys.exit(run_to_code(result, as_json=as_json) if inspect.iscoroutine(result) else result)
+            sys.exit(asyncio.run(result) if inspect.iscoroutine(result) else result)
+        except ANY_FAILURE as error:
+            exit_with(error, exit_code(error), as_json=as_json)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return run

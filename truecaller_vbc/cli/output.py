@@ -27,10 +27,7 @@ def standard_input() -> BinaryIO:
     Raises:
         ConfigurationError: standard input is closed, as for some daemons.
     """
-    stdin: TextIO | None = sys.stdin
-    if stdin is None:
-        raise ConfigurationError("there is no standard input to read - from: give a FILE")
-    return stdin.buffer
+    return _binary(sys.stdin, "there is no standard input to read - from: give a FILE")
 
 
 def standard_output() -> BinaryIO:
@@ -39,10 +36,13 @@ def standard_output() -> BinaryIO:
     Raises:
         ConfigurationError: standard output is closed.
     """
-    stdout: TextIO | None = sys.stdout
-    if stdout is None:
-        raise ConfigurationError("there is no standard output: name a file with --output")
-    return stdout.buffer
+    return _binary(sys.stdout, "there is no standard output: name a file with --output")
+
+
+def _binary(stream: TextIO | None, problem: str) -> BinaryIO:
+    if stream is None:
+        raise ConfigurationError(problem)
+    return stream.buffer
 
 
 def is_terminal(stream: TextIO | None) -> bool:

@@ -76,36 +76,26 @@ class Figures:
 
     def judge(self) -> tuple[str, list[str]]:
         """Tell whether the library kept its promises, broke one, or the run cannot tell; and why it is not ok."""
-        broken = _true_ones(
-            {
-                f"{self.unexpected} calls had an unexpected answer": self.unexpected,
-                "an exception ended the callers": self.crashed,
-                f"the server refused {self.refused_for_quota} mints for quota": self.refused_for_quota,
-                f"{self.most_in_window} mints in one window": self.most_in_window > RULES.max_mints,
-            }
-        )
+        broken = {
+            f"{self.unexpected} calls had an unexpected answer": self.unexpected,
+            "an exception ended the callers": self.crashed,
+            f"the server refused {self.refused_for_quota} mints for quota": self.refused_for_quota,
+            f"{self.most_in_window} mints in one window": self.most_in_window > RULES.max_mints,
+        }
         # What a slow machine may cause.
-        missed = _true_ones(
-            {
-                "no call was answered": not self.calls,
-                f"{self.token_failures} calls failed without a token": self.token_failures,
-                "the outage met no refresh": not self.refused_in_outage,
-                f"{self.cut_short}": self.cut_short,
-            }
-        )
-        late = f"{self.loop_lag * 1000:.0f} ms late, where 60 minutes are {RULES.token_lifetime:.0f} s"
-        doubts = _true_ones(
-            {
-                f"this machine was too slow for so many callers ({late}): take fewer with --callers": (
-                    missed and self.loop_lag > _LAG_LIMIT
-                ),
-                f"{self.unlogged} token requests are missing in the server's log: take fewer --callers or --seconds": (
-                    self.unlogged
-                ),
-            }
-        )
-        outcome = "failed" if broken else "unproven" if doubts else "failed" if missed else "ok"
-        return outcome, [*broken, *doubts, *missed]
+        missed = {
+            "no call was answered": not self.calls,
+            f"{self.token_failures} calls failed without a token": self.token_failures,
+            "the outage met no refresh": not self.refused_in_outage,
+            f"{self.cut_short}": self.cut_short,
+        }
+        lag = f"{self.loop_lag * 1000:.0f} ms late, where 60 minutes are {RULES.token_lifetime:.0f} s"
+        slow = f"this machine was too slow for so many callers ({lag}): take fewer with --callers"
+        lost = f"{self.unlogged} token requests are missing in the server's log: take fewer --callers or --seconds"
+        doubts = {slow: any(missed.values()) and self.loop_lag > _LAG_LIMIT, lost: self.unlogged}
+        failed, unproven, late = ([reason for reason, holds in it.items() if holds] for it in (broken, doubts, missed))
+        outcome = "failed" if failed else "unproven" if unproven else "failed" if late else "ok"
+        return outcome, [*failed, *unproven, *late]
 
     @property
     def exit_code(self) -> int:
@@ -136,10 +126,6 @@ class Figures:
             "p50_ms": self.percentile_ms(0.5),
             "p99_ms": self.percentile_ms(0.99),
         }
-
-
-def _true_ones(reasons: dict[str, Any]) -> list[str]:
-    return [reason for reason, holds in reasons.items() if holds]
 
 
 def most_in_window(times: Iterable[float], window: float) -> int:

@@ -19,7 +19,7 @@ from ...api.foreign_text import plain
 from ...api.models import BatchStatus, Status
 from ...errors import ConfigurationError, NotFoundError, StillPendingError, VBCError
 from ..connection import Connection
-from ..failures import DONE, IN_PART, NOTHING_SENT, STOPPED, describe, exit_with
+from ..failures import DONE, IN_PART, STOPPED
 from ..options import AsJSON, with_options
 from ..output import count_of, print_json, print_table, tolerate_broken_pipe
 from .exports import REJECTED, export, results
@@ -145,14 +145,11 @@ def export_rejects(
 def _export(place: PushPlace, output: Path | None, name: str, form: str, *, only: frozenset[str] | None) -> None:
     stem = place.state_path if place.file == STDIN else place.file
     target = output or Path(f"{stem}.{name}.{form}")
-    try:
-        with open_push(place) as (source, opened), tolerate_broken_pipe():
-            found = results(source, RowParser(rules_of(opened)), opened)
-            written = None if str(target) == STDIN else target
-            delimiter = source_options(opened).delimiter or "," if form == "csv" else None
-            rows = export(found, source, written, delimiter=delimiter, only=only)
-    except (VBCError, OSError) as error:
-        exit_with(VBCError(describe(error)), NOTHING_SENT)
+    written = None if str(target) == STDIN else target
+    with open_push(place) as (source, state), tolerate_broken_pipe():
+        found = results(source, RowParser(rules_of(state)), state)
+        delimiter = source_options(state).delimiter or "," if form == "csv" else None
+        rows = export(found, source, written, delimiter=delimiter, only=only)
     if written is not None:
         typer.echo(f"{count_of(rows, 'record')}: {plain(written)}")
 
@@ -173,10 +170,11 @@ def _states(directory: Path) -> list[Path]:
     try:
         return sorted(path for path in directory.iterdir() if path.is_file() and is_state(path))
     except OSError as error:
-        exit_with(ConfigurationError(f"{plain(directory)} cannot be listed ({error.strerror})"), NOTHING_SENT)
+        raise ConfigurationError(f"{plain(directory)} cannot be listed ({error.strerror})") from None
 
 
 @app.command("list", cls=Command)
+@with_options
 def list_pushes(directory: DirectoryArgument = Path(), *, as_json: AsJSON = False) -> None:
     """List the pushes that are remembered in a directory."""
     rows: list[tuple[Any, ...]] = []
@@ -195,6 +193,7 @@ def list_pushes(directory: DirectoryArgument = Path(), *, as_json: AsJSON = Fals
 
 
 @app.command("prune", cls=Command)
+@with_options
 def prune_pushes(
     directory: DirectoryArgument = Path(),
     *,

@@ -13,11 +13,7 @@ from typing import Any, Final, TypeVar
 from ...errors import VBCError
 from ..failures import INTERRUPTED
 
-_SIGNALS: Final = tuple(
-    number
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-    if (number := getattr(signal, name, None)) is not None
-)
+_SIGNALS: Final = [it for it in signal.Signals if it.name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")]
 _Result = TypeVar("_Result")
 
 

@@ -19,11 +19,11 @@ from ..options import flag, option
 _INPUT: Final = "What the list has"
 _RECORDS: Final = "What the records have where the list has nothing"
 _NAMES: Final = (
-    "caller columns country date date_format delimiter ends_at format ignore_extra label label_name no_label reason "
+    "caller country date date_format delimiter ends_at format ignore_extra label label_name no_label reason "
     "starts_at timezone window"
 )
 _ARGUMENT: Final = re.compile(rf"\b({_NAMES.replace(' ', '|')})=(True\b)?(?=([^\s,:;)]?))")
-_COLUMN: Final = re.compile(r"(columns=)?\{(\w+): ([^}]*)\}")
+_COLUMN: Final = re.compile(r"\{(\w+): ([^}]*)\}")
 _WORDS: Final = {
     "line 1 must be the header": "line 1 must be the header (`truecaller-vbc calls template` has one)",
     "see labels.list()": "see `truecaller-vbc labels list`",
@@ -34,13 +34,10 @@ def in_options(text: str) -> str:
     """Return a problem of a list with the options of the command line in place of the arguments of the library."""
     for words, others in _WORDS.items():
         text = f"{text.removesuffix(words)}{others}" if text.endswith(words) else text
-    text = _COLUMN.sub(lambda found: f"{'--column ' if found[1] else ''}{found[2]}={found[3]}", text)
-    return _ARGUMENT.sub(_option, text)
-
-
-def _option(found: re.Match[str]) -> str:
-    name = "column" if found[1] == "columns" else found[1].replace("_", "-")
-    return f"--{name} " if found[3] and not found[2] else f"--{name}"
+    text = _COLUMN.sub(r"\1=\2", text.replace("columns=", "--column "))
+    return _ARGUMENT.sub(
+        lambda found: f"--{found[1].replace('_', '-')}{' ' if found[3] and not found[2] else ''}", text
+    )
 
 
 @contextlib.contextmanager

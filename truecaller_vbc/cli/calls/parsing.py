@@ -25,10 +25,8 @@ _NOT_SETTINGS: Final = {"", "help", "settings", "send-unknown"}
 _EXCLUDES: Final = {
     "--label": ("no-label",),
     "--no-label": ("label",),
-    "--date": ("starts-at", "ends-at"),
-    "--window": ("starts-at", "ends-at"),
-    "--starts-at": ("date", "window"),
-    "--ends-at": ("date", "window"),
+    **dict.fromkeys(("--date", "--window"), ("starts-at", "ends-at")),
+    **dict.fromkeys(("--starts-at", "--ends-at"), ("date", "window")),
 }
 # Typer has its own copy of click in newer versions, and exports only a subclass of this one.
 _UsageError = cast(type[Exception], typer.BadParameter.__mro__[1])

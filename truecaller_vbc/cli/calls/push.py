@@ -126,7 +126,7 @@ def print_report(run: Callable[[Interruption], Report], *, as_json: bool) -> int
             report = run(interruption)
     except KeyboardInterrupt:
         report = Report(interrupted=True)
-    except (*ANY_FAILURE, OSError) as error:
+    except ANY_FAILURE as error:
         report = Report(reason=error)
     with tolerate_broken_pipe():
         report.print(as_json=as_json)
@@ -150,7 +150,7 @@ async def in_session(
                 return await work()
         except StoppedError:
             return None
-        except (*ANY_FAILURE, OSError) as error:
+        except ANY_FAILURE as error:
             return error
 
 

@@ -135,7 +135,7 @@ class Pusher:
                     await self._wait(error)
         except StoppedError:
             pass
-        except (*ANY_FAILURE, OSError) as error:
+        except ANY_FAILURE as error:
             return self._broken or error
         finally:
             watch.cancel()
@@ -165,7 +165,7 @@ class Pusher:
                 self._take(result)
         except StoppedError:
             pass
-        except (*ANY_FAILURE, OSError) as error:
+        except ANY_FAILURE as error:
             if not is_temporary(error):
                 raise
             return error
