@@ -102,6 +102,7 @@ class DemoOptions:
     as_json: bool = flag("One JSON object at the end, and nothing else.", name="--json")
 
 
+@attrs.define(eq=False, slots=False)
 class Scenario:
     """Play the faults in a fixed order, timed so that a correct token holder loses no call.
 
@@ -111,14 +112,15 @@ class Scenario:
         seconds: how long; longer if the phases need it.
     """
 
-    def __init__(self, sandbox: Sandbox, figures: Figures, seconds: float) -> None:
-        self.sandbox = sandbox
-        self._figures = figures
-        self._seconds = seconds
+    sandbox: Sandbox
+    _figures: Figures
+    _seconds: float
+    phase: str = attrs.field(default="ordinary refreshes", init=False)
+    faults: list[str] = attrs.field(factory=list[str], init=False)
+
+    def __attrs_post_init__(self) -> None:
         self._clock = asyncio.get_running_loop().time
         self._started = self._minted_at = self._clock()
-        self.phase = "ordinary refreshes"
-        self.faults: list[str] = []
 
     async def run(self) -> None:
         """Play all phases."""

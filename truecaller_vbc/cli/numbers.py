@@ -19,7 +19,6 @@ from .failures import DONE, IN_PART, STOPPED, describe
 from .options import AsJSON, with_options
 from .output import print_all, print_json, print_table, standard_input
 
-_STDIN: Final = "-"
 _MOST_SHOWN: Final = 20
 _MOST_CHARACTERS: Final = 200
 
@@ -31,21 +30,17 @@ def read_numbers(file: str) -> list[str]:
         ConfigurationError: some lines are not numbers (the first 20 are named), or the file has no number.
     """
     try:
-        with standard_input() if file == _STDIN else Path(file).open("rb") as opened:
+        with standard_input() if file == "-" else Path(file).open("rb") as opened:
             # Trim before cutting, or a number followed by much blank space and garbage would pass.
             lines = [line.decode("utf-8-sig", "replace").strip()[:_MOST_CHARACTERS] for line in opened]
     except OSError as error:
         raise ConfigurationError(f"{plain(file)} cannot be read ({error.strerror})") from None
     numbers = [number for number in lines if is_e164(number)]
-    wrong = [
-        f"line {line}: {plain(number_problem(text))}"
-        for line, text in enumerate(lines, 1)
-        if text and not is_e164(text)
-    ]
+    wrong = [f"line {at}: {plain(number_problem(it))}" for at, it in enumerate(lines, 1) if it and not is_e164(it)]
     if wrong:
         more = [f"and {len(wrong) - _MOST_SHOWN:,} more lines"] if len(wrong) > _MOST_SHOWN else []
-        shown = [*wrong[:_MOST_SHOWN], *more]
-        raise ConfigurationError("\n".join(["nothing was sent: these are no numbers in E.164", *shown]))
+        lines = ["nothing was sent: these are no numbers in E.164", *wrong[:_MOST_SHOWN], *more]
+        raise ConfigurationError("\n".join(lines))
     if not numbers:
         raise ConfigurationError("there are no numbers: one on each line is needed")
     return numbers
@@ -176,7 +171,6 @@ async def _change(
 def _print(result: NumbersResult) -> None:
     typer.echo(f"{result}")
     names = [field.name for field in attrs.fields(NumbersResult) if field.name != "status"]
-    not_done = result.not_done
-    rows = [(number, name.replace("_", " ")) for name in names for number in sorted(getattr(result, name) & not_done)]
+    rows = [(it, name.replace("_", " ")) for name in names for it in sorted(getattr(result, name) & result.not_done)]
     if rows:
-        print_table(("number", "was not taken"), [(plain(number), why) for number, why in rows])
+        print_table(("number", "was not taken"), rows)

@@ -61,20 +61,13 @@ def tolerate_broken_pipe() -> Generator[None]:
         with contextlib.suppress(OSError):
             typer.echo(f"error: how it ended cannot be printed ({error.strerror})", err=True)
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            _flush(stream)
-
-
-def _flush(stream: TextIO | None) -> None:
-    """Flush a stream; if that fails, redirect it, so that Python's own flush at exit does not fail."""
-    if stream is None:
-        return
-    try:
-        stream.flush()
-    except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            try:
+                stream.flush()
+            except OSError:  # redirect it, so that Python's own flush at exit does not fail
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)
 
 
 def count_of(count: int, one: str, many: str = "") -> str:

@@ -96,9 +96,7 @@ def export(
             if only is not None and target.exists():
                 _set_aside(target, file)
     except OSError as error:
-        raise ConfigurationError(
-            f"{target} cannot be written ({error.strerror}): name another place with --output"
-        ) from None
+        raise ConfigurationError(f"{target} cannot be written ({error.strerror}): name another with --output") from None
     return rows
 
 

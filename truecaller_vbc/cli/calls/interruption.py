@@ -75,8 +75,7 @@ class Interruption:
         finally:
             self._loop = None
 
-    def _take(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
+    def _take(self, _number: int, _frame: FrameType | None) -> None:
         if self._loop is None:
             raise KeyboardInterrupt
         # Set the flag by a call into the loop, which otherwise would not wake up.

@@ -24,8 +24,9 @@ _NAMES: Final = (
 )
 _ARGUMENT: Final = re.compile(rf"\b({_NAMES.replace(' ', '|')})=(True\b)?(?=([^\s,:;)]?))")
 _COLUMN: Final = re.compile(r"\{(\w+): ([^}]*)\}")
+_EMPTY: Final = "it is empty: line 1 must be the header"
 _WORDS: Final = {
-    "line 1 must be the header": "line 1 must be the header (`truecaller-vbc calls template` has one)",
+    _EMPTY: f"{_EMPTY} (`truecaller-vbc calls template` has one)",
     "see labels.list()": "see `truecaller-vbc labels list`",
 }
 
@@ -33,7 +34,7 @@ _WORDS: Final = {
 def in_options(text: str) -> str:
     """Return a problem of a list with the options of the command line in place of the arguments of the library."""
     for words, others in _WORDS.items():
-        text = f"{text.removesuffix(words)}{others}" if text.endswith(words) else text
+        text = text.replace(words, others)
     text = _COLUMN.sub(r"\1=\2", text.replace("columns=", "--column "))
     return _ARGUMENT.sub(
         lambda found: f"--{found[1].replace('_', '-')}{' ' if found[3] and not found[2] else ''}", text

@@ -67,8 +67,12 @@ def duration(text: str | float, option: str) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
-DURATION: Final[Any] = {"parser": lambda text: duration(text, "--give-up-after"), "metavar": "DURATION"}
-WAIT: Final[Any] = {"parser": lambda text: duration(text, "--wait"), "metavar": "[DURATION]", "show_default": False}
+def _typed(option: str, metavar: str) -> dict[str, Any]:
+    return {"parser": lambda text: duration(text, option), "metavar": metavar, "show_default": False}
+
+
+DURATION: Final = _typed("--give-up-after", "DURATION")
+WAIT: Final = _typed("--wait", "[DURATION]")
 """What `typer.Option` takes."""
 
 

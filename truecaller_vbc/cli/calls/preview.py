@@ -46,10 +46,7 @@ def preview(
         lines.append(f"warning: the same pair and an overlapping window as before: {where(checked.duplicates, unit)}")
     lines += [f"warning: {what}: {where(counted, unit)}" for what, counted in checked.warnings.items()]
     lines += [f"{reason}: {where(counted, unit)}" for reason, counted in checked.reasons.items()]
-    if checked.unreadable:
-        last = checked.problems[-1]
-        lines.append(f"{unit} {last.line}: {last.fault}")
-    return lines
+    return [*lines, *(f"{unit} {it.line}: {it.fault}" for it in checked.problems[-1:] if checked.unreadable)]
 
 
 def _in_words(record: CallRecord, given: str, zone: tzinfo, labels: Mapping[str, str]) -> str:

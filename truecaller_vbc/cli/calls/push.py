@@ -96,9 +96,7 @@ class PushOptions(PushPlace):
     limit: int | None = option("So many records, to try a few first.", _PUSHING, min=1)
     until: float | None = option("Stop at this time, such as 18:00.", _PUSHING, parser=_until, metavar="TIME")
     rate: int = option("Batches a minute.", _PUSHING, default=60, min=1)
-    give_up_after: float = option(
-        "How long to wait for an API that does not answer.", _PUSHING, default=3600.0, show_default="1h", **DURATION
-    )
+    give_up_after: float = option("How long to wait for the API (1h).", _PUSHING, default=3600.0, **DURATION)
     wait: float | None = option("Then ask what became of them, for so long; else 10m.", _PUSHING, **WAIT)
     version: Literal["v3", "v2"] = option(VERSION_HELP, name="--api-version", default="v3")
     connection: Connection
@@ -219,9 +217,7 @@ class _Push:
         self, source: Source, state: PushState, session: VBCSession, checked: Checked | None, bar: Bar
     ) -> Exception | None:
         asked, options = self._interruption.asked, self._options
-        limits = PushLimits(
-            give_up_after=options.give_up_after, records=options.limit or math.inf, until=options.until or math.inf
-        )
+        limits = PushLimits(options.give_up_after, options.limit or math.inf, options.until or math.inf)
         pusher = Pusher(session, Pieces(source), state, interruption=self._interruption, bar=bar, limits=limits)
         labels = await pusher.labels()
         ids = None if labels is None else label_ids(labels)

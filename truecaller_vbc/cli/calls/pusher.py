@@ -49,7 +49,7 @@ _MAX_SPLITS: Final = 200
 _MAX_REFUSED_IN_A_ROW: Final = 24
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class PushLimits:
     """Limit a run of a push.
 

@@ -207,9 +207,8 @@ class Report:
         given = [name if it == STDIN else it for it in self.arguments if it not in more] or [name]
         return shlex.join((*_PROGRAM, "push", *more, *given))
 
-    def _command(self, name: str, *more: str) -> str:
+    def _command(self, name: str) -> str:
         state = str(self.state)
         file = state if self.file == STDIN else self.file
-        if state not in (file, f"{file}.push"):
-            more = (*more, "--state", state)
+        more = () if state in (file, f"{file}.push") else ("--state", state)
         return shlex.join((*_PROGRAM, name, *((*more, "--", file) if file.startswith("-") else (file, *more))))

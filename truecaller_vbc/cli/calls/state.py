@@ -28,7 +28,6 @@ PENDING: Final = ("open", "unsent")
 IN_DOUBT: Final = ("sending", "unknown")
 
 STDIN: Final = "-"
-_STDIN_NAME: Final = "stdin"
 OUTCOMES: Final[tuple[str, ...]] = ("success", "failed", "acknowledged", "refused", "unknown", "unsent", "invalid")
 _APPLICATION_ID: Final = 0x54565043
 _VERSION: Final = 1
@@ -194,10 +193,8 @@ class PushState:
 
     def split(self, batch: BatchRow, size: int) -> tuple[BatchRow, BatchRow]:
         """Cut a batch that was surely not taken into its first `size` rows and the others."""
-        parts = (
-            batch._replace(size=size, state="open", error=None),
-            batch._replace(first=batch.first + size, size=batch.size - size, state="open", error=None),
-        )
+        rest = batch._replace(state="open", error=None)
+        parts = rest._replace(size=size), rest._replace(first=batch.first + size, size=batch.size - size)
         with self._transaction():
             self._database.execute("DELETE FROM batches WHERE first = ?", (batch.first,))
             _insert(self._database, parts)
@@ -257,28 +254,24 @@ def _positions(batch: BatchRow) -> tuple[int, int]:
 
 
 def _insert(database: sqlite3.Connection, batches: Iterable[BatchRow]) -> None:
-    database.executemany(
-        "INSERT INTO batches (first, size) VALUES (?, ?)", ((batch.first, batch.size) for batch in batches)
-    )
+    database.executemany("INSERT INTO batches (first, size) VALUES (?, ?)", ((it.first, it.size) for it in batches))
 
 
 def state_path(file: str, given: Path | None) -> Path:
     """Return where the state of a push of FILE is: FILE itself, if that is a state."""
     if given is not None or is_state(Path(file)):
         return given or Path(file)
-    return Path(f"{_STDIN_NAME if file == STDIN else file}.push")
+    return Path(f"{'stdin' if file == STDIN else file}.push")
 
 
 def is_state(path: Path) -> bool:
     """Tell whether a file is the state of a push, whatever its name."""
     if not path.is_file():
         return False  # opening a pipe waits for its writer
-    try:
-        with path.open("rb") as file:
-            head = file.read(72)
-    except OSError:
-        return False
-    return head.startswith(b"SQLite format 3\0") and head[68:72] == _APPLICATION_ID.to_bytes(4, "big")
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        head = file.read(72)
+        return head.startswith(b"SQLite format 3\0") and head[68:72] == _APPLICATION_ID.to_bytes(4, "big")
+    return False
 
 
 @contextlib.contextmanager
@@ -296,8 +289,7 @@ def open_state(path: Path) -> Generator[PushState]:
             # The first write takes the lock, and the process keeps it until it ends.
             database.execute("BEGIN EXCLUSIVE")
             database.execute("COMMIT")
-            version = database.execute("PRAGMA user_version").fetchone()[0]
-            if version > _VERSION:
+            if database.execute("PRAGMA user_version").fetchone()[0] > _VERSION:
                 raise ConfigurationError(
                     f"{path} was written by a newer version of truecaller-vbc: nothing is sent; update this one, or "
                     "name another state with --state"
