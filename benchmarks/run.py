@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 
-from benchmarks import footprint, http_calls, minting, stores, token_reads, webhooks
+from benchmarks import accounts, footprint, http_calls, minting, stores, token_reads, webhooks
 from benchmarks.report import as_json, speed_page, table, write_page
 from benchmarks.rounds import Effort, Row
 from truecaller_vbc import ConfigurationError
@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, Callable[[Effort], Awaitable[list[Row]]]] = {
     "cold_start": minting.cold_start,
     "around_refresh": minting.around_refresh,
     "memory": footprint.memory,
+    "accounts": accounts.accounts,
     "imports": footprint.imports,
     "typed_calls": http_calls.typed_calls,
     "stores": stores.stores,

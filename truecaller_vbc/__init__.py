@@ -5,25 +5,27 @@ from typing import Any, Final
 
 # Each name is imported on first use, so that the pytest plugin and the command line start quickly.
 _NAMES: Final = {
+    "accounts": "VBCAccounts",
     "api.calls": "Calls",
+    "api.events": "CallFinished",
     "api.labels": "Labels",
     "api.models": (
         "Batch BatchStatus BusinessNumber FailureReason FeatureSet Label PushResult RecordStatus Status StatusInfo"
     ),
     "api.number_results": "NumbersResult",
     "api.numbers": "Numbers",
-    "api.policy": "APIPolicy",
+    "api.policy": "APIPolicy CallOptions",
     "api.push": "AcknowledgedChunk Chunk ChunkResult FailedChunk InvalidChunk Progress",
     "api.records": "CallRecord",
     "credentials": "Credentials",
     "errors": (
         "APIConnectionError APIError BadRequestError ClaimLostError ConfigurationError CredentialsRejectedError "
-        "ForbiddenError InvalidRecordError MintQuotaExhaustedError NotDeliveredError NotFoundError NumbersRefusedError "
-        "PartlyDoneError Problem RateLimitedError ServerError SessionClosedError StillPendingError StoreError "
-        "StoreRefusedError TokenEndpointError TokenError UnauthorizedError UnknownOutcomeError VBCError "
-        "WebhookError"
+        "ForbiddenError InvalidRecordError MintQuotaExhaustedError NotDeliveredError NotFoundError "
+        "NumbersRefusedError PaceExceededError PartlyDoneError Problem RateLimitedError ServerError "
+        "SessionClosedError StillPendingError StoreError StoreRefusedError TokenEndpointError TokenError "
+        "UnauthorizedError UnknownOutcomeError VBCError WebhookError"
     ),
-    "options": "RequestOptions SessionOptions",
+    "options": "RequestOptions SessionOptions SharedOptions",
     "session": "VBCSession",
     "stores": "FileStore MemoryStore RedisStore TokenStore",
     "token.events": (
@@ -43,6 +45,8 @@ def __getattr__(name: str) -> Any:
     if module := _MODULES.get(name):
         value = globals()[name] = getattr(import_module(f".{module}", __name__), name)
         return value
+    if name == "__version__":
+        return import_module("importlib.metadata").version(__name__)
     try:
         return import_module(f".{name}", __name__)
     except ModuleNotFoundError:

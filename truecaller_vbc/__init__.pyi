@@ -1,4 +1,6 @@
+from .accounts import VBCAccounts as VBCAccounts
 from .api.calls import Calls as Calls
+from .api.events import CallFinished as CallFinished
 from .api.labels import Labels as Labels
 from .api.models import Batch as Batch
 from .api.models import BatchStatus as BatchStatus
@@ -13,6 +15,7 @@ from .api.models import StatusInfo as StatusInfo
 from .api.number_results import NumbersResult as NumbersResult
 from .api.numbers import Numbers as Numbers
 from .api.policy import APIPolicy as APIPolicy
+from .api.policy import CallOptions as CallOptions
 from .api.push import AcknowledgedChunk as AcknowledgedChunk
 from .api.push import Chunk as Chunk
 from .api.push import ChunkResult as ChunkResult
@@ -33,6 +36,7 @@ from .errors import MintQuotaExhaustedError as MintQuotaExhaustedError
 from .errors import NotDeliveredError as NotDeliveredError
 from .errors import NotFoundError as NotFoundError
 from .errors import NumbersRefusedError as NumbersRefusedError
+from .errors import PaceExceededError as PaceExceededError
 from .errors import PartlyDoneError as PartlyDoneError
 from .errors import Problem as Problem
 from .errors import RateLimitedError as RateLimitedError
@@ -49,6 +53,7 @@ from .errors import VBCError as VBCError
 from .errors import WebhookError as WebhookError
 from .options import RequestOptions as RequestOptions
 from .options import SessionOptions as SessionOptions
+from .options import SharedOptions as SharedOptions
 from .session import VBCSession as VBCSession
 from .stores import FileStore as FileStore
 from .stores import MemoryStore as MemoryStore
@@ -67,6 +72,8 @@ from .token.events import TokenStatus as TokenStatus
 from .token.model import AccessToken as AccessToken
 from .token.policy import TokenPolicy as TokenPolicy
 
+__version__: str
+
 __all__ = [
     "APIConnectionError",
     "APIError",
@@ -77,6 +84,8 @@ __all__ = [
     "Batch",
     "BatchStatus",
     "BusinessNumber",
+    "CallFinished",
+    "CallOptions",
     "CallRecord",
     "Calls",
     "Chunk",
@@ -103,6 +112,7 @@ __all__ = [
     "Numbers",
     "NumbersRefusedError",
     "NumbersResult",
+    "PaceExceededError",
     "PartlyDoneError",
     "Problem",
     "Progress",
@@ -115,6 +125,7 @@ __all__ = [
     "ServerError",
     "SessionClosedError",
     "SessionOptions",
+    "SharedOptions",
     "Status",
     "StatusInfo",
     "StillPendingError",
@@ -133,6 +144,7 @@ __all__ = [
     "TokenStore",
     "UnauthorizedError",
     "UnknownOutcomeError",
+    "VBCAccounts",
     "VBCError",
     "VBCSession",
     "WebhookError",

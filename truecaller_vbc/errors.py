@@ -14,6 +14,7 @@
     ├── InvalidRecordError (also ValueError)    .problems
     ├── UnknownOutcomeError             .records .status .slug .message .field
     ├── APIConnectionError (also TimeoutError where it is one)      .retryable .sent
+    ├── PaceExceededError (also TimeoutError)   .waiting
     ├── PartlyDoneError                 .done .failed .unsent
     ├── StillPendingError (also TimeoutError)   .done .pending
     ├── WebhookError                    .place .event
@@ -173,6 +174,18 @@ class APIConnectionError(VBCError):
 
 class APITimeoutError(APIConnectionError, TimeoutError):
     """An `APIConnectionError` that is a `TimeoutError` as well."""
+
+
+class PaceExceededError(VBCError, TimeoutError):
+    """A call waited for its turn longer than `APIPolicy.max_wait`, and was not sent. Send fewer calls at a time.
+
+    Attributes:
+        waiting: how many calls were waiting for their turn, this one included.
+    """
+
+    def __init__(self, message: str, *, waiting: int = 0) -> None:
+        super().__init__(message)
+        self.waiting = waiting
 
 
 class PartlyDoneError(VBCError):

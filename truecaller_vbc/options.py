@@ -52,16 +52,21 @@ class RequestOptions(TypedDict, total=False):
     middlewares: Sequence[aiohttp.ClientMiddlewareType] | None
 
 
-class SessionOptions(TypedDict, total=False):
-    """Name the arguments of `VBCSession` that `VBCSession.from_env` takes."""
+class SharedOptions(TypedDict, total=False):
+    """Name the arguments of `VBCSession` that many accounts can share, which `VBCAccounts` takes."""
 
-    credentials: CredentialsSource
     base_url: str | URL
-    store: TokenStore | str | None
     policy: TokenPolicy | None
-    http: aiohttp.ClientSession | None
     on_event: Callable[[TokenEvent], object] | None
     allow_http: bool
     clock: Clock | None
     refresh: Literal["ahead", "on_demand"]
     api_policy: APIPolicy | None
+
+
+class SessionOptions(SharedOptions, total=False):
+    """Name the arguments of `VBCSession` that `VBCSession.from_env` takes."""
+
+    credentials: CredentialsSource
+    http: aiohttp.ClientSession | None
+    store: TokenStore | str | None

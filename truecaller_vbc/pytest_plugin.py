@@ -14,13 +14,17 @@ Installed with the library; they run on pytest-asyncio (in either mode) or, with
     async def test_my_receiver(vbc_webhooks):
         assert set((await vbc_webhooks(my_receiver, key="…")).values()) == {200}
 
+They are on the loop of the test, whatever its ``loop_scope``. Beside anyio's tests pytest-asyncio must be in strict
+mode: its auto mode takes all async fixtures for itself.
+
 Override `vbc_sandbox_rules` or `vbc_policy` for other rules or numbers.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -29,10 +33,11 @@ if TYPE_CHECKING:
     from truecaller_vbc.sandbox import Sandbox, SandboxRules
     from truecaller_vbc.webhooks import Receiver
 
-try:
+async_fixture: Any = None
+with contextlib.suppress(ImportError):
     from pytest_asyncio import fixture as async_fixture
-except ImportError:
-    async_fixture = pytest.fixture  # type: ignore[assignment]
+
+_LOOPS: Final = ("function", "class", "module", "package", "session") if async_fixture else ("function",)
 
 
 @pytest.fixture
@@ -51,22 +56,16 @@ def vbc_policy() -> TokenPolicy:
     return TokenPolicy()
 
 
-@async_fixture
-async def vbc_sandbox(vbc_sandbox_rules: SandboxRules) -> AsyncIterator[Sandbox]:
-    """Run a `truecaller_vbc.sandbox.Sandbox` on loopback, a new one for each test."""
-    from truecaller_vbc.sandbox import Sandbox  # noqa: PLC0415
-
-    async with Sandbox(vbc_sandbox_rules) as sandbox:
-        yield sandbox
+@pytest.fixture
+def vbc_sandbox(request: pytest.FixtureRequest) -> Sandbox:
+    """Return a running `truecaller_vbc.sandbox.Sandbox` on loopback, a new one for each test, on the test's loop."""
+    return request.getfixturevalue(f"_vbc_sandbox_on_{_loop_of(request)}_loop")  # type: ignore[no-any-return]
 
 
-@async_fixture
-async def vbc_session(vbc_sandbox: Sandbox, vbc_policy: TokenPolicy) -> AsyncIterator[VBCSession]:
-    """Open a `VBCSession` that uses `vbc_sandbox`."""
-    from truecaller_vbc import VBCSession  # noqa: PLC0415
-
-    async with VBCSession(vbc_sandbox.credentials, base_url=vbc_sandbox.base_url, policy=vbc_policy) as session:
-        yield session
+@pytest.fixture
+def vbc_session(request: pytest.FixtureRequest) -> VBCSession:
+    """Return a `VBCSession` that uses `vbc_sandbox`, open on the test's loop."""
+    return request.getfixturevalue(f"_vbc_session_on_{_loop_of(request)}_loop")  # type: ignore[no-any-return]
 
 
 @pytest.fixture
@@ -91,3 +90,46 @@ def vbc_webhooks() -> Callable[[Receiver, str], Awaitable[dict[str, int | None]]
         return {name: delivery.statuses[-1] for name, delivery in zip(variants, deliveries, strict=True)}
 
     return send_all
+
+
+def _loop_of(request: pytest.FixtureRequest) -> str:
+    """Return the scope of the event loop that the test runs on."""
+    if request.node.get_closest_marker("anyio") and request.getfixturevalue("anyio_backend_name") == "trio":
+        pytest.skip("truecaller_vbc needs asyncio")
+    if async_fixture is None:
+        return "function"
+    if "anyio_backend" in request.fixturenames:
+        if request.config.getoption("asyncio_mode", None) == "auto" or request.config.getini("asyncio_mode") == "auto":
+            pytest.fail("pytest-asyncio's auto mode takes the fixtures of anyio's tests: set asyncio_mode = strict")
+        return "function"
+    marker = request.node.get_closest_marker("asyncio")
+    given = marker.kwargs.get("loop_scope") if marker else None
+    return given or request.config.getini("asyncio_default_test_loop_scope") or "function"
+
+
+def _fixtures(scope: str) -> tuple[Any, Any]:
+    """Return the two async fixtures for tests whose loop has this scope: a fixture has one loop for good."""
+
+    async def sandbox(vbc_sandbox_rules: SandboxRules) -> AsyncIterator[Sandbox]:
+        from truecaller_vbc.sandbox import Sandbox  # noqa: PLC0415
+
+        async with Sandbox(vbc_sandbox_rules) as running:
+            yield running
+
+    async def session(vbc_sandbox: Sandbox, vbc_policy: TokenPolicy) -> AsyncIterator[VBCSession]:
+        from truecaller_vbc import VBCSession  # noqa: PLC0415
+
+        async with VBCSession(vbc_sandbox.credentials, base_url=vbc_sandbox.base_url, policy=vbc_policy) as vbc:
+            yield vbc
+
+    names = [f"_vbc_sandbox_on_{scope}_loop", f"_vbc_session_on_{scope}_loop"]
+    if async_fixture is None:
+        return pytest.fixture(name=names[0])(sandbox), pytest.fixture(name=names[1])(session)
+    return (
+        async_fixture(name=names[0], loop_scope=scope)(sandbox),
+        async_fixture(name=names[1], loop_scope=scope)(session),
+    )
+
+
+for _scope in _LOOPS:
+    globals()[f"_sandbox_{_scope}"], globals()[f"_session_{_scope}"] = _fixtures(_scope)

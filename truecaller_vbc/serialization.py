@@ -35,7 +35,8 @@ class Serializable:
     @classmethod
     def _from_dict(cls, fields: Mapping[str, Any]) -> Any:
         """Return the object that `to_dict` wrote. Raises any exception for other content."""
-        return _converter().structure(fields, cls)
+        computed = {field.name for field in attrs.fields(cast(Any, cls)) if not field.init}
+        return _converter().structure({name: fields[name] for name in fields if name not in computed}, cls)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -123,7 +124,7 @@ def _converter() -> Converter:
     def unstructure_with_times(kind: Any) -> Any:
         times = [field.name for field in attrs.fields(kind) if field.metadata.get(EPOCH_MS)]
         options: dict[str, Any] = {name: override(unstruct_hook=_iso_time) for name in times}
-        return make_dict_unstructure_fn(kind, converter, **options)
+        return make_dict_unstructure_fn(kind, converter, _cattrs_include_init_false=True, **options)
 
     converter = Converter(forbid_extra_keys=True, unstruct_collection_overrides={frozenset: sorted, tuple: list})
     converter.register_unstructure_hook_func(_is_error, _error_fields)

@@ -11,9 +11,10 @@ import weakref
 from collections.abc import AsyncGenerator, Callable
 from threading import get_ident
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Never, Self, SupportsIndex, Unpack, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Never, Self, SupportsIndex, TypeAlias, Unpack, cast
 
 import aiohttp
+import attrs
 from yarl import URL
 
 from .credentials import Credentials, CredentialsSource
@@ -34,9 +35,13 @@ from .transport import RequestContext, Transport, is_loopback
 if TYPE_CHECKING:
     from .api import TypedAPI
     from .api.calls import Calls
+    from .api.events import CallFinished
     from .api.labels import Labels
     from .api.numbers import Numbers
     from .api.policy import APIPolicy
+
+VBCEvent: TypeAlias = "TokenEvent | CallFinished"
+"""What `VBCSession.subscribe` passes on."""
 
 BASE_URL: Final = "https://enterprise-portal-noneu.truecaller.com"
 _log = logging.getLogger("truecaller_vbc")
@@ -81,7 +86,6 @@ class VBCSession:
         "_api_policy",
         "_base_url",
         "_clock",
-        "_close_grace",
         "_closing",
         "_guard",
         "_holder",
@@ -132,7 +136,6 @@ class VBCSession:
         self._refresh_ahead = refresh == "ahead"
         # What other sessions must have in common with this one to share its token; None if they cannot.
         self.sharing: object = None if opened is None or store == "memory://" else store
-        self._close_grace = policy.close_grace.total_seconds()
         self._transport = Transport(self._holder, self._base_url, self._check_usable)
         self._user_http = http
         self._http: aiohttp.ClientSession | None = None
@@ -222,7 +225,7 @@ class VBCSession:
         if self._closing is None:
             # In a task of its own, shielded: cancelling the caller of `close` must not leave half of it undone.
             # The end of the loop cancels it, too, so it has as long as the token request that it waits for.
-            grace = self._close_grace and self._close_grace + _CLOSING_TIME
+            grace = self._holder.close_grace and self._holder.close_grace + _CLOSING_TIME
             self._closing = GracefulTask(self._close(), loop=self._loop, grace=grace, name="truecaller_vbc close")
         await asyncio.shield(self._closing)
 
@@ -275,6 +278,14 @@ class VBCSession:
         """Tell whether the session is open on this event loop."""
         return self._state == "open" and self._loop is loop
 
+    def touch(self) -> None:
+        """Count as used now, see `VBCAccounts`."""
+        self._holder.read_at = self._holder.now()
+
+    def is_idle(self, seconds: float) -> bool:
+        """Tell whether nothing was sent for that long, and no call waits, see `VBCAccounts`."""
+        return self._holder.is_idle(seconds) and (self._api is None or not self._api.is_busy)
+
     def disown(self) -> None:
         """Make the copy of this session in a forked process unusable, without touching what the parent uses.
 
@@ -282,7 +293,7 @@ class VBCSession:
         """
         self._state = "forked"
         self._owner = _Thread(None)
-        self._holder.fast_token = None
+        self._holder.disown()
         if self._user_http is None and self._http is not None and (connector := self._http.connector) is not None:
             # Closing it here would take the parent's connections out of the selector that both processes share.
             connector._closed = True  # pyright: ignore[reportPrivateUsage] # noqa: SLF001
@@ -326,8 +337,9 @@ class VBCSession:
             return hot
         # Written out here: calling a method of the holder would cost as much as reading the clock.
         state = holder.state
-        if (current := state.current) is None or holder.now() >= current.unusable_after:
+        if (current := state.current) is None or (now := holder.now()) >= current.unusable_after:
             return None
+        holder.read_at = now
         state.used = True
         return current.token
 
@@ -342,7 +354,35 @@ class VBCSession:
 
     def status(self) -> TokenStatus:
         """Return the state of the token. No I/O; the session need not be open."""
-        return self._holder.status()
+        status = self._holder.status()
+        waiting = 0 if self._api is None else self._api.waiting
+        return attrs.evolve(status, calls_waiting=waiting) if waiting else status
+
+    def subscribe(self, listener: Callable[[VBCEvent], object]) -> Callable[[], None]:
+        """Call `listener` with every event, beside ``on_event``, and with a `CallFinished` after each typed call.
+
+        It must not block. What it raises is only logged.
+
+        Returns:
+            a function that ends the subscription.
+        """
+        announcer = self._holder.announcer
+
+        def listen(event: VBCEvent) -> None:
+            listener(event)
+
+        def unsubscribe() -> None:
+            announcer.listeners = tuple(other for other in announcer.listeners if other is not listen)
+
+        announcer.listeners += (listen,)
+
+        return unsubscribe
+
+    @property
+    def on_call(self) -> Callable[[CallFinished], object] | None:
+        """What the typed calls report to; None if nothing has subscribed."""
+        announcer = self._holder.announcer
+        return announcer.tell if announcer.listeners else None
 
     def ledger(self) -> tuple[LedgerEntry, ...]:
         """Return the attempts to mint of the last window, oldest first, including those of other processes. No I/O."""

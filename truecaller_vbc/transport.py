@@ -132,7 +132,7 @@ class Transport:
             if isinstance(data, aiohttp.FormData):
                 # Convert a form only once: it adds its parts again each time it is converted.
                 kwargs["data"] = data = data()
-            began = self._holder.loop_time()
+            began = self._holder.loop.time()
             try:
                 response = await http.request(method, url, **kwargs)
             except ValueError as error:

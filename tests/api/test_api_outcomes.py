@@ -345,7 +345,8 @@ def test_failed_connection_was_not_sent() -> None:
     client: Any = ApiClient(cast(Any, None), APIPolicy())
     request: Any = ApiRequest("POST", "/", list, records=["a record"])
 
-    assert client._timeout_of_once.connect < client._timeout_of_once.total == client._timeout.total
+    repeatable, once = client._timeouts
+    assert once.connect < once.total == repeatable.total
     for error in (aiohttp.ConnectionTimeoutError(), aiohttp.ClientConnectorError(HOST, OSError())):
         failure = client._failure(request, error, None)
         assert isinstance(failure, APIConnectionError)

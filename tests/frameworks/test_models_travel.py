@@ -19,6 +19,8 @@ import truecaller_vbc
 from truecaller_vbc import (
     BatchStatus,
     CallRecord,
+    Chunk,
+    FailedChunk,
     InvalidRecordError,
     Label,
     MintQuotaExhaustedError,
@@ -81,7 +83,10 @@ def test_to_dict_is_json_ready() -> None:
     error = {"type": "MintQuotaExhaustedError", "message": "words", "retry_at": START.isoformat()}
     assert STATUS.to_dict()["last_error"] == error
     assert RefreshFailed(MintQuotaExhaustedError("words", retry_at=START), None).to_dict()["error"] == error
-    for thing in (BATCH, STATUS, TokenMinted("01234567", 1, START, 9), Problem("field", "text")):
+    failed = FailedChunk(Chunk(0, 1, (RECORD,), (0,), ()), TimeoutError("late"))
+    assert (failed.to_dict()["outcome"], failed.to_dict()["chunk"]["records"]) == ("unsent", [FIELDS])
+    assert TokenMinted("01234567", 1, START, 9).to_dict()["event"] == "TokenMinted"
+    for thing in (failed, BATCH, STATUS, TokenMinted("01234567", 1, START, 9), Problem("field", "text")):
         assert json.loads(json.dumps(thing.to_dict())) == thing.to_dict()
 
 
@@ -104,7 +109,16 @@ def test_every_model_has_a_schema(kind: type[Any]) -> None:
         assert (schema["title"], set(schema.get("properties", ()))) == (kind.__name__, names)
 
 
-@pytest.mark.parametrize("thing", [RECORD, BATCH, Label("id", created_at=START), NumbersResult(invalid=frozenset("1"))])
+@pytest.mark.parametrize(
+    "thing",
+    [
+        RECORD,
+        BATCH,
+        TokenMinted("1", 1, START, 9),
+        Label("id", created_at=START),
+        NumbersResult(invalid=frozenset("1")),
+    ],
+)
 def test_models_are_read_again(thing: Any) -> None:
     """What a model writes, pydantic reads into an equal model; an instance passes as it is."""
     adapter = TypeAdapter(type(thing))

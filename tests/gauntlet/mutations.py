@@ -22,7 +22,6 @@ from truecaller_vbc.token.exchange import Exchange
 from truecaller_vbc.token.holder import TokenHolder
 from truecaller_vbc.token.ledger import Ledger
 from truecaller_vbc.token.minter import Minter
-from truecaller_vbc.token.refresher import Refresher
 from truecaller_vbc.token.state import AccountState, RefreshMode
 from truecaller_vbc.transport import Transport
 
@@ -93,7 +92,7 @@ def each_caller_mints(patch: pytest.MonkeyPatch) -> None:
     """Start one attempt for each caller, without single flight."""
 
     def attempted(self: TokenHolder) -> asyncio.Future[Any]:
-        return self._loop.create_task(self._run(RefreshMode.MANDATORY))
+        return self.loop.create_task(self._run(RefreshMode.MANDATORY))
 
     patch.setattr(TokenHolder, "_attempted", attempted)
     patch.setattr(Minter, "_adopt", lambda *_: None)
@@ -133,12 +132,14 @@ def error_quotes_the_key(patch: pytest.MonkeyPatch) -> None:
 
 
 def leaks_its_task(patch: pytest.MonkeyPatch) -> None:
-    """Do not stop the background task on close."""
+    """Start a task in each session that `close` does not end."""
+    entered = VBCSession.__aenter__
 
-    async def stop(_: Refresher) -> None:
-        return
+    async def starts(self: VBCSession) -> VBCSession:
+        _TASKS.append(asyncio.create_task(asyncio.sleep(1e9), name="truecaller_vbc leaked"))
+        return await entered(self)
 
-    patch.setattr(Refresher, "stop", stop)
+    patch.setattr(VBCSession, "__aenter__", starts)
 
 
 def leaks_descriptors(patch: pytest.MonkeyPatch) -> None:
@@ -213,6 +214,7 @@ def never_retries_rejected_credentials(patch: pytest.MonkeyPatch) -> None:
 
 
 _OPENED: Final[list[int]] = []
+_TASKS: Final[list[asyncio.Task[None]]] = []
 _HOARD: Final[list[object]] = []
 
 

@@ -72,6 +72,49 @@ def test_fixtures_work_on_anyio(pytester: pytest.Pytester, monkeypatch: pytest.M
     result.assert_outcomes(passed=2)
 
 
+LOOPS = """
+    import asyncio
+    import pytest
+    {marks}
+    async def test_in_class_of_loops(vbc_sandbox, vbc_session):
+        await vbc_session.token()
+        assert vbc_sandbox.mints == 1
+"""
+
+
+@pytest.mark.parametrize("scope", ["function", "module", "session"])
+@pytest.mark.parametrize("mode", ["auto", "strict"])
+def test_fixtures_are_on_the_loop_of_the_test(pytester: pytest.Pytester, mode: str, scope: str) -> None:
+    """A test whose loop has another scope gets a sandbox and a session on that loop, by a mark or by default."""
+    pytester.makepyfile(test_mark=LOOPS.format(marks=f"@pytest.mark.asyncio(loop_scope={scope!r})"))
+    pytester.makepyfile(test_default=LOOPS.format(marks="@pytest.mark.asyncio"))
+
+    default = ("-o", f"asyncio_default_test_loop_scope={scope}")
+    result = pytester.runpytest_subprocess(f"--asyncio-mode={mode}", "-W", "error", *LOOP_SCOPE, *default)
+
+    result.assert_outcomes(passed=2)
+
+
+def test_fixtures_beside_anyio(pytester: pytest.Pytester) -> None:
+    """In strict mode tests of anyio and of pytest-asyncio use the fixtures; in auto mode an error says what to set."""
+    pytester.makepyfile(USER_TESTS.format(mark="@pytest.mark.anyio"))
+    pytester.makepyfile(test_asyncio=LOOPS.format(marks="@pytest.mark.asyncio"))
+    pytester.makeconftest("import pytest\n@pytest.fixture\ndef anyio_backend(): return 'asyncio'\n")
+
+    pytester.runpytest_subprocess("--asyncio-mode=strict", *LOOP_SCOPE).assert_outcomes(passed=3)
+    auto = pytester.runpytest_subprocess("--asyncio-mode=auto", *LOOP_SCOPE)
+    auto.assert_outcomes(passed=1, errors=2)
+    auto.stdout.fnmatch_lines(["*set asyncio_mode = strict*"])
+
+
+def test_trio_is_skipped(pytester: pytest.Pytester) -> None:
+    """A test of anyio that runs on trio is skipped."""
+    pytester.makepyfile(USER_TESTS.format(mark="@pytest.mark.anyio"))
+    pytester.makeconftest("import pytest\n@pytest.fixture\ndef anyio_backend(): return 'trio'\n")
+
+    pytester.runpytest_subprocess("--asyncio-mode=strict", *LOOP_SCOPE).assert_outcomes(skipped=2)
+
+
 def test_rules_and_policy_are_overridden_by_fixtures(pytester: pytest.Pytester) -> None:
     """A test suite can replace the rules and the policy by fixtures of its own."""
     pytester.makepyfile(RULES)

@@ -59,7 +59,7 @@ def test_event_callback_that_cancels_its_task_costs_nothing() -> None:
 
     async def main() -> None:
         async with world() as it:
-            it.holder._announce._on_event = cancel
+            it.holder.announcer._on_event = cancel
             first, *others = await asyncio.gather(*(it.holder.token() for _ in range(5)))
             assert {token.value for token in others} == {first.value}
             assert it.holder.status().last_error is None
@@ -134,7 +134,7 @@ def test_fresh_token_that_is_rejected_is_replayed_with_the_one_before() -> None:
         async with world() as it:
             old = await it.holder.token()
             await asyncio.sleep(2750)
-            await it.holder.refresh()
+            await it.refresh()
             new = await it.holder.token()
             assert new != old
             assert await it.holder.rejected(new)

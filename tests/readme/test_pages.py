@@ -114,7 +114,9 @@ def test_files_named_in_the_text_exist(page: str) -> None:
     """A page that names a Python file of this repository keeps up with its renaming."""
     text = PAGES.get(page) or (ROOT / page).read_text()
     known = [
-        f"/{path.relative_to(ROOT)}" for folder in ("truecaller_vbc", "tests", "benchmarks") for path in _files(folder)
+        f"/{path.relative_to(ROOT)}"
+        for folder in ("truecaller_vbc", "tests", "benchmarks", "docs")
+        for path in _files(folder)
     ]
     named = re.findall(r"`(?:python )?([\w/]+\.py)`|^python (\S+\.py)", text, re.MULTILINE)
 

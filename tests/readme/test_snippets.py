@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from truecaller_vbc import CallRecord, TokenPolicy, VBCSession
+from truecaller_vbc import CallRecord, TokenError, TokenPolicy, VBCSession
 from truecaller_vbc.sandbox import Sandbox
 
 from ..frameworks.asgi import call
-from .snippets import run, run_cell, snippet, unused
+from .snippets import ROOT, run, run_cell, snippet, unused
 
 LABEL = "c6d86658-008d-4c08-98fb-2bf2649d59a5"
 STORE_FOLDER = "/var/lib/app"
@@ -33,6 +34,9 @@ SHARED = snippet("docs/stores.md", "Stores: share the token between processes")
 STORE = snippet("docs/stores.md", "Write your own store")
 CHECK_STORE = snippet("docs/stores.md", "Check your store")
 FASTAPI = snippet("docs/how-to/fastapi.md", "FastAPI")
+PROBES = snippet("docs/observe.md", "Health probes")
+LISTENER = snippet("docs/observe.md", "Events")
+TELEMETRY = snippet("docs/observe.md", "OpenTelemetry")
 FASTAPI_MODELS = snippet("docs/how-to/fastapi.md", "Models in handlers")
 AIOHTTP_WEB = snippet("docs/how-to/aiohttp-web.md", "aiohttp.web")
 CALL_LISTS = snippet("docs/how-to/call-lists-in-a-program.md", "Read call lists in your program")
@@ -40,6 +44,7 @@ CRON = snippet("docs/how-to/cron.md", "Cron jobs and scripts")
 NOTEBOOK = snippet("docs/how-to/jupyter.md", "Jupyter notebooks")
 NOTEBOOK_USE = snippet("docs/how-to/jupyter.md", "Use it")
 NOTEBOOK_CLOSE = snippet("docs/how-to/jupyter.md", "Close it")
+MANY_ACCOUNTS = snippet("docs/how-to/many-accounts.md", "Many accounts")
 MIDDLEWARE = snippet("docs/how-to/own-client-session.md", "A `ClientSession` of your own")
 OWN_HTTP = snippet("docs/how-to/own-client-session.md", "Pass it as `http=`")
 VAULT = snippet("docs/how-to/credentials-from-a-vault.md", "Credentials from a vault")
@@ -198,6 +203,44 @@ async def _status(app: Any, method: str, path: str, body: object = None) -> tupl
     return status, answer.get("status")
 
 
+async def test_probes(sandbox: Sandbox) -> None:
+    """The readiness probe answers 200 before the first token and 503 while a failure forbids a mint, without a mint."""
+    app = run(PROBES)["app"]
+    async with VBCSession.from_env() as app.state.vbc:
+        assert (200, "ok") == await call(app, "GET", "/livez")
+        ready, status = await call(app, "GET", "/readyz")
+        assert (200, "empty") == (ready, status["state"])
+        sandbox.fail_next("token", status=401)
+        with pytest.raises(TokenError):
+            await app.state.vbc.token()
+        assert 503 == (await call(app, "GET", "/readyz"))[0]
+        assert 0 == sandbox.mints
+
+
+async def test_listener(sandbox: Sandbox) -> None:
+    """A listener gets the typed calls, and its subscription ends."""
+    async with VBCSession.from_env() as vbc:
+        await run(LISTENER)["slow_calls"](vbc)
+        assert vbc.on_call is None
+
+
+async def test_telemetry(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """The OpenTelemetry snippet runs."""
+    await run(TELEMETRY)["main"]()
+    assert "FlowerEra" in capsys.readouterr().out
+
+
+def test_grafana_board() -> None:
+    """The board asks for metrics that `telemetry` has, in the names that Prometheus gives them."""
+    board = json.loads((ROOT / "docs" / "grafana.json").read_text())
+    asked = {target["expr"] for panel in board["panels"] for target in panel["targets"]}
+    named = {name for text in asked for name in re.findall(r"vbc_[a-z_]+(?=\{)", text)}
+    known = set(re.findall(r'"(vbc\.[a-z_.]+)"', (ROOT / "truecaller_vbc" / "telemetry.py").read_text()))
+    plain = {re.sub(r"(_total|(_seconds)?(_count|_bucket)?)$", "", name) for name in named}
+    attributes = {"vbc.account", "vbc.key_id", "vbc.attempts", "vbc.pace_wait"}
+    assert plain == {name.replace(".", "_") for name in known - attributes}
+
+
 async def test_aiohttp_web(sandbox: Sandbox, tmp_path: Path) -> None:
     """The aiohttp.web application starts, answers, and shuts down."""
     app: web.Application = run(_in(tmp_path, AIOHTTP_WEB))["make_app"]()
@@ -235,12 +278,28 @@ async def test_own_session(sandbox: Sandbox, tmp_path: Path, capsys: pytest.Capt
     assert "200\n2\n" == capsys.readouterr().out
 
 
+async def test_many_accounts(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Jobs of an account use one session and one token, and an account without a key is an error."""
+    mine = sandbox.credentials
+    names = run(_in(tmp_path, MANY_ACCOUNTS).replace("store=", f"base_url={sandbox.base_url!r}, store="))
+    names["KEYS"] = {mine.client_account_id: (mine.key_id, mine.api_key)}
+
+    async def jobs() -> AsyncIterator[tuple[str, CallRecord]]:
+        for receiver in ("+919812345670", "+919812345671"):
+            yield mine.client_account_id, _record(receiver)
+        yield "unknown", _record("+919812345672")
+
+    with pytest.raises(TokenError, match="KeyError"):
+        await names["main"](jobs())
+    assert sandbox.mints == 1
+
+
 async def test_vault(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     """A callable provides the credentials."""
     await run(VAULT)["show_status"]()
 
     out = capsys.readouterr().out
-    assert out.startswith("TokenMinted(")
+    assert out.startswith("minted token ")
     assert "TokenStatus(state='fresh'" in out
 
 

@@ -40,8 +40,10 @@ MAY_IMPORT = {
     "api": {"backoff", "durations", "errors", "secret", "serialization", "timestamps", "transport", "transport_errors"},
     "call_lists": {"api", "errors"},
     "options": {"api", "credentials", "stores", "token"},
+    "accounts": {"credentials", "durations", "errors", "options", "secret", "session", "stores"},
     "session": {"api", "credentials", "errors", "options", "secret", "stores", "token", "transport"},
     "webhooks": {"errors", "files", "secret", "serialization", "stores", "timestamps"},
+    "telemetry": {"api", "session", "token"},
     "sandbox": {"credentials"},
     "pytest_plugin": {"session", "token", "sandbox", "webhooks"},
     "cli": {

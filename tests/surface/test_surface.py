@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from importlib import metadata
 
 import aiohttp
 import attrs
@@ -51,6 +52,11 @@ def test_public_names() -> None:
     assert CONTRACT <= set(truecaller_vbc.__all__)
     assert truecaller_vbc.__all__ == sorted(truecaller_vbc.__all__)
     assert all(hasattr(truecaller_vbc, name) for name in truecaller_vbc.__all__)
+
+
+def test_version() -> None:
+    """`__version__` is that of the installed distribution."""
+    assert truecaller_vbc.__version__ == metadata.version("truecaller_vbc")
 
 
 @pytest.mark.parametrize("kind", ERRORS)

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from truecaller_vbc import TokenError
-from truecaller_vbc.token import refresher as refresher_module
+from truecaller_vbc.token.holder import TokenHolder
 
 from .virtual_time import run_virtual
 from .world import World, world
@@ -49,14 +49,13 @@ def test_a_bug_does_not_kill_the_background(monkeypatch: pytest.MonkeyPatch, cap
     async def main() -> None:
         async with world() as it:
             await it.holder.token()
-            armed = refresher_module.Refresher._armed
 
-            def broken(self: refresher_module.Refresher) -> asyncio.Future[None]:
+            def broken(self: TokenHolder) -> float:
                 raise RuntimeError("a bug")
 
-            monkeypatch.setattr(refresher_module.Refresher, "_armed", broken)
-            await asyncio.sleep(500)
-            monkeypatch.setattr(refresher_module.Refresher, "_armed", armed)
+            with monkeypatch.context() as patch:
+                patch.setattr(TokenHolder, "refresh_at", broken)
+                await asyncio.sleep(500)
             assert await _ask_until(it, 3550) == 0
             assert it.server.mints == 2
 
@@ -108,7 +107,7 @@ def test_on_event_may_raise(caplog: pytest.LogCaptureFixture) -> None:
 
     async def main() -> None:
         async with world() as it:
-            it.holder._announce._on_event = lambda _: 1 / 0
+            it.holder.announcer._on_event = lambda _: 1 / 0
             await it.holder.token()
             assert it.server.mints == 1
 
@@ -128,20 +127,8 @@ def test_refresh_is_deferred_while_a_failure_is_remembered() -> None:
             failure = it.holder.state.failure
             assert failure is not None
             it.holder.state.postpone_refresh(it.clock.now())
-            await it.holder.refresh()
+            await it.refresh()
             assert (it.server.calls, it.holder.refresh_at()) == (2, failure.until)
-
-    run_virtual(main())
-
-
-def test_timer_and_wake_may_come_together() -> None:
-    """The timer and `wake` may complete the same alarm."""
-
-    async def main() -> None:
-        alarm: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        refresher_module._ring(alarm)
-        refresher_module._ring(alarm)
-        assert alarm.done()
 
     run_virtual(main())
 

@@ -31,7 +31,9 @@ def test_rejection_within_the_grace_period_is_announced() -> None:
             await asyncio.sleep(29)
             assert not await it.holder.rejected(token)
             assert token == await it.holder.token()
-            assert TokenRejected(token.fingerprint, replaced=False) == it.events[-1]
+            rejected = it.events[-1]
+            assert isinstance(rejected, TokenRejected)
+            assert (rejected.fingerprint, rejected.replaced) == (token.fingerprint, False)
 
     run_virtual(main())
 
@@ -45,7 +47,7 @@ def test_deferred_refresh_does_not_fail_a_replacement() -> None:
             token = await it.holder.token()
             await asyncio.sleep(2500)
             it.server.made[token.value].live = False
-            refreshing = asyncio.create_task(it.holder.refresh())
+            refreshing = asyncio.create_task(it.refresh())
             await asyncio.sleep(0)
             assert await it.holder.rejected(token)
             assert token != await it.holder.replacement(token)
@@ -136,7 +138,7 @@ def test_rejection_during_a_deferred_refresh_is_given_to_the_caller_if_no_mint_i
         async with world(policy=policy) as it:
             token = await it.holder.token()
             await asyncio.sleep(31)
-            refreshing = asyncio.create_task(it.holder.refresh())
+            refreshing = asyncio.create_task(it.refresh())
             await asyncio.sleep(0)
             assert not await it.holder.rejected(token)
             await refreshing

@@ -175,7 +175,7 @@ def test_failed_write_that_arrived_counts_no_mint() -> None:
             for _ in range(8):
                 it.holder.state.used = True
                 it.holder.state.postpone_refresh(it.clock.now())
-                await it.holder.refresh()
+                await it.refresh()
                 await asyncio.sleep(1)
             store.fails_after_writing = False
             await it.holder._minter.save_back()

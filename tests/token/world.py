@@ -145,6 +145,12 @@ class World:
             on_event=self.events.append,
         )
 
+    async def refresh(self) -> None:
+        """Refresh as the background does, and wait for the end."""
+        self.holder.refresh()
+        assert self.holder._attempt is not None
+        await asyncio.wait([self.holder._attempt])
+
     def current(self) -> AccessToken | None:
         """Return the current token if it is usable."""
         current = self.holder.state.usable(self.clock.now())
@@ -165,4 +171,4 @@ async def world(**options: Any) -> AsyncIterator[World]:
     finally:
         await it.holder.close()
         assert it.holder._attempt is None
-        assert it.holder._refresher._task is None
+        assert it.holder._refresher.dormant

@@ -29,6 +29,16 @@ class TypedAPI:
         self.labels: Labels = Labels(self._client)
         self.numbers: Numbers = Numbers(self._client)
 
+    @property
+    def waiting(self) -> int:
+        """Return how many calls wait for their turn."""
+        return self._client.waiting
+
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether a call waits for its turn or for a retry."""
+        return self._client.is_busy
+
     def close(self) -> None:
         """Fail all waiters with SessionClosedError."""
         self._client.close()

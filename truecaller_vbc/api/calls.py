@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Final, Literal, TypeAlias, cast
+from typing import Final, Literal, TypeAlias, Unpack, cast
 
 import attrs
 
@@ -20,6 +20,7 @@ from ..errors import (
 from ..secret import SecretBytes
 from .client import ApiClient, ApiRequest
 from .models import Batch, BatchStatus, PushResult, Status
+from .policy import APIPolicy, CallOptions
 from .push import Chunk, ChunkResult, Progress, PushConfig, RecordSource, read_chunks, send_chunks
 from .records import CallRecord, plain, without_plus
 from .responses import JSON
@@ -54,10 +55,14 @@ class Calls:
         self._client = client
         self._now = now
 
-    async def push(self, record: CallRecord) -> PushResult:
+    async def push(self, record: CallRecord, **options: Unpack[CallOptions]) -> PushResult:
         """Send one record with the real-time endpoint (v2), at most 100 in a second.
 
         Repeated after 429, 502, 503, 504 and lost connections, since sending the same record twice does no harm.
+
+        Args:
+            record: the record.
+            options: ``timeout=`` and ``attempts=``, in place of those of `APIPolicy`, as in all typed calls.
 
         Raises:
             InvalidRecordError: the record's window has already closed; nothing was sent.
@@ -75,10 +80,21 @@ class Calls:
 
         body = SecretBytes(record.encoded(without_plus, without_plus).encode())
         return await self._client.send(
-            ApiRequest("POST", _REALTIME, _read_push, body, limiter=self._client.realtime, check=check)
+            ApiRequest(
+                "POST",
+                _REALTIME,
+                _read_push,
+                body,
+                limiter=self._client.realtime,
+                check=check,
+                call="calls.push",
+                policy=self._client.policy_for(options) if options else None,
+            )
         )
 
-    async def push_batch(self, records: Sequence[CallRecord], *, version: Version = "v3") -> Batch:
+    async def push_batch(
+        self, records: Sequence[CallRecord], *, version: Version = "v3", **options: Unpack[CallOptions]
+    ) -> Batch:
         """Send 1 to 500 records, which the server processes later; see `batch_status` for their results.
 
         At most 60 batches in a minute. Repeated after a 429 only: a batch whose answer was lost is not.
@@ -86,6 +102,7 @@ class Calls:
         Args:
             records: 1 to 500.
             version: version of the endpoint; ``"v2"`` is the previous one.
+            options: as in `push`.
 
         Raises:
             InvalidRecordError: some records are invalid; the error names each record and field. Nothing was sent.
@@ -99,14 +116,18 @@ class Calls:
             raise InvalidRecordError([Problem("call_records", f"must be 1 to 500 records, not {len(records)}")])
         for position, record in enumerate(records):
             _checked(record, position)
-        return await self._send_batch(records, version, range(len(records)))
+        policy = self._client.policy_for(options)
+        return await self._send_batch(records, version, range(len(records)), policy)
 
-    async def batch_status(self, batch: Batch | str, *, version: Version = "v3") -> BatchStatus:
+    async def batch_status(
+        self, batch: Batch | str, *, version: Version = "v3", **options: Unpack[CallOptions]
+    ) -> BatchStatus:
         """Return the progress of a batch. Before the server has started on it, it may have no records or not be found.
 
         Args:
             batch: the result of `push_batch`, or a batch's ID.
             version: in which the batch was sent, for a bare ID.
+            options: as in `push`.
 
         Raises:
             NotFoundError: the server does not know it, or not yet.
@@ -116,7 +137,14 @@ class Calls:
         """
         batch_id, version, _ = _batch_key(batch, version)
         status = await self._client.send(
-            ApiRequest("GET", f"/{_version(version)}/{_BATCH}", _read_batch_status, params={"batchId": batch_id})
+            ApiRequest(
+                "GET",
+                f"/{_version(version)}/{_BATCH}",
+                _read_batch_status,
+                params={"batchId": batch_id},
+                call="calls.batch_status",
+                policy=self._client.policy_for(options),
+            )
         )
         return status if status.batch_id else attrs.evolve(status, batch_id=batch_id)
 
@@ -221,8 +249,9 @@ class Calls:
         """
 
         async def send(chunk: Chunk, announce: Callable[[], object]) -> Batch:
-            return await self._send_batch(chunk.records, version, chunk.positions, announce)
+            return await self._send_batch(chunk.records, version, chunk.positions, policy, announce)
 
+        policy = self._client.policy_for({}, patient=True)
         _version(version)
         if type(in_flight) is not int or in_flight < 1:
             raise ConfigurationError("push_all(in_flight=...) must be an int of 1 or more")
@@ -233,6 +262,7 @@ class Calls:
         records: Sequence[CallRecord],
         version: Version,
         positions: Sequence[int],
+        policy: APIPolicy | None,
         on_send: Callable[[], object] | None = None,
     ) -> Batch:
         first_end = min((record.ends_at for record in records), default=0)
@@ -264,6 +294,8 @@ class Calls:
                 records=records,
                 check=check,
                 on_send=on_send,
+                call="calls.push_batch",
+                policy=policy,
             )
         )
         return Batch(batch_id, version, len(records))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -28,8 +28,9 @@ from ..errors import (
 )
 from ..secret import SecretBytes
 from ..transport_errors import NOT_RETRYABLE, NOT_SENT
+from .events import CallFinished, CallOutcome
 from .foreign_text import mask_token, readable
-from .policy import APIPolicy
+from .policy import APIPolicy, CallOptions
 from .rate_limit import RateLimiter
 from .responses import JSON, classify, is_passing, lost_body, read_response, undocumented_response
 
@@ -61,6 +62,11 @@ class Session(Protocol):
         ...
 
     @property
+    def on_call(self) -> Callable[[CallFinished], object] | None:
+        """Return what to call after each typed call, if anything listens."""
+        ...
+
+    @property
     def request(self) -> Callable[..., Any]:
         """Send a request, as aiohttp does."""
         ...
@@ -81,6 +87,10 @@ class ApiRequest(Generic[T]):
         accept: see `read_response`.
         check: called before each attempt, when its first byte is about to leave; what it raises ends the request.
         on_send: called after each `check`.
+        call: name of the typed call, such as ``calls.push``.
+        policy: policy of this call; None for that of the session.
+        pace_wait: seconds that it has waited for the rate limiter.
+        tries: how often it was sent.
     """
 
     method: str
@@ -93,6 +103,10 @@ class ApiRequest(Generic[T]):
     accept: Callable[[int, JSON], bool] | None = None
     check: Callable[[], object] | None = None
     on_send: Callable[[], object] | None = None
+    call: str = ""
+    policy: APIPolicy | None = None
+    pace_wait: float = 0.0
+    tries: int = 0
 
 
 class ApiClient:
@@ -109,11 +123,28 @@ class ApiClient:
         self._sleeping: set[asyncio.Future[None]] = set()
         self.realtime: RateLimiter | None = _limiter(policy.realtime_rate, policy.realtime_window.total_seconds())
         self.batch: RateLimiter | None = _limiter(policy.batch_rate, policy.batch_window.total_seconds())
-        seconds = policy.timeout.total_seconds()
-        self._timeout = aiohttp.ClientTimeout(total=seconds)
-        # Connecting gets less time than the whole request, which tells "never connected" from "never answered".
-        # Requests that may be repeated do not need the distinction, and save the second timer.
-        self._timeout_of_once = aiohttp.ClientTimeout(total=seconds, connect=seconds * _CONNECT_SHARE)
+        self._timeouts = _timeouts(policy)
+
+    def policy_for(self, options: CallOptions, *, patient: bool = False) -> APIPolicy | None:
+        """Return the policy of one call; None for that of the session.
+
+        Args:
+            options: of the call.
+            patient: whether the call may wait for its turn as long as it takes.
+        """
+        if patient and self.policy.max_wait is not None:
+            return attrs.evolve(self.policy, max_wait=None, **options)
+        return attrs.evolve(self.policy, **options) if options else None
+
+    @property
+    def waiting(self) -> int:
+        """Return how many calls wait for their turn."""
+        return sum(limiter.waiting for limiter in (self.realtime, self.batch) if limiter is not None)
+
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether a call waits for its turn or for a retry."""
+        return bool(self._sleeping) or self.waiting > 0
 
     def close(self) -> None:
         """Fail all waiters with SessionClosedError."""
@@ -161,8 +192,31 @@ class ApiClient:
                 raise
         return False
 
-    async def send(self, request: ApiRequest[T]) -> T:
-        """Send a request and return the result in its answer.
+    def send(self, request: ApiRequest[T]) -> Coroutine[Any, Any, T]:
+        """Send a request, report it to listeners if there are any, and return the result in its answer.
+
+        Raises:
+            Exception: as `_send`.
+        """
+        return self._send(request) if self._session.on_call is None else self._send_and_report(request)
+
+    async def _send_and_report(self, request: ApiRequest[T]) -> T:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        error: BaseException | None = None
+        try:
+            return await self._send(request)
+        except BaseException as failure:
+            error = failure
+            raise
+        finally:
+            if (on_call := self._session.on_call) is not None:
+                took = loop.time() - began
+                on_call(CallFinished(request.call, _outcome(error), took, request.pace_wait, request.tries, error))
+            del error
+
+    async def _send(self, request: ApiRequest[T]) -> T:
+        """Send a request with its retries.
 
         Raises:
             APIError: the API refused it, after all retries.
@@ -172,7 +226,7 @@ class ApiClient:
             InvalidRecordError: as `ApiRequest.check` raised it; nothing was done.
             APIConnectionError: the API could not be reached, or the answer to a repeatable request was lost.
         """
-        policy = self.policy
+        policy = request.policy or self.policy
         deadline: float | None = None
         last: Exception | None = None
         attempt = 0
@@ -204,7 +258,9 @@ class ApiClient:
         # Get the token first: waiting for it must use neither a place in the rate limit nor the attempt's deadline.
         await self._session.token()
         if request.limiter is not None:
-            await request.limiter.acquire()
+            max_wait = (request.policy or self.policy).max_wait
+            seconds = None if max_wait is None else max_wait.total_seconds()
+            request.pace_wait += await request.limiter.acquire(seconds)
         if request.check is not None:
             request.check()
         if request.on_send is not None:
@@ -216,14 +272,17 @@ class ApiClient:
         elif request.method == hdrs.METH_GET:
             middlewares = (*getattr(getattr(self._session, "_http", None), "_middlewares", ()), _without_resending)
         answered: aiohttp.ClientResponse | None = None
+        request.tries += 1
+        timeouts = self._timeouts if request.policy is None else _timeouts(request.policy)
         try:
             async with await self._session.request(
                 request.method,
                 path,
-                data=request.body,
+                # aiohttp looks long for the payload type of a subclass of bytes.
+                data=None if request.body is None else aiohttp.BytesPayload(request.body),
                 params=request.params,
                 headers=_HEADERS,
-                timeout=self._timeout if request.records is None else self._timeout_of_once,
+                timeout=timeouts[request.records is not None],
                 # A record is personal data, so redirects are not followed.
                 allow_redirects=False,
                 raise_for_status=False,
@@ -253,13 +312,13 @@ class ApiClient:
             return SessionClosedError("the session, or the one given as http=, was closed: the call was not sent")
         if isinstance(error, RuntimeError):  # also our SessionClosedError
             return error
-        known = error if isinstance(error, APIError) else self._connection_error(error, answered)
+        known = error if isinstance(error, APIError) else self._connection_error(request, error, answered)
         if request.records is not None and classify(known).outcome == "unknown":
             return _unknown(request.records, known, None if answered is None else answered.status)
         return known
 
     def _connection_error(
-        self, error: Exception, answered: aiohttp.ClientResponse | None
+        self, request: ApiRequest[Any], error: Exception, answered: aiohttp.ClientResponse | None
     ) -> APIError | APIConnectionError:
         if answered is not None and answered.status >= 300:  # noqa: PLR2004
             return lost_body(answered.status, answered.headers)
@@ -269,7 +328,7 @@ class ApiClient:
             return undocumented_response(answered.status, "the answer cannot be decompressed")
         sent = not isinstance(error, NOT_SENT)
         if isinstance(error, TimeoutError):
-            seconds = self.policy.timeout.total_seconds()
+            seconds = (request.policy or self.policy).timeout.total_seconds()
             text = f"no answer within {seconds:g} s" if sent else "no connection in time"
             return APITimeoutError(_UNREACHABLE.format(text), sent=sent)
         reason = readable(str(error)) or type(error).__name__
@@ -296,6 +355,23 @@ class ApiClient:
         """Return the seconds to wait after look number `count` (from 1 on) of a poll."""
         first, most = self.policy.poll_first.total_seconds(), self.policy.poll_most.total_seconds()
         return backoff(first, count, spread=_POLL_SPREAD, most=most, growth=_POLL_GROWTH)
+
+
+def _timeouts(policy: APIPolicy) -> tuple[aiohttp.ClientTimeout, aiohttp.ClientTimeout]:
+    """Return the timeouts of a request that may be repeated, and of one that may not."""
+    seconds = policy.timeout.total_seconds()
+    # Connecting gets less time than the whole request, which tells "never connected" from "never answered".
+    # Requests that may be repeated do not need the distinction, and save the second timer.
+    return (
+        aiohttp.ClientTimeout(total=seconds),
+        aiohttp.ClientTimeout(total=seconds, connect=seconds * _CONNECT_SHARE),
+    )
+
+
+def _outcome(error: BaseException | None) -> CallOutcome:
+    if error is None:
+        return "ok"
+    return classify(error).outcome if isinstance(error, Exception) else "cancelled"
 
 
 def _limiter(rate: int | None, seconds: float) -> RateLimiter | None:

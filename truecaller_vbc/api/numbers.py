@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final, Unpack, cast
 
 from ..durations import as_duration
 from ..errors import (
@@ -24,6 +24,7 @@ from .client import ApiClient, ApiRequest
 from .lists import ListPage, Numbering, as_params, pages
 from .models import BusinessNumber, FeatureSet, Status
 from .number_results import NumbersResult, Operation, is_refusal, is_result, merge_results, read_number_result
+from .policy import APIPolicy, CallOptions
 from .records import is_e164, masked_number_problem, without_plus
 from .responses import JSON, Envelope, read_envelope
 from .wire import is_list_of, read_list, spelled
@@ -55,6 +56,7 @@ class Numbers:
         operation_id: str | None = None,
         process_id: str | None = None,
         limit: int | None = None,
+        **options: Unpack[CallOptions],
     ) -> AsyncGenerator[FeatureSet]:
         """Yield all feature sets, reading pages as they are needed.
 
@@ -63,6 +65,7 @@ class Numbers:
             operation_id: only those of this operation.
             process_id: only those of this process or sub-process.
             limit: items per page; None for the server's default.
+            options: ``timeout=`` and ``attempts=`` of each page, as in `Calls.push`.
 
         Raises:
             APIError: the API refused it.
@@ -70,7 +73,7 @@ class Numbers:
             APIConnectionError: the API could not be reached, or did not answer.
         """
         filters = {"department_id": department_id, "operation_id": operation_id, "process_id": process_id}
-        fetch = partial(self._page, _FEATURE_SETS, "feature_sets", FeatureSet, {**filters, "limit": limit})
+        fetch = partial(self._page, _FEATURE_SETS, FeatureSet, {**filters, "limit": limit}, options)
         async for page in pages(fetch, lambda item: item.id, self._numbering[_FEATURE_SETS]):
             for item in page:
                 yield item
@@ -83,6 +86,7 @@ class Numbers:
         operation_id: str | None = None,
         process_id: str | None = None,
         limit: int | None = None,
+        **options: Unpack[CallOptions],
     ) -> AsyncGenerator[BusinessNumber]:
         """Yield all numbers, reading pages as they are needed.
 
@@ -92,6 +96,7 @@ class Numbers:
             operation_id: only those of this operation.
             process_id: only those of this process.
             limit: items per page; None for the server's default.
+            options: ``timeout=`` and ``attempts=`` of each page, as in `Calls.push`.
 
         Raises:
             APIError: as `feature_sets`.
@@ -104,12 +109,14 @@ class Numbers:
             "operation_id": operation_id,
             "process_id": process_id,
         }
-        fetch = partial(self._page, _NUMBERS, "numbers", BusinessNumber, {**filters, "limit": limit})
+        fetch = partial(self._page, _NUMBERS, BusinessNumber, {**filters, "limit": limit}, options)
         async for page in pages(fetch, name_of, self._numbering[_NUMBERS]):
             for item in page:
                 yield item
 
-    async def publish(self, feature_set_id: str, numbers: Iterable[str]) -> NumbersResult:
+    async def publish(
+        self, feature_set_id: str, numbers: Iterable[str], **options: Unpack[CallOptions]
+    ) -> NumbersResult:
         """List numbers in a feature set. The server does it later (see `wait_until_listed`).
 
         More than 10,000 numbers are sent in several requests, one after the other.
@@ -117,6 +124,7 @@ class Numbers:
         Args:
             feature_set_id: ID of the feature set.
             numbers: numbers in E.164; duplicates are sent once.
+            options: ``timeout=`` and ``attempts=`` of each request, as in `Calls.push`.
 
         Raises:
             InvalidRecordError: some numbers are not in E.164; the error names each. Nothing was sent.
@@ -127,21 +135,24 @@ class Numbers:
             TokenError: no token could be had.
             APIConnectionError: the API could not be reached, or did not answer.
         """
-        return await self._change("publish", feature_set_id, numbers)
+        return await self._change("publish", feature_set_id, numbers, options)
 
-    async def delist(self, feature_set_id: str, numbers: Iterable[str]) -> NumbersResult:
+    async def delist(
+        self, feature_set_id: str, numbers: Iterable[str], **options: Unpack[CallOptions]
+    ) -> NumbersResult:
         """Remove numbers from a feature set. The server does it later; until then they cannot be listed again.
 
         Args:
             feature_set_id: ID of the feature set.
             numbers: as in `publish`.
+            options: as in `publish`.
 
         Raises:
             NumbersRefusedError: for example, the set does not have these numbers; ``result`` says why.
             VBCError: as `publish`.
             APIConnectionError: as `publish`.
         """
-        return await self._change("delist", feature_set_id, numbers)
+        return await self._change("delist", feature_set_id, numbers, options)
 
     async def wait_until_listed(
         self, numbers: Iterable[str], *, timeout: float | timedelta, feature_set_id: str | None = None
@@ -194,10 +205,13 @@ class Numbers:
         finally:
             await found.aclose()
 
-    async def _change(self, operation: Operation, feature_set_id: str, numbers: Iterable[str]) -> NumbersResult:
+    async def _change(
+        self, operation: Operation, feature_set_id: str, numbers: Iterable[str], options: CallOptions
+    ) -> NumbersResult:
         if not _ID.fullmatch(feature_set_id):
             raise ConfigurationError("feature_set_id must be the ID of a feature set: letters, digits, '-' and '_'")
         given = check_numbers(numbers)
+        policy = self._client.policy_for(options)
         parts = [given[first : first + MAX_NUMBERS] for first in range(0, len(given), MAX_NUMBERS)]
         results: list[NumbersResult] = []
         answers: list[tuple[int, Envelope]] = []
@@ -208,7 +222,7 @@ class Numbers:
 
         for part in parts:
             try:
-                results.append(await self._change_part(operation, feature_set_id, part, accept))
+                results.append(await self._change_part(operation, feature_set_id, part, accept, policy))
             except VBCError as error:
                 if len(parts) == 1:
                     raise
@@ -236,7 +250,12 @@ class Numbers:
         return result
 
     async def _change_part(
-        self, operation: Operation, feature_set_id: str, part: Sequence[str], accept: Callable[[int, JSON], bool]
+        self,
+        operation: Operation,
+        feature_set_id: str,
+        part: Sequence[str],
+        accept: Callable[[int, JSON], bool],
+        policy: APIPolicy | None,
     ) -> NumbersResult:
         body = SecretBytes(json.dumps({"phone_numbers": [without_plus(number) for number in part]}).encode())
         path = f"{_FEATURE_SETS}/{feature_set_id}/numbers/{operation}"
@@ -244,11 +263,20 @@ class Numbers:
         def read(answer: JSON) -> NumbersResult | None:
             return read_number_result(operation, cast(dict[str, Any], answer), part) if is_result(answer) else None
 
-        return await self._client.send(ApiRequest("POST", path, read, body, records=part, accept=accept))
+        call = f"numbers.{operation}"
+        return await self._client.send(
+            ApiRequest("POST", path, read, body, records=part, accept=accept, call=call, policy=policy)
+        )
 
-    async def _page(self, path: str, name: str, kind: type[Any], query: dict[str, Any], page: int | None) -> ListPage:
+    async def _page(
+        self, path: str, kind: type[Any], query: dict[str, Any], options: CallOptions, page: int | None
+    ) -> ListPage:
+        name = path.rpartition("/")[2]
         read = partial(_read_page, name, kind)
-        return await self._client.send(ApiRequest("GET", path, read, params=as_params({**query, "page": page})))
+        params, policy = as_params({**query, "page": page}), self._client.policy_for(options)
+        return await self._client.send(
+            ApiRequest("GET", path, read, params=params, call=f"numbers.{name}", policy=policy)
+        )
 
 
 def _read_page(name: str, kind: type[Any], answer: JSON) -> ListPage | None:

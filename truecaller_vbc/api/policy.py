@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Final, TypedDict
 
 import attrs
 
-from ..durations import duration, duration_names, scaled
+from ..durations import duration, duration_names, optional_duration, scaled
 from ..errors import ConfigurationError
+
+_MAY_BE_ZERO: Final = ("patience", "max_wait")
+
+
+class CallOptions(TypedDict, total=False):
+    """Name the numbers of `APIPolicy` that each typed call takes for itself."""
+
+    timeout: float | timedelta
+    attempts: int
 
 
 @attrs.frozen(kw_only=True)
@@ -28,6 +38,8 @@ class APIPolicy:
         patience: how long after its first failure a call may still be repeated; a ``Retry-After`` beyond it is
             not waited for. 60 s.
         timeout: time limit of one attempt, from the request to the end of the answer. 30 s.
+        max_wait: how long a call may wait for its turn under the rates before it fails with `PaceExceededError`; None
+            for as long as it takes. It does not apply to `Calls.push_all`. None.
         poll_first: the first wait between two looks at something that the server does later. 1 s.
         poll_most: the longest such wait. 30 s.
 
@@ -44,6 +56,7 @@ class APIPolicy:
     retry_most: timedelta = attrs.field(default=timedelta(seconds=8), converter=duration)
     patience: timedelta = attrs.field(default=timedelta(seconds=60), converter=duration)
     timeout: timedelta = attrs.field(default=timedelta(seconds=30), converter=duration)
+    max_wait: timedelta | None = attrs.field(default=None, converter=optional_duration)
     poll_first: timedelta = attrs.field(default=timedelta(seconds=1), converter=duration)
     poll_most: timedelta = attrs.field(default=timedelta(seconds=30), converter=duration)
 
@@ -55,7 +68,8 @@ class APIPolicy:
             if type(value) is not int or value < 1:
                 raise ConfigurationError(f"APIPolicy({name}=...) must be an int of 1 or more")
         for name in duration_names(APIPolicy):
-            if getattr(self, name) < timedelta(0) or (getattr(self, name) == timedelta(0) and name != "patience"):
+            value = getattr(self, name)
+            if value is not None and (value < timedelta(0) or (value == timedelta(0) and name not in _MAY_BE_ZERO)):
                 raise ConfigurationError(f"APIPolicy({name}=...) must be positive")
         if self.retry_first > self.retry_most:
             raise ConfigurationError("APIPolicy needs retry_first <= retry_most")

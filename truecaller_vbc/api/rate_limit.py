@@ -7,7 +7,7 @@ import contextlib
 from collections import deque
 from typing import Final
 
-from ..errors import SessionClosedError
+from ..errors import PaceExceededError, SessionClosedError
 
 # The server counts arrivals and this limiter counts starts: requests may arrive closer together than they started.
 _MARGIN: Final = 1.02
@@ -33,20 +33,31 @@ class RateLimiter:
         self._waiting: deque[asyncio.Future[float]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def acquire(self) -> None:
-        """Wait until the next start is allowed.
+    @property
+    def waiting(self) -> int:
+        """Return how many calls wait for their turn."""
+        return len(self._waiting)
+
+    async def acquire(self, max_wait: float | None = None) -> float:
+        """Wait until the next start is allowed, and return how many seconds that took.
+
+        Args:
+            max_wait: how many seconds to wait at most; None for no limit.
 
         Raises:
+            PaceExceededError: `max_wait` has passed.
             SessionClosedError: `close` was called meanwhile.
         """
         loop = asyncio.get_running_loop()
         if not self._waiting and self._next() <= (now := loop.time()):
             self._take(now)
-            return
+            return 0.0
+        began = loop.time()
         waiter: asyncio.Future[float] = loop.create_future()
         self._waiting.append(waiter)
         if self._timer is None:
             self._arm(loop)
+        limit = None if max_wait is None else loop.call_later(max_wait, self._give_up, waiter, max_wait)
         try:
             granted = await waiter
         except asyncio.CancelledError:
@@ -56,10 +67,23 @@ class RateLimiter:
                     self._taken.remove(waiter.result())
                 self._arm(loop)
             raise
+        finally:
+            if limit is not None:
+                limit.cancel()
         # The loop may have been blocked since: count the start when it happens.
         with contextlib.suppress(ValueError):
             self._taken.remove(granted)
             self._taken.append(loop.time())
+        return loop.time() - began
+
+    def _give_up(self, waiter: asyncio.Future[float], max_wait: float) -> None:
+        if not waiter.done():
+            waiting = len(self._waiting)
+            self._waiting.remove(waiter)
+            text = (
+                f"the call was not sent: {waiting} calls wait for their turn, and APIPolicy.max_wait ({max_wait:g} s)"
+            )
+            waiter.set_exception(PaceExceededError(f"{text} has passed; send fewer at a time", waiting=waiting))
 
     def pause_until(self, until: float) -> None:
         """Allow no start before `until` (loop time)."""

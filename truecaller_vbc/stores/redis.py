@@ -242,6 +242,8 @@ def connect(url: str) -> Any:
 
 def _client_from_url(kind: Any, url: str, **options: Any) -> Any:
     """Return a client, or None for an invalid URL, since redis-py's error may quote the password in it."""
+    if url.startswith("rediss:") and "ssl_cert_reqs" not in url:
+        options["ssl_check_hostname"] = True  # the default since redis-py 6; an option of the URL takes precedence
     try:
         client = kind.from_url(url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, **options)
         # Otherwise an unknown option would fail later, at each new connection.

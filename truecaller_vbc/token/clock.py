@@ -239,5 +239,6 @@ def _boot_id() -> str | None:
         return None
 
 
+@functools.lru_cache
 def _named(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

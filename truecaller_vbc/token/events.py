@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
@@ -17,58 +17,101 @@ _log = logging.getLogger("truecaller_vbc")
 State: TypeAlias = Literal["empty", "fresh", "stale", "expired"]
 
 
+def _class_name(event: object) -> str:
+    return type(event).__name__
+
+
 @attrs.frozen
-class TokenMinted(Serializable):
-    """A token was minted. One mint of the quota is spent."""
+class AccountEvent(Serializable):
+    """What all events of a token have.
+
+    Attributes:
+        account: a short hash of the account's ID, to tell accounts apart.
+        key_id: of the API key.
+        event: the name of its class.
+    """
+
+    account: str = attrs.field(default="", kw_only=True)
+    key_id: str = attrs.field(default="", kw_only=True)
+    event: str = attrs.field(default=attrs.Factory(_class_name, takes_self=True), init=False, repr=False)
+
+
+@attrs.frozen
+class TokenMinted(AccountEvent):
+    """A token was minted, in so many `seconds`. One mint of the quota is spent."""
 
     fingerprint: str
     generation: int
     expires_at: datetime
     mints_left: int
+    seconds: float = attrs.field(default=0.0, kw_only=True)
+
+    def __str__(self) -> str:
+        return f"minted token {self.fingerprint} in {self.seconds:.2f} s, {self.mints_left} mints left"
 
 
 @attrs.frozen
-class TokenAdopted(Serializable):
+class TokenAdopted(AccountEvent):
     """A token that another session had minted was found in the store. No mint is spent."""
 
     fingerprint: str
     generation: int
     expires_at: datetime
 
+    def __str__(self) -> str:
+        return f"adopted token {self.fingerprint} from the store"
+
 
 @attrs.frozen
-class MintFailed(Serializable):
+class MintFailed(AccountEvent):
     """An attempt failed while callers had no usable token. They get `error` until its ``retry_at``."""
 
     error: TokenError
+    seconds: float = attrs.field(default=0.0, kw_only=True)
+
+    def __str__(self) -> str:
+        return f"no token was obtained: {self.error}"
 
 
 @attrs.frozen
-class RefreshFailed(Serializable):
+class RefreshFailed(AccountEvent):
     """A refresh failed. The current token stays in use; `next_refresh_at` is None if no refresh is planned."""
 
     error: TokenError
     next_refresh_at: datetime | None
+    seconds: float = attrs.field(default=0.0, kw_only=True)
+
+    def __str__(self) -> str:
+        return f"the token was not refreshed, and the current one stays in use: {self.error}"
 
 
 @attrs.frozen
-class TokenRejected(Serializable):
+class TokenRejected(AccountEvent):
     """The API rejected a token. `replaced` is False if a new token would not help or cannot be minted now."""
 
     fingerprint: str
     replaced: bool
 
+    def __str__(self) -> str:
+        return f"the API rejected token {self.fingerprint}, which is {'' if self.replaced else 'not '}replaced"
+
 
 @attrs.frozen
-class StoreUnavailable(Serializable):
+class StoreUnavailable(AccountEvent):
     """The shared store failed. Until it works again, tokens are minted within the ledger of this process."""
 
     reason: str
 
+    def __str__(self) -> str:
+        return f"the token store failed ({self.reason}): tokens are minted for this process alone until it works again"
+
 
 @attrs.frozen
-class StoreRecovered(Serializable):
+class StoreRecovered(AccountEvent):
     """The shared store works again."""
+
+    def __str__(self) -> str:
+        return "the token store works again"
 
 
 TokenEvent: TypeAlias = (
@@ -100,6 +143,10 @@ class TokenStatus(Serializable):
         mints_left: mints that may still be made now.
         retry_at: until then callers without a token get `last_error` at once; None if a new attempt would be made.
         last_error: the error of the last failed attempt since the last success, or None.
+        ready: whether a token is usable, or nothing forbids minting one now; for readiness probes.
+        account: a short hash of the account's ID; ``""`` until the credentials are known.
+        key_id: of the API key; ``""`` until the credentials are known.
+        calls_waiting: typed calls that wait for their turn under the rates.
     """
 
     state: State
@@ -111,6 +158,10 @@ class TokenStatus(Serializable):
     mints_left: int
     retry_at: datetime | None
     last_error: TokenError | None
+    ready: bool = False
+    account: str = ""
+    key_id: str = ""
+    calls_waiting: int = 0
 
 
 @attrs.frozen
@@ -130,16 +181,21 @@ class LedgerEntry(Serializable):
 
 @attrs.define(eq=False, repr=False, weakref_slot=False)
 class Announcer:
-    """Passes events to the user's callback and to the log. An exception of the callback is only logged.
+    """Passes events to the user's callbacks and to the log. An exception of a callback is only logged.
 
     A warning that repeats the kind and cause of the one before is logged at DEBUG.
     """
 
     _on_event: Callable[[TokenEvent], object] | None
+    # Returns the short hash of the account's ID and the key ID.
+    _identity: Callable[[], tuple[str, str]]
+    listeners: tuple[Callable[[Any], object], ...] = attrs.field(init=False, default=())
     _last: object = attrs.field(init=False, default=None)
 
     def __call__(self, event: TokenEvent) -> None:
         """Announce `event`."""
+        account, key_id = self._identity()
+        event = attrs.evolve(event, account=account, key_id=key_id)
         error: object = getattr(event, "error", None)
         cause: tuple[type, type] = (type(event), type(error))
         level = _LEVELS[type(event)]
@@ -149,11 +205,22 @@ class Announcer:
             level = logging.DEBUG
         else:
             self._last = cause
-        _log.log(level, "%s", event)
-        if self._on_event is None:
-            return
-        try:
-            self._on_event(event)
-        except BaseException:
-            # Also a CancelledError of a future that it looked at, or a GeneratorExit: waiting callers must not see it.
-            _log.exception("on_event raised; the token is not affected")
+        if _log.isEnabledFor(level):
+            fields = {f"vbc_{name}": value for name, value in attrs.asdict(event, recurse=False).items()}
+            _log.log(level, "%s (account %s, key %s)", event, account, key_id, extra=fields)
+        if self._on_event is not None:
+            _tell(self._on_event, event)
+        self.tell(event)
+
+    def tell(self, event: object) -> None:
+        """Pass an event to the listeners only."""
+        for listener in self.listeners:
+            _tell(listener, event)
+
+
+def _tell(callback: Callable[[Any], object], event: object) -> None:
+    try:
+        callback(event)
+    except BaseException:
+        # Also a CancelledError of a future that it looked at, or a GeneratorExit: waiting callers must not see it.
+        _log.exception("on_event raised; the token is not affected")

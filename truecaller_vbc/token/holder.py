@@ -67,8 +67,8 @@ def create_holder(
         clock: the only source of time.
         on_event: called with everything that happens to the token.
     """
-    announce = Announcer(on_event)
     state = AccountState(policy)
+    announce = Announcer(on_event, state.identity)
     guarded = None if store is None else GuardedStore(store, policy.mint_timeout.total_seconds() / 3, announce)
     minter = Minter(state, endpoint, source, guarded, policy, clock)
     return TokenHolder(state, minter, policy, clock, announce)
@@ -87,19 +87,20 @@ class TokenHolder:
         minter: gets new tokens.
         policy: the numbers.
         clock: the only source of time.
-        announce: called with everything that happens to the token.
+        announcer: called with everything that happens to the token.
     """
 
     state: AccountState
     _minter: Minter
     _policy: TokenPolicy
     _clock: Clock
-    _announce: Announcer
+    announcer: Announcer
     now: Callable[[], float] = attrs.field(init=False)
     # A token that was fresh a moment ago: readers return it without looking at the clock.
     fast_token: AccessToken | None = attrs.field(init=False, default=None)
     _fast_token_timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
     _attempt: asyncio.Task[AttemptResult] | None = attrs.field(init=False, default=None)
+    _began: float = attrs.field(init=False, default=0.0)
     # Whether callers have stopped waiting for the running attempt, whose answer is still used.
     _is_overdue: bool = attrs.field(init=False, default=False)
     # Whether the running attempt has kept its token, so that a cancellation, by on_event for example, is too late.
@@ -108,10 +109,11 @@ class TokenHolder:
     _is_second_try: bool = attrs.field(init=False, default=False)
     _waiters: list[asyncio.Future[AttemptResult]] | None = attrs.field(init=False, default=None)
     _closed: bool = attrs.field(init=False, default=False)
-    _loop: asyncio.AbstractEventLoop = attrs.field(init=False)
+    # When a token was last read, to the second.
+    read_at: float = attrs.field(init=False, default=0.0)
+    loop: asyncio.AbstractEventLoop = attrs.field(init=False)
     _http: aiohttp.ClientSession | None = attrs.field(init=False)
     _refresher: Refresher = attrs.field(init=False)
-    loop_time: Callable[[], float] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.now = self._clock.now
@@ -119,8 +121,7 @@ class TokenHolder:
 
     def open(self, http: aiohttp.ClientSession | None, *, in_background: bool = True) -> None:
         """Start on the running loop. Mints use `http`; without it, each opens a connection."""
-        self._loop = asyncio.get_running_loop()
-        self.loop_time = self._loop.time
+        self.loop = asyncio.get_running_loop()
         self._http = http
         self._refresher = Refresher(self, self._clock, enabled=in_background)
 
@@ -149,7 +150,7 @@ class TokenHolder:
             raise error
         if self._attempt is None:
             self._start(RefreshMode.MANDATORY)
-        waiter: asyncio.Future[AttemptResult] = self._loop.create_future()
+        waiter: asyncio.Future[AttemptResult] = self.loop.create_future()
         if self._waiters is None:
             self._waiters = []
         self._waiters.append(waiter)
@@ -159,15 +160,13 @@ class TokenHolder:
         current = self.state.current
         if current is None:
             return None
-        now = self.now()
+        self.read_at = now = self.now()
         if now >= current.unusable_after:
             return None
         self.state.used = True
         if now < current.refresh_after:
             self._set_fast_token(current.token)
-            if self._refresher.was_cancelled:
-                self._refresher.wake()
-        elif self._refresher.dormant and self.state.refresh_at(now) != NEVER:
+        elif self._is_dormant and self.state.refresh_at(now) != NEVER:
             self._refresher.wake()
         return current.token
 
@@ -177,7 +176,7 @@ class TokenHolder:
             return
         self.fast_token = token
         margin = self._policy.expiry_margin.total_seconds()
-        self._fast_token_timer = self._loop.call_later(min(1.0, margin / 10), self._clear_fast_token)
+        self._fast_token_timer = self.loop.call_later(min(1.0, margin / 10), self._clear_fast_token)
 
     def _clear_fast_token(self) -> None:
         self.fast_token = None
@@ -188,14 +187,20 @@ class TokenHolder:
     # The attempt
 
     def _start(self, mode: RefreshMode) -> asyncio.Task[AttemptResult]:
-        grace = self._policy.close_grace.total_seconds()
+        grace = self.close_grace
         self._has_token = False
-        self._attempt = GracefulTask(self._run(mode), loop=self._loop, grace=grace, name="truecaller_vbc attempt")
+        self._began = self.now()
+        self._attempt = GracefulTask(self._run(mode), loop=self.loop, grace=grace, name="truecaller_vbc attempt")
         self._attempt.add_done_callback(self._deliver)
         return self._attempt
 
     def _deliver(self, attempt: asyncio.Task[AttemptResult]) -> None:
         self._attempt, self._is_overdue = None, False
+        self._settle(attempt)
+        if self._attempt is None:
+            self._refresher.wake()
+
+    def _settle(self, attempt: asyncio.Task[AttemptResult]) -> None:
         if not attempt.cancelled():
             self._is_second_try = False
             error = attempt.exception()  # such as a KeyboardInterrupt, which the loop raises as well
@@ -265,13 +270,13 @@ class TokenHolder:
         # Waiting callers will use it; otherwise only later reads count as use.
         self.state.keep(current, now, used=busy or bool(self._waiters))
         self._has_token = True
-        self._refresher.wake()
         token = current.token
         if current.adopted:
-            self._announce(TokenAdopted(token.fingerprint, current.generation, token.expires_at))
+            self.announcer(TokenAdopted(token.fingerprint, current.generation, token.expires_at))
         else:
             left = self.state.mints_left(now)
-            self._announce(TokenMinted(token.fingerprint, current.generation, token.expires_at, left))
+            took = now - self._began
+            self.announcer(TokenMinted(token.fingerprint, current.generation, token.expires_at, left, seconds=took))
         return token
 
     def _failed(self, error: TokenError) -> TokenError:
@@ -281,11 +286,12 @@ class TokenHolder:
             return error  # reported when callers stopped waiting
         now = self.now()
         if self.state.usable(now) is None:
-            self._announce(MintFailed(error))
+            self.announcer(MintFailed(error, seconds=now - self._began))
             return error
         if not isinstance(error, CredentialsRejectedError):
             self.state.refresh_failed(now)
-        self._announce(RefreshFailed(error, next_refresh(self._next_refresh_at(now), self._clock.wall() - now)))
+        at = next_refresh(self._next_refresh_at(now), self._clock.wall() - now)
+        self.announcer(RefreshFailed(error, at, seconds=now - self._began))
         return error
 
     # Refreshing, called by the background task
@@ -294,10 +300,15 @@ class TokenHolder:
         """Return when to refresh, on `Clock.now`."""
         return self.state.refresh_at(self.now())
 
-    async def refresh(self) -> None:
-        """Refresh now, or join the running attempt."""
-        # Do not register as a waiter: waiters count as use and would keep an idle session refreshing.
-        await asyncio.wait([self._attempt or self._start(RefreshMode.ADVISORY)])
+    @property
+    def unsaved(self) -> bool:
+        """Whether the store has missed something."""
+        return self._minter.unsaved
+
+    def refresh(self) -> None:
+        """Start a refresh, which does not count as use, unless an attempt is running."""
+        if self._attempt is None:
+            self._start(RefreshMode.ADVISORY)
 
     async def save_back(self) -> None:
         """Write to the store what it missed while it was down."""
@@ -324,7 +335,7 @@ class TokenHolder:
         if verdict is Rejection.DROPPED:
             self._clear_fast_token()
         if verdict is not Rejection.OUTDATED:
-            self._announce(TokenRejected(token.fingerprint, replaced=verdict is Rejection.DROPPED))
+            self.announcer(TokenRejected(token.fingerprint, replaced=verdict is Rejection.DROPPED))
         if verdict is Rejection.TOO_NEW:
             return self.state.previous_for(token, self.now()) is not None
         if verdict is Rejection.SPENT:
@@ -356,7 +367,11 @@ class TokenHolder:
 
     def _next_refresh_at(self, now: float) -> float:
         at = self.state.refresh_at(now)
-        return NEVER if at == NEVER or self._refresher.dormant else at
+        return NEVER if at == NEVER or self._is_dormant else at
+
+    @property
+    def _is_dormant(self) -> bool:
+        return self._attempt is None and self._refresher.dormant
 
     def ledger(self) -> tuple[LedgerEntry, ...]:
         """Return the attempts of the last window."""
@@ -370,6 +385,20 @@ class TokenHolder:
         return credentials.client_account_id if credentials else None
 
     # Closing
+
+    def is_idle(self, seconds: float) -> bool:
+        """Return whether no token was read for that long, and none is being minted."""
+        return self._attempt is None and self.now() - self.read_at >= seconds
+
+    @property
+    def close_grace(self) -> float:
+        """`TokenPolicy.close_grace` in seconds."""
+        return self._policy.close_grace.total_seconds()
+
+    def disown(self) -> None:
+        """Stop the background of a copy in a forked process."""
+        self.fast_token = None
+        self._refresher.disable()
 
     async def close(self, *, with_the_loop: bool = False) -> None:
         """Stop everything. Waiting callers get `SessionClosedError` at once.
@@ -387,7 +416,7 @@ class TokenHolder:
         if (attempt := self._attempt) is not None:
             attempt.cancel()
             await asyncio.wait([attempt])
-        if not with_the_loop and (grace := self._policy.close_grace.total_seconds()):
+        if not with_the_loop and (grace := self.close_grace):
             # The store may work again, and has missed a token that has been paid for.
             with contextlib.suppress(TimeoutError):
                 async with timeout(grace):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import logging
 from typing import Final, Protocol
@@ -11,22 +10,27 @@ from typing import Final, Protocol
 import attrs
 
 from .clock import Clock
+from .schedule import NEVER, Schedule, schedule_of
 
 _log = logging.getLogger("truecaller_vbc")
 _SLICE: Final = 30.0
-_NEVER: Final = float("inf")
 _PAUSE_AFTER_A_BUG: Final = 60.0
 
 
 class Refreshable(Protocol):
-    """The part of the holder that the background task uses."""
+    """The part of the holder that the background uses."""
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether the store has missed something."""
+        ...
 
     def refresh_at(self) -> float:
         """Return when to refresh, on `Clock.now`; infinity for never."""
         ...
 
-    async def refresh(self) -> None:
-        """Refresh now."""
+    def refresh(self) -> None:
+        """Start a refresh unless an attempt is running. The end of an attempt calls `Refresher.wake`."""
         ...
 
     async def save_back(self) -> None:
@@ -36,10 +40,10 @@ class Refreshable(Protocol):
 
 @attrs.define(eq=False, repr=False, weakref_slot=False)
 class Refresher:
-    """The background task, which starts with the first token and survives any exception.
+    """The background of one holder. It has no task of its own, and shares the timer of its event loop.
 
-    It sleeps at most 30 seconds at a time, because asyncio's clock stops while the machine sleeps: after a resume the
-    loop then notices the time within 30 seconds.
+    It looks every 30 seconds, because asyncio's clock stops while the machine sleeps: after a resume it notices the
+    time within 30 seconds.
 
     Args:
         holder: says when to refresh, and does it.
@@ -47,80 +51,76 @@ class Refresher:
         enabled: False to refresh nothing in the background.
 
     Attributes:
-        dormant: whether the task sleeps until it is woken.
+        due: when it looks next, on the event loop's clock; infinity for never.
     """
 
     _holder: Refreshable
     _clock: Clock
     enabled: bool = True
+    due: float = attrs.field(init=False, default=NEVER)
     _loop: asyncio.AbstractEventLoop = attrs.field(init=False, factory=asyncio.get_running_loop)
-    _context: contextvars.Context = attrs.field(init=False, factory=contextvars.Context)
-    _task: asyncio.Task[None] | None = attrs.field(init=False, default=None)
-    _alarm: asyncio.Future[None] | None = attrs.field(init=False, default=None)
-    _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
-    dormant: bool = attrs.field(init=False, default=False)
+    _schedule: Schedule = attrs.field(init=False)
+    _saving: asyncio.Task[None] | None = attrs.field(init=False, default=None)
+    _is_broken: bool = attrs.field(init=False, default=False)
 
-    def wake(self) -> None:
-        """Compute the time of the next refresh again; start the task on the first call."""
-        if not self.enabled:
-            self.dormant = True
-            return
-        self.dormant = False
-        if self._task is None or self._task.done():
-            self._task = self._loop.create_task(self._run(), name="truecaller_vbc refresher", context=self._context)
-            # Suppress asyncio's "Task was destroyed" warning when the loop closes first.
-            with contextlib.suppress(AttributeError):
-                self._task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
-        elif self._alarm is not None and not self._alarm.done():
-            self._alarm.set_result(None)
+    def __attrs_post_init__(self) -> None:
+        self._schedule = schedule_of(self._loop)
 
     @property
-    def was_cancelled(self) -> bool:
-        """Whether other code has cancelled the task, so that it must be started again."""
-        return self._task is not None and self._task.done()
+    def dormant(self) -> bool:
+        """Whether it does not look before it is woken."""
+        return self.due == NEVER
+
+    def wake(self) -> None:
+        """Look now, at the next turn of the event loop."""
+        self._look_after(0.0)
+
+    def look(self) -> bool:
+        """Refresh if it is time, write what the store missed, and look again later."""
+        self.due = NEVER
+        try:
+            delay = self._holder.refresh_at() - self._clock.now()
+            if delay <= 0:
+                self._holder.refresh()
+                return True
+            if is_saving := self._holder.unsaved and self._saving is None:
+                self._saving = asyncio.Task(self._save_back(), loop=self._loop, context=contextvars.Context())
+            if delay < NEVER or is_saving:
+                self._look_after(min(delay, _SLICE))
+        except Exception:
+            self._pause("the background refresh of the token failed unexpectedly (a bug)")
+            return False
+        self._is_broken = self._is_broken and is_saving
+        return is_saving
 
     async def stop(self) -> None:
-        """Cancel the task and wait for its end."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
-        self._disarm()
+        """Look no more, and end what was started."""
+        self.disable()
+        if (saving := self._saving) is not None:
+            saving.cancel()
+            await asyncio.wait([saving])
 
-    async def _run(self) -> None:
-        broken = False
-        while True:
-            try:
-                delay = self._holder.refresh_at() - self._clock.now()
-                if delay > 0:
-                    await self._armed(delay)
-                    self._disarm()
-                    await self._holder.save_back()
-                else:
-                    await self._holder.refresh()
-                broken = False
-            except Exception:
-                # Logged once per change of state, and never in a busy loop. Callers mint for themselves meanwhile.
-                if not broken:
-                    _log.exception("the background refresh of the token failed unexpectedly (a bug)")
-                broken = True
-                await asyncio.sleep(_PAUSE_AFTER_A_BUG)
+    def disable(self) -> None:
+        """Look no more."""
+        self.enabled, self.due = False, NEVER
 
-    def _armed(self, delay: float) -> asyncio.Future[None]:
-        """Return a future that is done after `delay`, after 30 seconds, or on `wake`, whichever is first."""
-        self._alarm = alarm = self._loop.create_future()
-        if delay < _NEVER:
-            self._timer = self._loop.call_later(min(delay, _SLICE), _ring, alarm, context=self._context)
-        self.dormant = self._timer is None
-        return alarm
+    def _look_after(self, delay: float) -> None:
+        due = self._loop.time() + delay
+        if self.enabled and due < self.due:
+            self.due = due
+            self._schedule.add(self)
 
-    def _disarm(self) -> None:
-        self.dormant = False
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    async def _save_back(self) -> None:
+        try:
+            await self._holder.save_back()
+        except Exception:
+            self._pause("writing to the token store failed unexpectedly (a bug)")
+        finally:
+            self._saving = None
 
-
-def _ring(alarm: asyncio.Future[None]) -> None:
-    if not alarm.done():
-        alarm.set_result(None)
+    def _pause(self, what: str) -> None:
+        """Log a bug once per change of state. Callers mint for themselves meanwhile."""
+        if not self._is_broken:
+            _log.exception(what)
+        self._is_broken = True
+        self._look_after(_PAUSE_AFTER_A_BUG)

@@ -570,7 +570,15 @@ class AccountState:
             mints_left=self.mints_left(now),
             retry_at=blocked.error.retry_at if blocked else None,
             last_error=fresh_copy(failure.error) if failure else None,
+            ready=self.usable(now) is not None or (blocked is None and self.mints_left(now) > 0),
+            account=self.identity()[0],
+            key_id=self.identity()[1],
         )
+
+    def identity(self) -> tuple[str, str]:
+        """Return a short hash of the account's ID, and the key ID; empty until they are known."""
+        known = self.credentials
+        return (short_hash(known.client_account_id)[:8], known.key_id) if known else ("", "")
 
     def _state(self, now: float) -> State:
         if self.current is None:
