@@ -133,8 +133,10 @@ def check(
         for row in source.rows():
             found.records += 1
             record = parser.record(row)
-            if isinstance(record, str) or (fault := late(record, now)):
-                found.add_problem(row, record if isinstance(record, str) else fault)
+            if isinstance(record, str):
+                found.add_problem(row, record)
+            elif fault := late(record, now):
+                found.add_problem(row, fault)
             else:
                 found.add(row, record, parser.label, now)
             if bar is not None and found.records % _EVERY == 0:

@@ -65,11 +65,6 @@ class InputChangedError(VBCError):
 _NAMED_DELIMITERS: Final = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 
 
-def as_character(delimiter: str | None) -> str | None:
-    """Return a delimiter that is given by its name."""
-    return None if delimiter is None else _NAMED_DELIMITERS.get(delimiter.casefold(), delimiter)
-
-
 @attrs.frozen(kw_only=True)
 class SourceOptions:
     r"""Say how to read the input, where that is not seen in it.
@@ -82,10 +77,13 @@ class SourceOptions:
         ConfigurationError: the delimiter is wrong.
     """
 
-    format: Format | None = attrs.field(default=None, converter=attrs.converters.optional(Format))
-    delimiter: str | None = attrs.field(default=None, converter=as_character)
+    format: Format | None = None
+    delimiter: str | None = None
 
     def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "format", self.format and Format(self.format))
+        if self.delimiter is not None:
+            object.__setattr__(self, "delimiter", _NAMED_DELIMITERS.get(self.delimiter.casefold(), self.delimiter))
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n\0'):
             raise ConfigurationError("delimiter= must be one character, or tab, comma, semicolon or pipe")
         if self.delimiter is not None and self.format not in (None, Format.CSV):

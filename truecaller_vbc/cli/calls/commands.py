@@ -113,7 +113,7 @@ def _ask(place: PushPlace, connection: Connection, wait: float, interruption: In
                 )
             parser, asked = RowParser(rules_of(state)), interruption.asked
             with Bar("asking", state.facts.records) as bar:
-                reader = OutcomeReader(source, parser, state, session.calls, bar=bar, asked=asked)
+                reader = OutcomeReader(source, parser, state, session.calls, bar, asked)
                 reason = asyncio.run(in_session(session, partial(reader.ask, wait), interruption, bar))
         return report_on(state, place, interruption, reason=reason, limited=True, waited=True)
 
@@ -139,7 +139,7 @@ def export_rejects(
     with_unknown: Annotated[bool, typer.Option("--with-unknown", help="Also rows in doubt.")] = False,
 ) -> None:
     """Write the rows that were invalid, refused, failed or not sent, with the reason, to be mended and pushed again."""
-    _export(place, output, "rejects", export_format, only=REJECTED | ({"unknown"} if with_unknown else set()))
+    _export(place, output, "rejects", export_format, only=REJECTED | {"unknown"} if with_unknown else REJECTED)
 
 
 def _export(place: PushPlace, output: Path | None, name: str, form: str, *, only: frozenset[str] | None) -> None:

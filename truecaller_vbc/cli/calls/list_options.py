@@ -12,7 +12,6 @@ import attrs
 from ... import call_lists
 from ...api.records import CallRecord
 from ...call_lists import Format, Row
-from ...call_lists.source import as_character
 from ...errors import ConfigurationError
 from ..options import flag, option
 
@@ -94,8 +93,8 @@ class RecordRules(call_lists.RecordRules):
 class SourceOptions(call_lists.SourceOptions):
     """Say how to read the list, where that is not seen in it."""
 
-    format: Format | None = option("Else it is seen in the list.", _INPUT, converter=attrs.converters.optional(Format))
-    delimiter: str | None = option("Of CSV; else it is seen in the header.", _INPUT, converter=as_character)
+    format: Format | None = option("Else it is seen in the list.", _INPUT)
+    delimiter: str | None = option("Of CSV; else it is seen in the header.", _INPUT)
 
     def __attrs_post_init__(self) -> None:
         with _named():

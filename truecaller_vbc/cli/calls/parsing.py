@@ -68,7 +68,10 @@ def duration(text: str | float, option: str) -> float:
 
 
 def _typed(option: str, metavar: str) -> dict[str, Any]:
-    return {"parser": lambda text: duration(text, option), "metavar": metavar, "show_default": False}
+    def parse(text: str) -> float:
+        return duration(text, option)
+
+    return {"parser": parse, "metavar": metavar, "show_default": False}
 
 
 DURATION: Final = _typed("--give-up-after", "DURATION")

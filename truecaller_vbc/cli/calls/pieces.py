@@ -62,6 +62,7 @@ class Pieces:
         rows = list(islice(self._rows, size))
         self._at += len(rows)
         if len(rows) != size:
+            self._source.check_unchanged()
             raise InputChangedError("the input has fewer records than it had: nothing more is sent; give it as it was")
         self._recent.append((first, rows))
         return rows

@@ -218,7 +218,7 @@ class _Push:
     ) -> Exception | None:
         asked, options = self._interruption.asked, self._options
         limits = PushLimits(options.give_up_after, options.limit or math.inf, options.until or math.inf)
-        pusher = Pusher(session, Pieces(source), state, interruption=self._interruption, bar=bar, limits=limits)
+        pusher = Pusher(session, Pieces(source), state, self._interruption, bar, limits)
         labels = await pusher.labels()
         ids = None if labels is None else label_ids(labels)
         if checked and not options.skip_invalid and (missing := missing_labels(checked.labels_used, ids)):
@@ -226,7 +226,7 @@ class _Push:
         parser = RowParser(rules_of(state), ids)
         reason = await pusher.push(parser)
         if reason is None and options.wait is not None and not asked.is_set():
-            await OutcomeReader(source, parser, state, session.calls, bar=bar, asked=asked).ask(options.wait)
+            await OutcomeReader(source, parser, state, session.calls, bar, asked).ask(options.wait)
         return reason
 
     def _only_check(self, source: Source) -> Report:
