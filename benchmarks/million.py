@@ -30,7 +30,8 @@ from typing import Any, Final
 from truecaller_vbc import APIPolicy
 from truecaller_vbc.cli.calls.exports import results
 from truecaller_vbc.cli.calls.list_options import RowParser
-from truecaller_vbc.cli.calls.push import PushOptions, PushPlace, open_push, push, rules_of
+from truecaller_vbc.cli.calls.place import PushPlace, open_push, rules_of
+from truecaller_vbc.cli.calls.push import PushOptions, push
 from truecaller_vbc.cli.connection import Connection
 from truecaller_vbc.sandbox import ApiRules, Sandbox, SandboxRules
 

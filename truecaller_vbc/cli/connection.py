@@ -18,10 +18,7 @@ from ..session import VBCSession
 from .failures import exit_with
 from .options import option
 
-_ADVICE: Final = (
-    "--store contains a user or a password, and other users can read a command line: export the URL as "
-    "TRUECALLER_VBC_STORE instead, without --store"
-)
+_ADVICE: Final = "--store has a user or a password, which others could read: export it as TRUECALLER_VBC_STORE instead"
 
 
 def without_secret(store: str | None) -> str | None:

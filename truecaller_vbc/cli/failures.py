@@ -1,9 +1,11 @@
-"""Turn errors into words and an exit code."""
+"""Turn errors into words and an exit code, and say whether waiting may help."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
+import time
 from datetime import datetime
 from typing import Final, NoReturn
 
@@ -12,11 +14,15 @@ import typer
 
 from ..api.foreign_text import plain
 from ..errors import (
+    APIConnectionError,
     ConfigurationError,
     CredentialsRejectedError,
     ForbiddenError,
     InvalidRecordError,
+    RateLimitedError,
+    ServerError,
     StoreError,
+    TokenError,
     UnauthorizedError,
     UnknownOutcomeError,
     VBCError,
@@ -103,3 +109,27 @@ def exit_with(error: BaseException, code: int, *, as_json: bool = False) -> NoRe
         print_json({"exit_code": code, "error": text})
     typer.echo(f"error: {text}", err=True)
     sys.exit(code)
+
+
+_PASSING: Final = (RateLimitedError, ServerError, TokenError, UnknownOutcomeError)
+
+
+def is_temporary(error: BaseException) -> bool:
+    """Tell whether waiting may help."""
+    if isinstance(error, APIConnectionError):
+        return error.retryable
+    return isinstance(error, _PASSING) and not isinstance(error, CredentialsRejectedError)
+
+
+def pause_after(error: Exception, pause: float, last: float) -> float:
+    """Return how long to wait before the API is asked again: `pause`, or as long as the API wants.
+
+    Raises:
+        Exception: `error`, if it will not pass, or not before `last`, a time of the loop.
+    """
+    if isinstance(error, TokenError) and error.retry_at is not None:
+        pause = max(pause, error.retry_at.timestamp() - time.time())
+    pause = max(pause, getattr(error, "retry_after", None) or 0.0)
+    if not is_temporary(error) or asyncio.get_running_loop().time() + pause > last:
+        raise error
+    return pause

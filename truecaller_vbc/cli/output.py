@@ -119,12 +119,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     if first + _NARROWEST * (len(columns) - 1) > console.width:
         _print_blocks(console, columns, cells)
         return
-    table = Table(
-        Column(columns[0], min_width=first, no_wrap=True, overflow="fold"),
-        *columns[1:],
-        box=box.SIMPLE_HEAD if to_people else None,
-        pad_edge=False,
-    )
+    copied = Column(columns[0], min_width=first, no_wrap=True, overflow="fold")
+    table = Table(copied, *columns[1:], box=box.SIMPLE_HEAD if to_people else None, pad_edge=False)
     for row in cells:
         table.add_row(*map(Text, row))
     console.print(table)

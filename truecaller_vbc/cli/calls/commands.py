@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
 import time
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, cast
 
@@ -23,25 +21,13 @@ from ..failures import DONE, IN_PART, STOPPED
 from ..options import AsJSON, with_options
 from ..output import count_of, print_json, print_table, tolerate_broken_pipe
 from .exports import REJECTED, export, results
-from .interruption import Interruption
 from .list_options import RowParser
-from .outcomes import OutcomeReader
+from .outcomes import ask
 from .parsing import WAIT, Command
+from .place import PushPlace, open_push, rules_of, source_options
 from .preview import template
-from .progress import Bar
-from .push import (
-    VERSION_HELP,
-    PushOptions,
-    PushPlace,
-    in_session,
-    open_push,
-    print_report,
-    push,
-    report_on,
-    rules_of,
-    source_options,
-)
-from .report import Report, in_words
+from .push import VERSION_HELP, PushOptions, push
+from .report import in_words
 from .state import STDIN, is_state, open_state
 
 app = typer.Typer(no_args_is_help=True, help="Tell the API of calls to come, from a list.")
@@ -97,25 +83,7 @@ def ask_outcomes(
 
     Exit codes: 0 all succeeded, 1 some failed, 2 a wrong setting, 3 not all is known yet: ask again later.
     """
-    return print_report(partial(_ask, place, connection, wait), as_json=as_json)
-
-
-def _ask(place: PushPlace, connection: Connection, wait: float, interruption: Interruption) -> Report:
-    with open_push(place) as (source, state):
-        reason: Exception | None = None
-        if any(not batch.final for batch in state.batches("acknowledged")):
-            connection = attrs.evolve(connection, base_url=connection.base_url or state.facts.base_url)
-            session = connection.session()
-            if session.client_account_id != state.facts.account:
-                raise ConfigurationError(
-                    f"the push was for the account {plain(state.facts.account)}, and the credentials are of "
-                    f"{plain(session.client_account_id)}: give those of the same account"
-                )
-            parser, asked = RowParser(rules_of(state)), interruption.asked
-            with Bar("asking", state.facts.records) as bar:
-                reader = OutcomeReader(source, parser, state, session.calls, bar, asked)
-                reason = asyncio.run(in_session(session, partial(reader.ask, wait), interruption, bar))
-        return report_on(state, place, interruption, reason=reason, limited=True, waited=True)
+    return ask(place, connection, wait, as_json=as_json)
 
 
 OutputOption = Annotated[Path | None, typer.Option("--output", help="Where to; - for standard output.")]

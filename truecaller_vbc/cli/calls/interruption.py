@@ -11,7 +11,9 @@ from types import FrameType
 from typing import Any, Final, TypeVar
 
 from ...errors import VBCError
-from ..failures import INTERRUPTED
+from ...session import VBCSession
+from ..connection import wait_out_failure
+from ..failures import ANY_FAILURE, INTERRUPTED
 
 _SIGNALS: Final = [it for it in signal.Signals if it.name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")]
 _Result = TypeVar("_Result")
@@ -87,3 +89,18 @@ class Interruption:
                 self._leave()
             os._exit(INTERRUPTED)
         self.asked.set()
+
+
+async def in_session(
+    session: VBCSession, work: Callable[[], Awaitable[_Result]], interruption: Interruption, leave: Callable[[], object]
+) -> _Result | Exception | None:
+    """Open the session, do the work, and return what ended it early; a signal is no error."""
+    with interruption.on(asyncio.get_running_loop(), leave):
+        try:
+            async with session:
+                await wait_out_failure(session)
+                return await work()
+        except StoppedError:
+            return None
+        except ANY_FAILURE as error:
+            return error

@@ -6,22 +6,26 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Final
 
 import attrs
 
 from ...api.calls import Calls
+from ...api.foreign_text import plain
 from ...api.models import BatchStatus, RecordStatus, Status
 from ...api.records import CallRecord
 from ...backoff import backoff
 from ...call_lists.source import Source
-from ...errors import NotFoundError
-from ..failures import ANY_FAILURE, describe
-from .interruption import unless_asked
+from ...errors import ConfigurationError, NotFoundError
+from ..connection import Connection
+from ..failures import ANY_FAILURE, describe, pause_after
+from .interruption import Interruption, in_session, unless_asked
 from .list_options import RowParser
 from .pieces import Pieces
+from .place import PushPlace, open_push, rules_of
 from .progress import Bar
-from .pusher import pause_after
+from .report import Report, print_report, report_on
 from .state import BatchRow, PushState
 
 _AT_ONCE: Final = 2
@@ -127,3 +131,26 @@ def match(records: Mapping[int, CallRecord], told: Iterable[RecordStatus]) -> di
             is_good = it.status is Status.SUCCESS
             found[position] = ("success", "") if is_good else ("failed", it.status_info.message or it.status)
     return found
+
+
+def ask(place: PushPlace, connection: Connection, wait: float, *, as_json: bool) -> int:
+    """Ask what became of the records of a push, print the report, and return the exit code."""
+    return print_report(partial(_ask, place, connection, wait), as_json=as_json)
+
+
+def _ask(place: PushPlace, connection: Connection, wait: float, interruption: Interruption) -> Report:
+    with open_push(place) as (source, state):
+        reason: Exception | None = None
+        if any(not batch.final for batch in state.batches("acknowledged")):
+            connection = attrs.evolve(connection, base_url=connection.base_url or state.facts.base_url)
+            session = connection.session()
+            if session.client_account_id != state.facts.account:
+                raise ConfigurationError(
+                    f"the push was for the account {plain(state.facts.account)}, and the credentials are of "
+                    f"{plain(session.client_account_id)}: give those of the same account"
+                )
+            parser, asked = RowParser(rules_of(state)), interruption.asked
+            with Bar("asking", state.facts.records) as bar:
+                reader = OutcomeReader(source, parser, state, session.calls, bar, asked)
+                reason = asyncio.run(in_session(session, partial(reader.ask, wait), interruption, bar.stop))
+        return report_on(state, place.file, interruption, reason=reason, limited=True, waited=True)

@@ -8,7 +8,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from datetime import datetime, timedelta
 from datetime import time as datetime_time
 from functools import partial
@@ -22,26 +22,25 @@ from ...api.policy import APIPolicy
 from ...call_lists import Checked, Source, label_ids, open_source
 from ...errors import ConfigurationError, VBCError
 from ...session import VBCSession
-from ..connection import Connection, wait_out_failure
+from ..connection import Connection
 from ..failures import ANY_FAILURE, describe
-from ..options import argument, flag, option
-from ..output import count_of, standard_input, tolerate_broken_pipe
-from .interruption import Interruption, StoppedError
+from ..options import flag, option
+from ..output import count_of, standard_input
+from .interruption import Interruption, in_session
 from .list_options import RecordRules, RowParser, SourceOptions
 from .outcomes import OutcomeReader
-from .parsing import DURATION, WAIT, load_settings
+from .parsing import DURATION, WAIT
 from .pieces import Pieces, in_batches
+from .place import PUSHING, PushPlace, open_push, rules_of
 from .preview import check, preview
 from .progress import Bar
 from .pusher import Pusher, PushLimits
-from .report import Report
-from .state import STDIN, PushFacts, PushState, create_state, facts_differ, is_state, open_state, set_aside, state_path
+from .report import Report, print_report, report_on
+from .state import STDIN, PushFacts, PushState, create_state, facts_differ, is_state, open_state, set_aside
 
 # Each day's calls to the same receivers are a new push.
 _OF_THE_DAY: Final = frozenset({"date", "window", "starts_at", "ends_at"})
-_NO_RULES: Final = ("date", "window", "format", "delimiter")
 VERSION_HELP: Final = "Of the batch endpoint; v2 is the previous one."
-_PUSHING: Final = "How it is pushed"
 
 
 def _until(given: str) -> float:
@@ -57,30 +56,6 @@ def _until(given: str) -> float:
 
 
 @attrs.frozen(kw_only=True)
-class PushPlace:
-    """Say which push is meant.
-
-    Args:
-        file: the input, or a state.
-        settings: file with options; it is read before these are parsed.
-        state: where the push is remembered, if not beside the input.
-    """
-
-    file: str = argument(metavar="FILE", help="The list (- for standard input), or the state of its push.")
-    settings: Path | None = option(
-        "TOML file with options of push, such as country = 'IN'; the command line wins.",
-        callback=load_settings,
-        is_eager=True,
-    )
-    state: Path | None = option("Where the push is remembered; else FILE.push.", _PUSHING)
-
-    @property
-    def state_path(self) -> Path:
-        """Return the path of the state."""
-        return state_path(self.file, self.state)
-
-
-@attrs.frozen(kw_only=True)
 class PushOptions(PushPlace):
     """Hold the options of the command; see its help.
 
@@ -88,16 +63,16 @@ class PushOptions(PushPlace):
         ConfigurationError: the options contradict each other.
     """
 
-    check: bool = flag("Look at list and account; nothing is sent.", _PUSHING)
+    check: bool = flag("Look at list and account; nothing is sent.", PUSHING)
     rules: RecordRules = attrs.field(factory=RecordRules)
     source: SourceOptions = attrs.field(factory=SourceOptions)
-    skip_invalid: bool = flag("Send the others nevertheless.", _PUSHING)
-    send_unknown: bool = flag("Send once more what may have been lost.", _PUSHING)
-    limit: int | None = option("So many records, to try a few first.", _PUSHING, min=1)
-    until: float | None = option("Stop at this time, such as 18:00.", _PUSHING, parser=_until, metavar="TIME")
-    rate: int = option("Batches a minute.", _PUSHING, default=60, min=1)
-    give_up_after: float = option("How long to wait for the API (1h).", _PUSHING, default=3600.0, **DURATION)
-    wait: float | None = option("Then ask what became of them, for so long; else 10m.", _PUSHING, **WAIT)
+    skip_invalid: bool = flag("Send the others nevertheless.", PUSHING)
+    send_unknown: bool = flag("Send once more what may have been lost.", PUSHING)
+    limit: int | None = option("So many records, to try a few first.", PUSHING, min=1)
+    until: float | None = option("Stop at this time, such as 18:00.", PUSHING, parser=_until, metavar="TIME")
+    rate: int = option("Batches a minute.", PUSHING, default=60, min=1)
+    give_up_after: float = option("How long to wait for the API (1h).", PUSHING, default=3600.0, **DURATION)
+    wait: float | None = option("Then ask what became of them, for so long; else 10m.", PUSHING, **WAIT)
     version: Literal["v3", "v2"] = option(VERSION_HELP, name="--api-version", default="v3")
     connection: Connection
     as_json: bool = flag("One JSON document, and nothing else.", name="--json")
@@ -114,42 +89,6 @@ def push(options: PushOptions, *, api_policy: APIPolicy | None = None) -> int:
     # A batch that waits for the API's pace inside a call would count as sent: the pusher itself waits.
     policy = attrs.evolve(api_policy or APIPolicy(batch_rate=options.rate), patience=timedelta(0))
     return print_report(lambda asked: _Push(options, asked, policy).run(), as_json=options.as_json)
-
-
-def print_report(run: Callable[[Interruption], Report], *, as_json: bool) -> int:
-    """Run a command that signals may end, print its report, and return the exit code."""
-    interruption = Interruption()
-    try:
-        with interruption.handle_signals():
-            report = run(interruption)
-    except KeyboardInterrupt:
-        report = Report(interrupted=True)
-    except ANY_FAILURE as error:
-        report = Report(reason=error)
-    with tolerate_broken_pipe():
-        report.print(as_json=as_json)
-    return report.exit_code
-
-
-def report_on(state: PushState, place: PushPlace, interruption: Interruption, **more: Any) -> Report:
-    """Return the report on a push, with what its state tells."""
-    totals, reasons, interrupted = state.totals(), state.reasons(), interruption.asked.is_set()
-    return Report(totals=totals, reasons=reasons, interrupted=interrupted, file=place.file, state=state.path, **more)
-
-
-async def in_session(
-    session: VBCSession, work: Callable[[], Awaitable[Exception | None]], interruption: Interruption, bar: Bar
-) -> Exception | None:
-    """Open the session, do the work, and return what ended it early; a signal is no error."""
-    with interruption.on(asyncio.get_running_loop(), bar.stop):
-        try:
-            async with session:
-                await wait_out_failure(session)
-                return await work()
-        except StoppedError:
-            return None
-        except ANY_FAILURE as error:
-            return error
 
 
 @attrs.frozen
@@ -199,10 +138,10 @@ class _Push:
             if not state.is_finished or options.wait is not None:
                 with Bar("pushing", state.facts.records, pace=self._api_policy.batch_rate) as bar:
                     work = partial(self._work, source, state, session, checked, bar)
-                    reason = asyncio.run(in_session(session, work, self._interruption, bar))
+                    reason = asyncio.run(in_session(session, work, self._interruption, bar.stop))
         return report_on(
             state,
-            options,
+            options.file,
             self._interruption,
             checked=checked or Checked(),
             reason=reason,
@@ -279,25 +218,6 @@ def copy_stdin(file: IO[bytes]) -> None:
         raise ConfigurationError(f"standard input cannot be kept ({error.strerror})") from None
 
 
-@contextlib.contextmanager
-def open_push(place: PushPlace) -> Generator[tuple[Source, PushState]]:
-    """Open the state of a push and its input: FILE, or what the state has kept of standard input.
-
-    Raises:
-        ConfigurationError: one of them cannot be used.
-    """
-    path = Path(place.file)
-    with open_state(place.state_path) as state, contextlib.ExitStack() as stack:
-        options = source_options(state)
-        if place.file != STDIN and not is_state(path):
-            yield stack.enter_context(open_source(path, options)), state
-            return
-        copy = stack.enter_context(tempfile.TemporaryFile())
-        if not state.copy_input(copy):
-            raise ConfigurationError(f"{state.path} keeps no input: give {state.facts.input} as FILE")
-        yield Source(copy, state.path, "standard input", options), state
-
-
 def missing_labels(used: Mapping[str, tuple[int, int]], ids: Mapping[str, str] | None) -> ConfigurationError | None:
     """Return the error about the labels of the input that the account has not; None if these cannot be known."""
     missing = [
@@ -327,16 +247,6 @@ def _facts(options: PushOptions) -> dict[str, Any]:
     rules, source = options.rules, options.source
     given = {"date": rules.date, "window": rules.window, "format": source.format, "delimiter": source.delimiter}
     return rules.facts() | {name: value for name, value in given.items() if value is not None}
-
-
-def rules_of(state: PushState) -> RecordRules:
-    """Return the rules that the push was begun with."""
-    return RecordRules(**{name: value for name, value in state.facts.rules.items() if name not in _NO_RULES})
-
-
-def source_options(state: PushState) -> SourceOptions:
-    """Return how the input of the push is read."""
-    return SourceOptions(**{name: state.facts.rules.get(name) for name in ("format", "delimiter")})
 
 
 def _make_room(path: Path, facts: PushFacts) -> tuple[Path | None, bool]:

@@ -17,19 +17,9 @@ from ...api.push import Chunk, ChunkResult, build_chunk
 from ...api.records import CallRecord
 from ...api.responses import classify
 from ...backoff import backoff
-from ...errors import (
-    APIConnectionError,
-    APIError,
-    CredentialsRejectedError,
-    InvalidRecordError,
-    Problem,
-    RateLimitedError,
-    ServerError,
-    TokenError,
-    UnknownOutcomeError,
-)
+from ...errors import APIError, InvalidRecordError, Problem, RateLimitedError
 from ...session import VBCSession
-from ..failures import ANY_FAILURE, describe
+from ..failures import ANY_FAILURE, describe, is_temporary, pause_after
 from ..output import count_of, is_terminal
 from .interruption import Interruption, StoppedError, unless_asked
 from .list_options import RowParser
@@ -44,7 +34,6 @@ _SPREAD: Final = (0.8, 1.2)
 _PACE_WAIT_MOST: Final = 15.0
 _SHOWN_EVERY: Final = 0.5
 _SHOWN_ELSEWHERE: Final = 10.0  # a line a minute
-_PASSING: Final = (RateLimitedError, ServerError, TokenError, UnknownOutcomeError)
 _MAX_SPLITS: Final = 200
 _MAX_REFUSED_IN_A_ROW: Final = 24
 
@@ -300,27 +289,6 @@ class Pusher:
             pacing = "waiting for the API's pace" if self._sent and not self._announced else ""
             self._bar.show(self._state.totals(), self._note or pacing)
             await asyncio.sleep(every)
-
-
-def is_temporary(error: BaseException) -> bool:
-    """Tell whether waiting may help."""
-    if isinstance(error, APIConnectionError):
-        return error.retryable
-    return isinstance(error, _PASSING) and not isinstance(error, CredentialsRejectedError)
-
-
-def pause_after(error: Exception, pause: float, last: float) -> float:
-    """Return how long to wait before the API is asked again: `pause`, or as long as the API wants.
-
-    Raises:
-        Exception: `error`, if it will not pass, or not before `last`, a time of the loop.
-    """
-    if isinstance(error, TokenError) and error.retry_at is not None:
-        pause = max(pause, error.retry_at.timestamp() - time.time())
-    pause = max(pause, getattr(error, "retry_after", None) or 0.0)
-    if not is_temporary(error) or asyncio.get_running_loop().time() + pause > last:
-        raise error
-    return pause
 
 
 def _given(record: CallRecord | str) -> CallRecord | InvalidRecordError:

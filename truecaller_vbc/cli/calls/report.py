@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,10 +14,11 @@ import typer
 
 from ...api.foreign_text import plain
 from ...call_lists.checking import Checked, without_values
-from ..failures import DONE, IN_PART, INTERRUPTED, NOTHING_SENT, STOPPED, describe, exit_code
-from ..output import count_of
+from ..failures import ANY_FAILURE, DONE, IN_PART, INTERRUPTED, NOTHING_SENT, STOPPED, describe, exit_code
+from ..output import count_of, tolerate_broken_pipe
+from .interruption import Interruption
 from .preview import where
-from .state import OUTCOMES, STDIN
+from .state import OUTCOMES, STDIN, PushState
 
 _MOST_REASONS: Final = 10
 _MOST_EXAMPLES: Final = 5
@@ -212,3 +213,24 @@ class Report:
         file = state if self.file == STDIN else self.file
         more = () if state in (file, f"{file}.push") else ("--state", state)
         return shlex.join((*_PROGRAM, name, *((*more, "--", file) if file.startswith("-") else (file, *more))))
+
+
+def print_report(run: Callable[[Interruption], Report], *, as_json: bool) -> int:
+    """Run a command that signals may end, print its report, and return the exit code."""
+    interruption = Interruption()
+    try:
+        with interruption.handle_signals():
+            report = run(interruption)
+    except KeyboardInterrupt:
+        report = Report(interrupted=True)
+    except ANY_FAILURE as error:
+        report = Report(reason=error)
+    with tolerate_broken_pipe():
+        report.print(as_json=as_json)
+    return report.exit_code
+
+
+def report_on(state: PushState, file: str, interruption: Interruption, **more: Any) -> Report:
+    """Return the report on a push, with what its state tells."""
+    totals, reasons, interrupted = state.totals(), state.reasons(), interruption.asked.is_set()
+    return Report(totals=totals, reasons=reasons, interrupted=interrupted, file=file, state=state.path, **more)

@@ -257,13 +257,6 @@ def _insert(database: sqlite3.Connection, batches: Iterable[BatchRow]) -> None:
     database.executemany("INSERT INTO batches (first, size) VALUES (?, ?)", ((it.first, it.size) for it in batches))
 
 
-def state_path(file: str, given: Path | None) -> Path:
-    """Return where the state of a push of FILE is: FILE itself, if that is a state."""
-    if given is not None or is_state(Path(file)):
-        return given or Path(file)
-    return Path(f"{'stdin' if file == STDIN else file}.push")
-
-
 def is_state(path: Path) -> bool:
     """Tell whether a file is the state of a push, whatever its name."""
     if not path.is_file():
