@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -129,8 +129,9 @@ def _converter() -> Converter:
     converter = Converter(forbid_extra_keys=True, unstruct_collection_overrides={frozenset: sorted, tuple: list})
     converter.register_unstructure_hook_func(_is_error, _error_fields)
     converter.register_unstructure_hook_factory(_is_serializable, unstructure_with_times)
-    converter.register_unstructure_hook(datetime, datetime.isoformat)
-    converter.register_structure_hook(datetime, lambda value, _: datetime.fromisoformat(value))
+    for kind in (date, datetime):
+        converter.register_unstructure_hook(kind, kind.isoformat)
+        converter.register_structure_hook(kind, lambda value, kind: kind.fromisoformat(value))
     return converter
 
 

@@ -188,12 +188,21 @@ def test_content_types(content_type: str, good: bool) -> None:
             parse(b'{"event_id": "a"}', content_type)
 
 
+@pytest.mark.parametrize("name", webhook_variants())
+def test_events_are_json_ready(name: str) -> None:
+    """`to_dict` gives JSON with the typed fields."""
+    event = parse(json.dumps(webhook_variants()[name]))
+    fields = json.loads(json.dumps(event.to_dict()))
+    assert fields["event_id"] == event.event_id
+    assert fields["raw"] == event.raw
+
+
 def test_numbers_are_masked() -> None:
     """The repr shows the last four digits, and neither the raw body nor the content of feedback."""
     shown = repr(_parse(None, alternate_number="919876543210"))
     feedback = repr(_parse({"event_id": "a", "content": {"phone": "919876543210"}}))
 
-    assert "'***7890'" in shown
+    assert "'+********7890'" in shown
     assert not any(digits in shown + feedback for digits in ("1234567890", "9876543210", "0987654321"))
 
 

@@ -15,6 +15,8 @@ from typing import Any, Final, Never, cast
 import attrs
 
 from ..errors import WebhookError
+from ..secret import mask_repr
+from ..serialization import Serializable
 from ..timestamps import read_timestamp
 
 _ABSENT: Final = frozenset({"", "na", "n/a", "null", "none"})
@@ -31,13 +33,8 @@ _JSON_TYPE: Final = re.compile(r"(application/([\w.+-]+\+)?json|text/(json|plain
 _CHARSET: Final = re.compile(r"charset\s*=\s*\"?(?!(?:utf-?8|us-ascii)\b)", re.IGNORECASE)
 
 
-def mask(number: str | None) -> str:
-    """Return a phone number with all but its last four digits hidden."""
-    return "None" if number is None else f"'***{number[-4:]}'"
-
-
 @attrs.frozen(kw_only=True)
-class Event:
+class Event(Serializable):
     """Anything that a webhook can bring. Numbers are masked in the repr.
 
     Attributes:
@@ -72,9 +69,9 @@ class CallMeBack(Event):
         cmb_config_name: or None.
     """
 
-    client_number: str | None = attrs.field(default=None, repr=mask)
-    business_number: str | None = attrs.field(default=None, repr=mask)
-    alternate_number: str | None = attrs.field(default=None, repr=mask)
+    client_number: str | None = attrs.field(default=None, repr=mask_repr)
+    business_number: str | None = attrs.field(default=None, repr=mask_repr)
+    alternate_number: str | None = attrs.field(default=None, repr=mask_repr)
     slot: tuple[datetime, datetime] | None = None
     requested_at: datetime | None = None
     requested_date: date | None = None
@@ -165,7 +162,7 @@ def _call_me_back(envelope: dict[str, Any], payload: Mapping[str, Any]) -> CallM
         requested_at=_time(payload, "requested_at", at),
         requested_date=_date(payload, "requested_date", at),
         requested_slot=_text(payload, "requested_slot", at),
-        is_interested=(_text(payload, "is_interested", at) or "").casefold() not in _FALSE,
+        is_interested=_is_true(payload, "is_interested", at),
         feature_set=_text(payload, "feature_set", at),
         cmb_config_name=_text(payload, "cmb_config_name", at),
         **envelope,
@@ -199,6 +196,12 @@ def _text(fields: Mapping[str, Any], name: str, at: str = "") -> str | None:
     return str(value).encode("utf-8", "replace").decode()  # a lone surrogate would fail later, at its encoding
 
 
+def _is_true(fields: Mapping[str, Any], name: str, at: str) -> bool:
+    if fields.get(name) is True:
+        return True
+    return (_text(fields, name, at) or "").casefold() not in _FALSE
+
+
 def _quantity(fields: Mapping[str, Any], name: str, at: str) -> str | float | None:
     """Return a number, or a text with at least one digit."""
     value = _value(fields, name, at)
@@ -211,6 +214,8 @@ def _number(fields: Mapping[str, Any], name: str, at: str) -> str | None:
     value = fields.get(name)
     if type(value) is str and _E164.fullmatch(value):
         return f"+{value}"
+    if value == "":
+        return None
     if (value := _quantity(fields, name, at)) is None:
         return None
     digits = _SEPARATORS.sub("", str(value)).removeprefix("+").removeprefix("00")
@@ -263,15 +268,15 @@ def _load(body: bytes | str) -> Mapping[str, Any]:
     return cast("dict[str, Any]", raw)
 
 
+def _no_constant(_: str) -> Never:
+    _fail("body", "NaN and Infinity are not JSON")
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
         _fail("body", "an object has a name twice")
     return fields
-
-
-def _no_constant(_: str) -> Never:
-    _fail("body", "NaN and Infinity are not JSON")
 
 
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)

@@ -13,7 +13,7 @@ import attrs
 from multidict import CIMultiDict, istr
 
 from ..errors import ConfigurationError, WebhookError
-from ..secret import hidden
+from ..secret import SecretBytes, hidden
 from ..stores import url_kind, url_path
 from .claims import ClaimState, MemoryClaims
 from .deadlines import Deadlines
@@ -99,7 +99,7 @@ class Receiver(HandlerRunner):
         if mode not in (("run", "store_then_run") if hasattr(claims, "take") else ("run",)):
             raise ConfigurationError('mode= is "run", or "store_then_run" with seen="file:///…" or "redis://…"')
         super().__init__(claims, lease, stores=mode == "store_then_run")
-        self._keys = [hidden(one) for one in keys]
+        self._keys = [SecretBytes(one.encode()) for one in keys]
         self._deadlines = Deadlines(deadline * _SHARE)
         self._max_body = max_body
         self._handlers: dict[type[Event], Handler] = {} if handler is None else {Event: handler}
@@ -122,23 +122,26 @@ class Receiver(HandlerRunner):
         return register
 
     async def receive(  # noqa: PLR0911 - one for each answer
-        self, method: str, query: str, headers: Mapping[str, str], body: AsyncIterable[bytes]
+        self, method: str, query: str, headers: Mapping[str, str], body: AsyncIterable[bytes] | bytes
     ) -> Answer:
-        """Answer a request of any framework; `headers` ignore case, as a `multidict.CIMultiDict` does."""
+        """Answer a request of any framework; `headers` ignore case, as a `multidict.CIMultiDict` does.
+
+        `body` is what has arrived of it, if that is all, or its pieces.
+        """
         if (refusal := self._refusal(method, query, headers)) is not None:
             return refusal
-        read, answer = bytearray(), _TOO_SLOW
+        answer = _TOO_SLOW
         try:
             with self._deadlines:
-                async for chunk in body:
-                    read += chunk
-                    if len(read) > self._max_body:
-                        return _TOO_LARGE
-                if isinstance(found := self._find(bytes(read)), Answer):
+                whole = body if isinstance(body, bytes) else await self._read(body)
+                if len(whole) > self._max_body:
+                    return _TOO_LARGE
+                if isinstance(found := self._find(whole), Answer):
                     return found
                 answer = self._again
-                await self.open()
-                state = await self._handle(*found, bytes(read) if self._stores else None)
+                if self._stores:
+                    await self.open()
+                state = await self._handle(*found, whole if self._stores else None)
         except TimeoutError:
             return answer
         except Exception:  # the client left, or sent chunks that are not valid
@@ -151,8 +154,9 @@ class Receiver(HandlerRunner):
         """Handle a request of aiohttp.web: ``app.router.add_post("/truecaller", receiver.aiohttp)``."""
         from aiohttp import web  # noqa: PLC0415 - a program that only parses needs no server
 
-        query = request.rel_url.raw_query_string
-        answer = await self.receive(request.method, query, request.headers, request.content.iter_any())
+        query, content = request.rel_url.raw_query_string, request.content
+        body = content.read_nowait() if content.is_eof() else content.iter_any()
+        answer = await self.receive(request.method, query, request.headers, body)
         headers = {"Content-Type": "application/json", **dict(answer.headers)}
         response = web.Response(status=answer.status, body=answer.body, headers=headers)
         if _CLOSE in answer.headers and not request.content.is_eof():
@@ -168,7 +172,13 @@ class Receiver(HandlerRunner):
         return self  # Starlette takes a function or a method for a handler of its own requests
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one HTTP request of ASGI, whatever its path."""
+        """Serve one HTTP request of ASGI, whatever its path; a server's start and end open and close the receiver."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close"})
+            return
         headers = CIMultiDict((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
         query = scope["query_string"].decode("latin-1")
         answer = await self.receive(scope["method"], query, headers, _chunks(receive))
@@ -176,6 +186,13 @@ class Receiver(HandlerRunner):
         encoded = [(name.lower().encode(), value.encode()) for name, value in sent]
         await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
         await send({"type": "http.response.body", "body": answer.body})
+
+    async def _live(self, receive: Any, send: Any) -> None:
+        while (event := (await receive())["type"]) == "lifespan.startup":
+            await self.open()
+            await send({"type": "lifespan.startup.complete"})
+        await self.close()
+        await send({"type": f"{event}.complete"})
 
     def _refusal(self, method: str, query: str, headers: Mapping[str, str]) -> Answer | None:
         if method != "POST":
@@ -191,24 +208,40 @@ class Receiver(HandlerRunner):
     def _has_key(self, query: str) -> bool:
         if not self._keys:
             return True
+        if query.startswith("key=") and query.isascii() and self._is_key(query[4:].encode()):
+            return True
         given = next((part[4:] for part in query.split("&") if part.startswith("key=")), "")
-        value = unquote_plus(given).encode("utf-8", "replace")
-        # All are compared, so that the time does not tell which one is near.
-        return sum([hmac.compare_digest(value, key.encode()) for key in self._keys]) > 0
+        return self._is_key(unquote_plus(given).encode("utf-8", "replace"))
+
+    def _is_key(self, value: bytes) -> bool:
+        found = False
+        for key in self._keys:  # all of them, so that the time does not tell which one is near
+            found |= hmac.compare_digest(value, key)
+        return found
+
+    async def _read(self, body: AsyncIterable[bytes]) -> bytes:
+        """Return the whole body, or as much of it as shows that it is too large."""
+        read = bytearray()
+        async for chunk in body:
+            read += chunk
+            if len(read) > self._max_body:
+                break
+        return bytes(read)
 
     def _find(self, body: bytes) -> tuple[Event, Handler] | Answer:
         """Return the event in a body with its handler, or the answer without one."""
-        problem, answer = "", _IGNORED
+        event: Event | None
         try:
-            event = parse(body)
+            event, answer = parse(body), _IGNORED
         except WebhookError as error:
-            event, problem, answer = error.event, str(error), _UNREADABLE
-        handler = next((self._handlers[kind] for kind in type(event).__mro__ if kind in self._handlers), None)
-        if handler is None:
-            problem = problem or f"webhook: {type(event).__name__} has no handler: add one with Receiver.on"
-        if problem:
-            _log.warning("%s", problem)
-        return answer if handler is None else (event, handler)
+            event, answer = error.event, _UNREADABLE
+            _log.warning("%s", error)
+        handler = None if event is None else self._handlers.get(type(event), self._handlers.get(Event))
+        if event is not None and handler is not None:
+            return event, handler
+        if answer is _IGNORED:
+            _log.warning("webhook: %s has no handler: add one with Receiver.on", type(event).__name__)
+        return answer
 
 
 async def _chunks(receive: Any) -> AsyncGenerator[bytes]:
