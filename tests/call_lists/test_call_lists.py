@@ -62,6 +62,7 @@ def test_check_of_a_list(path: Path) -> None:
         ("leave it out with ignore_extra=True, or", "leave it out with --ignore-extra, or"),
         ("write {FIELD: COLUMN}", "write FIELD=COLUMN"),
         ("or columns={receiver_number: Mobile}", "or --column receiver_number=Mobile"),
+        ("or columns={starts_at: Begin} ignore_extra=True", "or --column starts_at=Begin --ignore-extra"),
         ("no label: see labels.list(); reason=: x", "no label: see `truecaller-vbc labels list`; --reason: x"),
         ("'a=b' is no phone number", "'a=b' is no phone number"),
     ],
@@ -69,6 +70,7 @@ def test_check_of_a_list(path: Path) -> None:
 def test_the_command_line_names_its_options(text: str, words: str) -> None:
     """Arguments of the library become options, and other text stays."""
     assert in_options(text) == words
+    assert in_options(words) == words
 
 
 def test_messages_name_arguments() -> None:

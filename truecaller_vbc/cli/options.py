@@ -66,6 +66,8 @@ def with_options(command: Callable[..., Any]) -> Callable[..., None]:
             built = {name: _build(group, given) for name, group in groups.items()}
             result = command(**given, **built)
             sys.exit(asyncio.run(result) if inspect.iscoroutine(result) else result)
+        except BrokenPipeError:
+            raise  # Typer ends quietly
         except ANY_FAILURE as error:
             exit_with(error, exit_code(error), as_json=as_json)
         except KeyboardInterrupt:

@@ -21,7 +21,7 @@ _NAMES: Final = (
     "caller country date date_format delimiter ends_at format ignore_extra label label_name no_label reason "
     "starts_at timezone window"
 )
-_ARGUMENT: Final = re.compile(rf"\b({_NAMES.replace(' ', '|')})=(True\b)?(?=([^\s,:;)]?))")
+_ARGUMENT: Final = re.compile(rf"(?<!--column )\b({_NAMES.replace(' ', '|')})=(True\b)?(?=([^\s,:;)]?))")
 _COLUMN: Final = re.compile(r"\{(\w+): ([^}]*)\}")
 _EMPTY: Final = "it is empty: line 1 must be the header"
 _WORDS: Final = {
