@@ -35,17 +35,29 @@ def knows_of(simulation: Simulation, actor: int, group: int, other: Attempt) -> 
     if other.actor == actor:
         return True
     shared = other.group == group and simulation.condition.healthy_since + SETTLE_TIME < other.sent
-    return shared and simulation.stepped_at < other.sent
+    has_told = other.ended == NEVER or simulation.freezer.had_time(other.actor, other.ended)
+    return shared and has_told and simulation.stepped_at < other.sent
 
 
 @attrs.frozen
 class Case:
-    """An error that a caller got at `now` after waiting since `began`; `group` is the store of its session."""
+    """An error that a caller of `actor` got at `now` after waiting since `began`; `group` is its store."""
 
     simulation: Simulation
+    actor: int
     group: int
     began: float
     now: float
+
+    def known_late(self, attempt: Attempt) -> float:
+        """Return by how much later than it should a session may take an attempt to have ended.
+
+        Without a common clock, the last write may be the latest time that it knows when it first reads of the attempt.
+        """
+        settings = self.simulation.settings
+        if settings.agree_on_time or attempt.actor == self.actor:
+            return 0.0
+        return max(0.0, attempt.seen.get(self.actor, attempt.ended) - attempt.ended) + settings.clock_error
 
 
 def is_expected(case: Case, error: TokenError) -> bool:
@@ -53,6 +65,8 @@ def is_expected(case: Case, error: TokenError) -> bool:
     simulation = case.simulation
     if simulation.settings.shared and case.now < simulation.stepped_back_until + WINDOW + LEASE:
         return True  # stored times that now lie in the future are cut to a window
+    if any(since <= case.now <= until for since, until in simulation.false_times):
+        return True  # no false time in a document keeps anybody waiting for longer than a window
     if isinstance(error, MintQuotaExhaustedError):
         return _quota_is_spent(case)
     if isinstance(error, CredentialsRejectedError):
@@ -65,10 +79,13 @@ def is_expected(case: Case, error: TokenError) -> bool:
 def _quota_is_spent(case: Case) -> bool:
     """Return whether ten attempts count, or the server said that the quota is used up and its wait is not over."""
     attempts = case.simulation.recorder.group(case.group)
-    if sum(a.counts and _counted_at(a) + WINDOW > case.now for a in attempts) >= POLICY.max_mints:
+    if sum(a.counts and _counted_at(a) + WINDOW + case.known_late(a) > case.now for a in attempts) >= POLICY.max_mints:
         return True
     refused = [a for a in attempts if a.error is MintQuotaExhaustedError]
-    return any(a.ended >= case.began or a.ended + _retry_after(a, WINDOW + LEASE) > case.now for a in refused)
+    return any(
+        a.ended >= case.began or a.ended + _retry_after(a, WINDOW + LEASE) + case.known_late(a) > case.now
+        for a in refused
+    )
 
 
 def _was_refused(case: Case) -> bool:
@@ -90,7 +107,7 @@ def _has_failed(case: Case) -> bool:
 
 def _is_overdue(case: Case, longest: float) -> bool:
     """Tell whether callers have stopped waiting for an attempt that still goes on, or did so shortly before."""
-    overdue = [a.sent + TIMEOUT for a in case.simulation.recorder.group(case.group) if a.ended > a.sent + TIMEOUT]
+    overdue = [a.overdue for a in case.simulation.recorder.group(case.group) if a.overdue != NEVER]
     return any(case.began <= at <= case.now or at <= case.now <= at + longest for at in overdue)
 
 
@@ -108,10 +125,12 @@ class _Failures:
         began, now = self._case.began, self._case.now
         for number in range(len(self._attempts) - 1, -1, -1):
             attempt = self._attempts[number]
-            if now > attempt.ended + WINDOW + LONGEST_CALL:
+            latest = attempt.ended + WINDOW + LONGEST_CALL + self._case.known_late(attempt)
+            if attempt.ended < began and now > latest:
                 return False
             if self._fails(attempt):
                 until = attempt.ended + _retry_after(attempt, wait(self._in_a_row(number))) + 0.01
+                until += self._case.known_late(attempt)
                 if attempt.ended >= began or now <= until:
                     return True
         return False
@@ -135,8 +154,8 @@ class _Failures:
                 succeeded = attempt.ended
                 break
             count += self._fails(attempt)
-        # Equal times count too: the success may belong to another session, which does not end this session's count.
-        return _MANY if self._case.simulation.condition.healthy_since >= succeeded else count
+        # The success may belong to another session: it ends this session's count only if the store was known to work.
+        return _MANY if self._case.simulation.condition.healthy_since + SETTLE_TIME >= succeeded else count
 
 
 def _retry_after(attempt: Attempt, otherwise: float) -> float:

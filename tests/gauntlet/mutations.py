@@ -27,6 +27,7 @@ from truecaller_vbc.token.state import AccountState, RefreshMode
 from truecaller_vbc.transport import Transport
 
 from . import simulation
+from .process_mutations import PROCESS_MUTATIONS, PROCESS_SEEDS
 from .simulation import Settings
 
 Mutation: TypeAlias = Callable[[pytest.MonkeyPatch], None]
@@ -232,7 +233,7 @@ MUTATIONS: Final[dict[Mutation, str]] = {
     never_retries_rejected_credentials: "no call lacks a token",
     adopts_nothing: "one mint for one need",
     refreshes_in_a_loop: "one mint for one need",
-    each_caller_mints: "quota",
+    each_caller_mints: "one mint for one need",
     logs_the_key: "no secret is shown",
     shows_the_token: "no secret is shown",
     error_quotes_the_key: "no secret is shown",
@@ -243,16 +244,21 @@ MUTATIONS: Final[dict[Mutation, str]] = {
     fails_with_a_bug: "typed errors",
     keeps_a_rejected_token: "recovery",
     uses_expired_tokens: "no expired token",
+    **PROCESS_MUTATIONS,
 }
 """The invariant that each mutation violates."""
 
 FIRST_SEEDS: Final[dict[Mutation, int]] = {
-    no_quota: 3,
-    server_grants_less: 3,
-    hides_a_stale_token: 4,
+    server_grants_less: 4,
+    waits_too_long: 4,
+    hides_a_stale_token: 21,
+    never_wakes_waiters: 3,
     never_retries_rejected_credentials: 7,
-    adopts_nothing: 2,
+    adopts_nothing: 4,
     refreshes_in_a_loop: 4,
-    uses_expired_tokens: 15,
+    each_caller_mints: 3,
+    fails_with_a_bug: 3,
+    uses_expired_tokens: 6,
+    **PROCESS_SEEDS,
 }
 """A seed that detects the mutation early, where the first one does not."""

@@ -14,6 +14,7 @@ from truecaller_vbc.sandbox.tokens import IssuedToken, QuotaSpentError, fingerpr
 from truecaller_vbc.token.endpoint import Answer, TokenEndpoint
 
 NEVER: Final = float("inf")
+_NEWEST: Final = 40
 
 
 @attrs.define
@@ -27,6 +28,8 @@ class Attempt:
         ahead: whether the sender had a usable token.
         ended: time of the answer; infinity while there is none.
         answer: the parsed answer.
+        overdue: when its callers stopped waiting; infinity if they did not. Timers stand still while a machine sleeps.
+        seen: when each session first read the store after the answer.
     """
 
     actor: int
@@ -35,6 +38,8 @@ class Attempt:
     ahead: bool
     ended: float = NEVER
     answer: Answer | None = None
+    overdue: float = NEVER
+    seen: dict[int, float] = attrs.field(factory=dict[int, float])
 
     @property
     def outcome(self) -> str:
@@ -111,6 +116,12 @@ class Recorder:
                 self.dead.add(record.fingerprint)
         self._read = len(records)
 
+    def store_read(self, reader: int, now: float) -> None:
+        """Note that a session reads the store, and so learns of all attempts that have ended."""
+        for attempt in self.attempts[-_NEWEST:]:
+            if attempt.ended <= now:
+                attempt.seen.setdefault(reader, now)
+
     def minted_at(self, value: str) -> float | None:
         """Return when the sandbox made a token."""
         return next((mint.at for mint in reversed(self.mints) if mint.value == value), None)
@@ -133,6 +144,7 @@ class RecordingEndpoint:
 
     async def mint(self, http: aiohttp.ClientSession, credentials: Credentials, seconds: float) -> Answer:
         attempt = self._session.mint_started()
+        await self._session.simulation.reached("minting")
         answer = await self._inner.mint(http, credentials, seconds)
         self._session.mint_ended(attempt, answer)
         return answer
