@@ -21,7 +21,6 @@ from truecaller_vbc.token.endpoint import Answer, TokenEndpoint
 from truecaller_vbc.token.exchange import Exchange
 from truecaller_vbc.token.holder import TokenHolder
 from truecaller_vbc.token.ledger import Ledger
-from truecaller_vbc.token.minter import Minter
 from truecaller_vbc.token.refresher import Refresher
 from truecaller_vbc.token.state import AccountState, RefreshMode
 from truecaller_vbc.transport import Transport
@@ -97,7 +96,7 @@ def each_caller_mints(patch: pytest.MonkeyPatch) -> None:
         return self._loop.create_task(self._run(RefreshMode.MANDATORY))
 
     patch.setattr(TokenHolder, "_attempted", attempted)
-    patch.setattr(Minter, "_adopt", lambda *_: None)
+    patch.setattr(AccountState, "adoptable", lambda *_: None)
 
 
 def logs_the_key(patch: pytest.MonkeyPatch) -> None:

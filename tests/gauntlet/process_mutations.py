@@ -79,7 +79,7 @@ def leases_never_end(patch: pytest.MonkeyPatch) -> None:
     """Let a lease last until its owner gives it back."""
     taken = MemoryStore._taken
     patch.setattr(MemoryStore, "_taken", lambda self, key, _: taken(self, key, float("inf")))
-    patch.setattr(locks, "_is_over", lambda _: False)
+    patch.setattr(locks, "_is_over", lambda *_: False)
 
 
 def ignores_the_clock_of_the_store(patch: pytest.MonkeyPatch) -> None:
