@@ -196,6 +196,24 @@ async def test_error_that_breaks_off_is_the_callers(answers: tuple[Answers, VBCS
     assert it.calls == 1
 
 
+@pytest.mark.parametrize("as_middleware", [False, True])
+async def test_cancelled_caller_leaves_no_connection(*, as_middleware: bool) -> None:
+    """A caller that is cancelled while its session looks at an error gives the connection back at once."""
+    async with _serving() as (it, url), aiohttp.ClientSession() as http:
+        it.parts = slow
+        async with VBCSession(CREDENTIALS, base_url=url, http=http) as vbc:
+            request = http.get(f"{url}/x", middlewares=(vbc.auth,)) if as_middleware else vbc.get("/x")
+            call = asyncio.ensure_future(request)
+            while not it.sent:
+                await asyncio.sleep(0.01)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+
+            assert http.connector is not None
+            assert not http.connector._acquired
+
+
 @pytest.mark.parametrize("parts", [endless, bomb])
 async def test_mint_reads_64_kib(parts: Any) -> None:
     """Of a token answer no more than 64 KiB are read, whatever its form."""
