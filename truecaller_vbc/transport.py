@@ -18,7 +18,7 @@ from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, SessionClosedError
 from .token.holder import TokenHolder
 from .token.model import AccessToken
 
@@ -293,6 +293,8 @@ async def _begins_with(content: aiohttp.StreamReader, words: bytes) -> bool:
                 await asyncio.sleep(0)  # let the loop go on: a body of many tiny chunks takes long
     except (aiohttp.ClientError, TimeoutError):
         return False
+    except RuntimeError:  # how aiohttp says that its session was closed meanwhile
+        raise SessionClosedError("the session was closed while an answer was read: make a new VBCSession") from None
     finally:
         with warnings.catch_warnings():
             # aiohttp has no other way to look at a body without taking it from the caller.

@@ -29,6 +29,8 @@ from .simulation_loop import SimulationLoop
 
 T = TypeVar("T")
 POLICY: Final = TokenPolicy()
+VAULT_TIME: Final = 0.1
+INSTANT: Final = 0.001
 DOCUMENTED_ERRORS: Final = (VBCError, aiohttp.ClientError, TimeoutError)
 """Errors that a caller may get. Any other type is a bug."""
 
@@ -249,7 +251,7 @@ class Simulation:
         self.sandbox.revoke_all()
 
     async def vault(self) -> Credentials:
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(VAULT_TIME)
         if self.vault_is_down:
             raise OSError(111, "the vault is down")
         credentials = self.right_credentials()
@@ -372,10 +374,14 @@ class Simulation:
     def _account(self) -> str:
         return self.sandbox.credentials.client_account_id
 
-    def decided_at(self, call: Call) -> float:
-        """Return when the result of a call was decided, which is earlier if the machine slept before delivery."""
-        asleep_meanwhile = self.loop.time() == self.suspended_at and call.began_loop <= self.suspended_at
-        return self.now() - self.suspended_for if asleep_meanwhile else self.now()
+    def decided_at(self, call: Call) -> list[float]:
+        """Return when the result of a call may have been decided.
+
+        That is before the machine slept, if it did so before delivery or while the vault was asked once more.
+        """
+        awake = self.loop.time() - self.suspended_at
+        asleep_meanwhile = call.began_loop <= self.suspended_at and awake <= VAULT_TIME + INSTANT
+        return [self.now(), self.now() - self.suspended_for] if asleep_meanwhile else [self.now()]
 
     # The end
 
