@@ -72,7 +72,7 @@ def is_expected(case: Case, error: TokenError) -> bool:
     if isinstance(error, CredentialsRejectedError):
         return _was_refused(case)
     if isinstance(error, TokenEndpointError):
-        return _has_failed(case) or _lease_was_taken(case)
+        return _has_failed(case) or _lease_was_taken(case) or _owners_were_frozen(case)
     return simulation.vault_is_down or case.now < simulation.vault_healthy_since + _longest_backoff() + 1.0
 
 
@@ -170,6 +170,14 @@ def _counted_at(attempt: Attempt) -> float:
 
 def _lease_was_taken(case: Case) -> bool:
     return case.now < case.simulation.condition.lease_free_since + _longest_backoff() + 20.0
+
+
+def _owners_were_frozen(case: Case) -> bool:
+    """Return whether two owners of the lease in a row were frozen: callers wait for one such owner only."""
+    since = case.began - TIMEOUT - 2 * LEASE - _longest_backoff()
+    simulation = case.simulation
+    granted = {actor: at for actor, at in simulation.granted.items() if since <= at <= case.now}
+    return sum(simulation.freezer.was_frozen(actor, at, at + LEASE) for actor, at in granted.items()) > 1
 
 
 def _longest_backoff() -> float:

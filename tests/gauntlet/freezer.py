@@ -91,6 +91,10 @@ class Freezer:
         loop = self._simulation.loop
         return loop.time() if process in loop.stopped else self._thawed_at.get(process, float("-inf"))
 
+    def was_frozen(self, process: int, since: float, until: float) -> bool:
+        """Return whether a process was last frozen between two times."""
+        return since <= self._frozen_at.get(process, float("-inf")) <= until
+
     def had_time(self, process: int, since: float) -> bool:
         """Return whether a process could store what it learned at `since`: it may have been frozen before it did."""
         if process in self._simulation.loop.stopped:

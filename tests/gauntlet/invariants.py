@@ -26,6 +26,7 @@ INSTANT: Final = 0.001
 """Tolerance for times that were stored as seconds since 1970, which loses digits."""
 LEAST_REFRESH_WAIT: Final = 0.8 * POLICY.refresh_retry.total_seconds()
 RECOVERY_TIME: Final = 1.3 * WINDOW
+ABOUT_A_DAY: Final = 80_000.0
 MOST_DOCUMENT: Final = 32_768
 
 
@@ -89,10 +90,19 @@ class Checker:
     def _counts_for(self, attempt: Attempt, other: Attempt) -> bool:
         """Return whether the sender must count an attempt.
 
-        Without a common clock, mints of a machine that is behind do not count for others, as the docs say.
+        Without a common clock, mints of a machine that is behind do not count for others, as the docs say; those of
+        others that take the same time for that of the document do.
         """
-        has_its_time = self._simulation.settings.agree_on_time or other.actor == attempt.actor
+        agree = self._simulation.settings.agree_on_time
+        has_its_time = agree or other.actor == attempt.actor or self._share_time(attempt, other)
         return has_its_time and knows_of(self._simulation, attempt.actor, attempt.group, other)
+
+    def _share_time(self, attempt: Attempt, other: Attempt) -> bool:
+        """Return whether two senders took the same time for that of the document, and the others between them, too.
+
+        One whose wall clock is about a day off drops the times of others, as the docs say.
+        """
+        return attempt.has_time_of(other) and abs(self._simulation.clock.stepped) < ABOUT_A_DAY
 
     def _check_need(self, attempt: Attempt) -> None:
         """Check that the sender does not know of a token that is young and not rejected."""
@@ -125,8 +135,8 @@ class Checker:
         that returns the same token again does not mend what the process believes of its age.
         """
         simulation = self._simulation
-        maker = next(a.actor for a in simulation.recorder.attempts if a.value == other.value)
-        if simulation.settings.agree_on_time or maker == attempt.actor:
+        maker = next(a for a in simulation.recorder.attempts if a.value == other.value)
+        if simulation.settings.agree_on_time or maker.actor == attempt.actor or self._share_time(attempt, maker):
             return False
         self._excused.add((attempt.actor, other.value))
         return len(self._excused) <= len(simulation.machines) * simulation.all_sessions

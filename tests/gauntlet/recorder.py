@@ -15,6 +15,7 @@ from truecaller_vbc.token.endpoint import Answer, TokenEndpoint
 
 NEVER: Final = float("inf")
 _NEWEST: Final = 40
+_ROUNDING: Final = 0.001
 
 
 @attrs.define
@@ -30,6 +31,7 @@ class Attempt:
         answer: the parsed answer.
         overdue: when its callers stopped waiting; infinity if they did not. Timers stand still while a machine sleeps.
         seen: when each session first read the store after the answer.
+        shift: the time of the shared document minus that of the simulation, as the sender took it.
     """
 
     actor: int
@@ -40,6 +42,7 @@ class Attempt:
     answer: Answer | None = None
     overdue: float = NEVER
     seen: dict[int, float] = attrs.field(factory=dict[int, float])
+    shift: float | None = None
 
     @property
     def outcome(self) -> str:
@@ -52,6 +55,10 @@ class Attempt:
     @property
     def error(self) -> type[TokenError] | None:
         return type(self.answer.error) if self.answer and self.answer.error else None
+
+    def has_time_of(self, other: Attempt) -> bool:
+        """Return whether both senders took the same time for that of the document."""
+        return self.shift is not None and other.shift is not None and abs(self.shift - other.shift) < _ROUNDING
 
     @property
     def value(self) -> str | None:

@@ -105,6 +105,7 @@ class Session:
         # A token that the API has rejected is no token to refresh ahead of.
         ahead = (token := self.usable()) is not None and token.fingerprint not in recorder.dead
         attempt = Attempt(self.number, self.group, self.simulation.now(), ahead=ahead)
+        attempt.shift = self.vbc._holder._minter._exchange._clock.shift
         self.simulation.checker.before_mint(attempt)
         self.simulation.recorder.attempts.append(attempt)
         self.simulation.loop.call_later(TIMEOUT, self._overdue, attempt)
