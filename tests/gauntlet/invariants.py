@@ -115,9 +115,10 @@ class Checker:
             if made is not None:
                 # A token counts from the sending of its request, which a frozen process makes long before.
                 made = min(made, *(a.sent for a in answered_with_it), attempt.sent)
-            # The age of a repeated token includes the time that its answer took.
+            # The age of a repeated token, whose first answer may have been lost, includes the time that its answer took.
             took = max(TIMEOUT, other.ended - other.sent)
-            slack = took if len(answered_with_it) > 1 else INSTANT
+            is_repeated = len(answered_with_it) > 1 or (made is not None and made < other.sent)
+            slack = took if is_repeated else INSTANT
             slack += self._simulation.settings.clock_error
             young = made is not None and attempt.sent - min(made, other.sent) < REFRESH_AFTER - slack
             if young and fingerprint(other.value) not in recorder.dead and not self._clocks_excuse(attempt, other):
