@@ -115,7 +115,7 @@ class Checker:
             if made is not None:
                 # A token counts from the sending of its request, which a frozen process makes long before.
                 made = min(made, *(a.sent for a in answered_with_it), attempt.sent)
-            # The age of a repeated token, whose first answer may have been lost, includes the time that its answer took.
+            # The age of a repeated token, whose first answer may be lost, includes the time that its answer took.
             took = max(TIMEOUT, other.ended - other.sent)
             is_repeated = len(answered_with_it) > 1 or (made is not None and made < other.sent)
             slack = took if is_repeated else INSTANT
