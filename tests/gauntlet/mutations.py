@@ -26,7 +26,7 @@ from truecaller_vbc.token.state import AccountState, RefreshMode
 from truecaller_vbc.transport import Transport
 
 from . import simulation
-from .process_mutations import PROCESS_MUTATIONS, PROCESS_SEEDS
+from .process_mutations import PROCESS_MUTATIONS, PROCESS_SEEDS, forgets_late_answers, mints_after_its_lease
 from .simulation import Settings
 
 Mutation: TypeAlias = Callable[[pytest.MonkeyPatch], None]
@@ -212,6 +212,18 @@ def never_retries_rejected_credentials(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(AccountState, "blocking_error", without_end)
 
 
+def clocks_apart(patch: pytest.MonkeyPatch) -> None:
+    """Put every session on one of three machines with different clocks, and all on a store without a clock."""
+    drawn = Settings.drawn
+
+    def without_common_clock(rng: Any) -> Settings:
+        it = drawn(rng)
+        most = max(2, it.most_sessions)
+        return attrs.evolve(it, shared=True, clocks_apart=True, store_clock=False, most_sessions=most)
+
+    patch.setattr(simulation.Settings, "drawn", without_common_clock)
+
+
 _OPENED: Final[list[int]] = []
 _HOARD: Final[list[object]] = []
 
@@ -261,3 +273,13 @@ FIRST_SEEDS: Final[dict[Mutation, int]] = {
     **PROCESS_SEEDS,
 }
 """A seed that detects the mutation early, where the first one does not."""
+
+CLOCKS_APART: Final[dict[Mutation, int]] = {
+    no_quota: 1,
+    adopts_nothing: 1,
+    waits_too_long: 4,
+    refreshes_in_a_loop: 4,
+    forgets_late_answers: 3,
+    mints_after_its_lease: 6,
+}
+"""Mutations that must be detected without a common clock, too, where the checker allows for more."""
