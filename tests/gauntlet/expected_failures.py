@@ -169,7 +169,11 @@ def _counted_at(attempt: Attempt) -> float:
 
 
 def _lease_was_taken(case: Case) -> bool:
-    return case.now < case.simulation.condition.lease_free_since + _longest_backoff() + 20.0
+    """Return whether the lease was not to be had, or was shortly before; a frozen process does not wait meanwhile."""
+    free_since = case.simulation.condition.lease_free_since
+    return (
+        case.now - case.simulation.freezer.frozen_for(case.actor, free_since) < free_since + _longest_backoff() + 20.0
+    )
 
 
 def _owners_were_frozen(case: Case) -> bool:

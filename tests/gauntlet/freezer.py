@@ -95,6 +95,13 @@ class Freezer:
         """Return whether a process was last frozen between two times."""
         return since <= self._frozen_at.get(process, float("-inf")) <= until
 
+    def frozen_for(self, process: int, since: float) -> float:
+        """Return for how many seconds a process was last frozen; 0 if that began before `since`."""
+        frozen_at = self._frozen_at.get(process)
+        if frozen_at is None or frozen_at < since:
+            return 0.0
+        return max(0.0, self._awake_since.get(process, frozen_at) - frozen_at)
+
     def had_time(self, process: int, since: float) -> bool:
         """Return whether a process could store what it learned at `since`: it may have been frozen before it did."""
         if process in self._simulation.loop.stopped:
