@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Fault: TypeAlias = "Callable[[Simulation], Awaitable[str] | str]"
 
+_ABOUT_A_DAY: Final = 80_000.0
 _ENDPOINTS: Final[tuple[Endpoint, ...]] = ("token", "token", "api", "*")
 
 
@@ -146,6 +147,7 @@ async def connections_refused(simulation: Simulation) -> str:
 def wall_clock_stepped(simulation: Simulation) -> str:
     by = simulation.rng.choice((-86_400.0, -3_600.0, -90.0, -1.0, 1.0, 90.0, 3_600.0, 86_400.0))
     simulation.clock.step(by)
+    simulation.stepped_a_day |= abs(simulation.clock.stepped) > _ABOUT_A_DAY
     if simulation.settings.store_clock:
         return f"{by:g}, which the store does not mind"
     simulation.stepped_at = simulation.now()

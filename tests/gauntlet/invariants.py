@@ -26,7 +26,6 @@ INSTANT: Final = 0.001
 """Tolerance for times that were stored as seconds since 1970, which loses digits."""
 LEAST_REFRESH_WAIT: Final = 0.8 * POLICY.refresh_retry.total_seconds()
 RECOVERY_TIME: Final = 1.3 * WINDOW
-ABOUT_A_DAY: Final = 80_000.0
 MOST_DOCUMENT: Final = 32_768
 
 
@@ -100,9 +99,9 @@ class Checker:
     def _share_time(self, attempt: Attempt, other: Attempt) -> bool:
         """Return whether two senders took the same time for that of the document, and the others between them, too.
 
-        One whose wall clock is about a day off drops the times of others, as the docs say.
+        Where wall clocks have been set by about a day, some drop the times of others, as the docs say.
         """
-        return attempt.has_time_of(other) and abs(self._simulation.clock.stepped) < ABOUT_A_DAY
+        return attempt.has_time_of(other) and not self._simulation.stepped_a_day
 
     def _check_need(self, attempt: Attempt) -> None:
         """Check that the sender does not know of a token that is young and not rejected."""

@@ -225,6 +225,7 @@ class Simulation:
         self.vault_is_down = False
         self.vault_healthy_since = float("-inf")
         self.stepped_at = float("-inf")
+        self.stepped_a_day = False
         self.stepped_back_until = float("-inf")
         self.poisoned_at = float("-inf")
         self.false_times: list[tuple[float, float]] = []
