@@ -141,9 +141,13 @@ class _Failures:
         return attempt.error is TokenEndpointError or self._had_ended(attempt)
 
     def _had_ended(self, attempt: Attempt) -> bool:
-        """Return whether the token was too old on arrival, because it was repeated or the machine slept."""
+        """Return whether the token was too old on arrival, because it was repeated or the machine slept.
+
+        A repeated token keeps its start, which is when the first request was sent that was answered with it.
+        """
         made = None if attempt.value is None else self._recorder.minted_at(attempt.value)
-        return made is not None and attempt.ended - min(made, attempt.sent) > USABLE - 20.0
+        sent = [a.sent for a in self._attempts if a.value == attempt.value]
+        return made is not None and attempt.ended - min(made, *sent) > USABLE - 20.0
 
     def _in_a_row(self, last: int) -> int:
         """Count the failures since the last success; many, if the store failed meanwhile and may hide some."""

@@ -320,7 +320,8 @@ class Simulation:
 
     async def _close(self, session: Session) -> None:
         session.closed = True
-        self.sessions.remove(session)
+        if session in self.sessions:  # it may be replaced twice, if its process is frozen before the first time
+            self.sessions.remove(session)
         await session.vbc.close()
 
     # Calls
