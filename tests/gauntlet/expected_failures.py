@@ -20,11 +20,22 @@ WINDOW: Final = POLICY.mint_window.total_seconds()
 TIMEOUT: Final = POLICY.mint_timeout.total_seconds()
 LEASE: Final = POLICY.lease.total_seconds()
 USABLE: Final = POLICY.usable_for.total_seconds()
+INSTANT: Final = 0.001
+"""Tolerance for times that were stored as seconds since 1970, which loses digits."""
 SPREAD: Final = 1.2
 LONGEST_CALL: Final = 1_500.0
 _MANY: Final = 32
 SETTLE_TIME: Final = 60.0
 """Attempts count as known to all once their store has worked this long, since an earlier read may still be running."""
+
+
+def settled_at(simulation: Simulation) -> float:
+    """Return since when no read is running that began before the store worked. It does not end while machines sleep."""
+    at = simulation.condition.healthy_since + SETTLE_TIME
+    for began, seconds in simulation.suspensions:
+        if simulation.condition.healthy_since <= began < at:
+            at += seconds
+    return at
 
 
 def knows_of(simulation: Simulation, actor: int, group: int, other: Attempt) -> bool:
@@ -34,7 +45,7 @@ def knows_of(simulation: Simulation, actor: int, group: int, other: Attempt) -> 
     """
     if other.actor == actor:
         return True
-    shared = other.group == group and simulation.condition.healthy_since + SETTLE_TIME < other.sent
+    shared = other.group == group and settled_at(simulation) < other.sent
     has_told = other.ended == NEVER or simulation.freezer.had_time(other.actor, other.ended)
     return shared and has_told and simulation.stepped_at < other.sent
 
@@ -83,7 +94,7 @@ def _quota_is_spent(case: Case) -> bool:
         return True
     refused = [a for a in attempts if a.error is MintQuotaExhaustedError]
     return any(
-        a.ended >= case.began or a.ended + _retry_after(a, WINDOW + LEASE) + case.known_late(a) > case.now
+        a.ended >= case.began or a.ended + _retry_after(a, WINDOW + LEASE) + case.known_late(a) + INSTANT > case.now
         for a in refused
     )
 
@@ -159,7 +170,7 @@ class _Failures:
                 break
             count += self._fails(attempt)
         # The success may belong to another session: it ends this session's count only if the store was known to work.
-        return _MANY if self._case.simulation.condition.healthy_since + SETTLE_TIME >= succeeded else count
+        return _MANY if settled_at(self._case.simulation) >= succeeded else count
 
 
 def _retry_after(attempt: Attempt, otherwise: float) -> float:

@@ -158,6 +158,7 @@ def wall_clock_stepped(simulation: Simulation) -> str:
 
 async def suspended(simulation: Simulation) -> str:
     seconds = simulation.rng.choice((5.0, 300.0, 1_900.0, 3_700.0, 40_000.0))
+    simulation.suspensions.append((simulation.now(), seconds))
     simulation.clock.suspend(seconds)
     simulation.suspended_at, simulation.suspended_for = simulation.loop.time(), seconds
     await asyncio.sleep(1.01)  # the fast path of readers reads no clock for up to a second

@@ -9,7 +9,7 @@ from truecaller_vbc import SessionClosedError, TokenError, TokenPolicy, VBCError
 from truecaller_vbc.errors import CredentialsRejectedError, MintQuotaExhaustedError
 from truecaller_vbc.sandbox.tokens import fingerprint
 
-from .expected_failures import LONGEST_CALL, USABLE, Case, is_expected, knows_of
+from .expected_failures import INSTANT, LONGEST_CALL, USABLE, Case, is_expected, knows_of
 from .kept_mints import KeptMints
 from .recorder import Attempt
 
@@ -22,8 +22,6 @@ LIFETIME: Final = POLICY.lifetime.total_seconds()
 LEASE: Final = POLICY.lease.total_seconds()
 REFRESH_AFTER: Final = (POLICY.lifetime - POLICY.refresh_ahead - POLICY.refresh_jitter).total_seconds()
 TIMEOUT: Final = POLICY.mint_timeout.total_seconds()
-INSTANT: Final = 0.001
-"""Tolerance for times that were stored as seconds since 1970, which loses digits."""
 LEAST_REFRESH_WAIT: Final = 0.8 * POLICY.refresh_retry.total_seconds()
 RECOVERY_TIME: Final = 1.3 * WINDOW
 MOST_DOCUMENT: Final = 32_768

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from .expected_failures import LEASE, SETTLE_TIME, USABLE
+from .expected_failures import LEASE, USABLE, settled_at
 from .faulty_store import documents_in
 from .recorder import Attempt
 
@@ -45,7 +45,7 @@ class KeptMints:
         error = attempt.answer.error if attempt.answer else None
         waited = attempt.ended - attempt.sent
         # A store that fails, or being frozen, takes time off the lease before the request is sent.
-        healthy = simulation.condition.healthy_since + SETTLE_TIME < attempt.sent
+        healthy = settled_at(simulation) < attempt.sent
         healthy &= simulation.freezer.last_frozen(session.number) + 2 * LEASE < simulation.loop.time()
         healthy &= simulation.suspended_at + 2 * LEASE < simulation.loop.time()
         if error is not None and _CUT in str(error) and healthy and waited < LEASE - _ROUNDING:
@@ -78,8 +78,7 @@ class KeptMints:
             return None if is_alive else f"{took}, is not kept"
         if not simulation.settings.agree_on_time or simulation.stepped_at >= attempt.sent:
             return None  # to a machine whose clock differs, its time may be one that cannot be true
-        condition = simulation.condition
-        if condition.fault is None and condition.healthy_since + SETTLE_TIME < attempt.sent:
+        if simulation.condition.fault is None and settled_at(simulation) < attempt.sent:
             stored = documents_in(session.store)
             if stored and not any(attempt.value in text for text in stored.values()):
                 return f"{took}, is not stored"

@@ -19,7 +19,7 @@ from truecaller_vbc.token.endpoint import Answer
 from truecaller_vbc.token.events import TokenEvent
 
 from ..token.virtual_time import EPOCH, LoopClock
-from .expected_failures import LEASE, TIMEOUT, WINDOW
+from .expected_failures import INSTANT, LEASE, TIMEOUT, WINDOW
 from .faulty_store import ClockedStore, FaultyStore, StoreCondition
 from .freezer import Freezer
 from .invariants import Checker
@@ -30,7 +30,6 @@ from .simulation_loop import SimulationLoop
 T = TypeVar("T")
 POLICY: Final = TokenPolicy()
 VAULT_TIME: Final = 0.1
-INSTANT: Final = 0.001
 DOCUMENTED_ERRORS: Final = (VBCError, aiohttp.ClientError, TimeoutError)
 """Errors that a caller may get. Any other type is a bug."""
 
@@ -220,6 +219,7 @@ class Simulation:
         self.waiting: list[Call] = []
         self.suspended_at = float("-inf")
         self.suspended_for = 0.0
+        self.suspensions: list[tuple[float, float]] = []
         self.closing: set[asyncio.Task[Any]] = set()
         self.vault_gives_wrong_key = False
         self.vault_is_down = False
