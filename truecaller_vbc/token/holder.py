@@ -259,7 +259,8 @@ class TokenHolder:
         # Foreign code swallowed the cancellation by `close`.
         return _closed_during_mint() if self._closed else self._keep(token)
 
-    def _keep(self, current: CurrentToken) -> AccessToken:
+    def _keep(self, current: CurrentToken) -> AccessToken | None:
+        """Make it the current token. Return None if it has ended since the answer, because the process was stopped."""
         now = self.now()
         # Callers are reading at this very moment: they go on with the new token and need not set it again.
         busy = self.fast_token is not None and now < current.refresh_after
@@ -277,7 +278,7 @@ class TokenHolder:
             left = self.state.mints_left(now)
             took = now - self._began
             self.announcer(TokenMinted(token.fingerprint, current.generation, token.expires_at, left, seconds=took))
-        return token
+        return token if now < current.unusable_after else None
 
     def _failed(self, error: TokenError) -> TokenError:
         # The error is kept and shared, so its frames would never be freed.
