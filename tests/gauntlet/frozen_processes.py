@@ -9,6 +9,8 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
+from truecaller_vbc.token.schedule import Schedule
+
 SIMULATION: Final = 0
 """The process that is never stopped: the simulation itself, its server included."""
 
@@ -53,7 +55,12 @@ class ProcessesLoop(asyncio.SelectorEventLoop):
         self.stopped: set[int] = set()
         self.held: list[tuple[int, asyncio.Handle]] = []
         self._tasks_of: weakref.WeakKeyDictionary[asyncio.Task[Any], int] = weakref.WeakKeyDictionary()
+        self._schedules: dict[int, Schedule] = {}
         super().__init__(selector)
+
+    def schedule(self) -> Schedule:
+        """Return the schedule of the process that runs now: real ones have a loop each."""
+        return self._schedules.setdefault(self.process, Schedule(self))
 
     @contextmanager
     def as_process(self, process: int) -> Generator[None]:

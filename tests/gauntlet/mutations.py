@@ -241,7 +241,7 @@ MUTATIONS: Final[dict[Mutation, str]] = {
     no_quota: "quota",
     server_grants_less: "quota",
     waits_too_long: "no call lacks a token",
-    hides_a_stale_token: "one mint for one need",
+    hides_a_stale_token: "no call lacks a token",
     never_wakes_waiters: "no call lacks a token",
     never_retries_rejected_credentials: "no call lacks a token",
     adopts_nothing: "one mint for one need",
@@ -279,7 +279,7 @@ FIRST_SEEDS: Final[dict[Mutation, int]] = {
 CLOCKS_APART: Final[dict[Mutation, int]] = {
     no_quota: 1,
     adopts_nothing: 1,
-    waits_too_long: 5,
+    waits_too_long: 4,
     refreshes_in_a_loop: 4,
     forgets_late_answers: 3,
     mints_after_its_lease: 6,
