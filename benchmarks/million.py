@@ -28,9 +28,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from truecaller_vbc import APIPolicy
-from truecaller_vbc.cli.calls.columns import RowParser
 from truecaller_vbc.cli.calls.exports import results
-from truecaller_vbc.cli.calls.push import PushOptions, open_push, push, rules_of
+from truecaller_vbc.cli.calls.list_options import RowParser
+from truecaller_vbc.cli.calls.place import PushPlace, open_push, rules_of
+from truecaller_vbc.cli.calls.push import PushOptions, push
 from truecaller_vbc.cli.connection import Connection
 from truecaller_vbc.sandbox import ApiRules, Sandbox, SandboxRules
 
@@ -89,7 +90,7 @@ def _compare(path: Path, records: int, received: Counter[int]) -> dict[str, Any]
     outcomes: Counter[str] = Counter()
     lost = doubled = misreported = unknown_received = 0
     rows = 0
-    with open_push(str(path), None) as (source, state):
+    with open_push(PushPlace(file=str(path))) as (source, state):
         for result in results(source, RowParser(rules_of(state)), state):
             number, outcome = int(result.row.cells["receiver_number"]), result.outcome
             misreported += number != _FIRST_NUMBER + rows * 10

@@ -29,8 +29,8 @@ _NAMES: Final = {
     "session": "VBCSession",
     "stores": "FileStore MemoryStore RedisStore TokenStore",
     "token.events": (
-        "LedgerEntry MintFailed RefreshFailed StoreRecovered StoreUnavailable TokenAdopted TokenEvent "
-        "TokenMinted TokenRejected TokenStatus"
+        "LedgerEntry LiveToken MintFailed PoolEnded RefreshFailed StoreRecovered StoreUnavailable TokenAdopted "
+        "TokenEvent TokenMinted TokenRejected TokenStatus"
     ),
     "token.model": "AccessToken",
     "token.policy": "TokenPolicy",

@@ -60,7 +60,9 @@ from .stores import MemoryStore as MemoryStore
 from .stores import RedisStore as RedisStore
 from .stores import TokenStore as TokenStore
 from .token.events import LedgerEntry as LedgerEntry
+from .token.events import LiveToken as LiveToken
 from .token.events import MintFailed as MintFailed
+from .token.events import PoolEnded as PoolEnded
 from .token.events import RefreshFailed as RefreshFailed
 from .token.events import StoreRecovered as StoreRecovered
 from .token.events import StoreUnavailable as StoreUnavailable
@@ -104,6 +106,7 @@ __all__ = [
     "Label",
     "Labels",
     "LedgerEntry",
+    "LiveToken",
     "MemoryStore",
     "MintFailed",
     "MintQuotaExhaustedError",
@@ -114,6 +117,7 @@ __all__ = [
     "NumbersResult",
     "PaceExceededError",
     "PartlyDoneError",
+    "PoolEnded",
     "Problem",
     "Progress",
     "PushResult",

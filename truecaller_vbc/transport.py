@@ -8,6 +8,7 @@ import ipaddress
 import sys
 import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, cast
 
@@ -17,7 +18,7 @@ from aiohttp import hdrs
 from multidict import CIMultiDict
 from yarl import URL
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, SessionClosedError
 from .token.holder import TokenHolder
 from .token.model import AccessToken
 
@@ -187,17 +188,20 @@ class Transport:
     async def _judge_replay(self, response: aiohttp.ClientResponse, token: AccessToken) -> None:
         if response.status < _FIRST_ERROR_STATUS:
             self._holder.accepted(token)
-        elif await self._is_dead_token(response, token):
-            self._holder.replacement_rejected(token)
+            return
+        with _closed_on_error(response):
+            if await self._is_dead_token(response, token):
+                self._holder.replacement_rejected(token)
 
     async def _should_replay(self, response: aiohttp.ClientResponse, token: AccessToken, body: object) -> bool:
         """Return whether to send the request again with another token. A dead token is dropped either way."""
-        return (
-            await self._is_dead_token(response, token)
-            and await self._holder.rejected(token)
-            and resendable(body)
-            and _is_unchanged_request(response)
-        )
+        with _closed_on_error(response):
+            return (
+                await self._is_dead_token(response, token)
+                and await self._holder.rejected(token)
+                and resendable(body)
+                and _is_unchanged_request(response)
+            )
 
     async def _is_dead_token(self, response: aiohttp.ClientResponse, token: AccessToken) -> bool:
         """Return whether this answer means that the token is dead. If not, note that it was accepted."""
@@ -297,6 +301,8 @@ async def _begins_with(content: aiohttp.StreamReader, words: bytes) -> bool:
                 await asyncio.sleep(0)  # let the loop go on: a body of many tiny chunks takes long
     except (aiohttp.ClientError, TimeoutError):
         return False
+    except RuntimeError:  # how aiohttp says that its session was closed meanwhile
+        raise SessionClosedError("the session was closed while an answer was read: make a new VBCSession") from None
     finally:
         with warnings.catch_warnings():
             # aiohttp has no other way to look at a body without taking it from the caller.
@@ -306,11 +312,18 @@ async def _begins_with(content: aiohttp.StreamReader, words: bytes) -> bool:
 
 
 async def _raise_for_status(response: aiohttp.ClientResponse, check: Any) -> None:
-    try:
+    with _closed_on_error(response):
         if callable(check):
             await cast(Callable[[aiohttp.ClientResponse], Awaitable[None]], check)(response)
         else:
             response.raise_for_status()
+
+
+@contextmanager
+def _closed_on_error(response: aiohttp.ClientResponse) -> Generator[None]:
+    """Close a response that callers do not get because they are cancelled, for example."""
+    try:
+        yield
     except BaseException:
         response.close()
         raise

@@ -103,6 +103,8 @@ async def test_batch_from_push_to_status(version: Any) -> None:
     assert found[-1] is not None
     assert found[-1].status_info.reason is FailureReason.NOT_A_TRUECALLER_USER
     assert status.find(record(7777)) is None
+    assert status.match([*given, record(7777)]) == [*found, None]
+    assert [one is None for one in status.match([given[0], given[0]])] == [False, True]
 
 
 @pytest.mark.parametrize("pending", ["empty", "404", "missing", "pending"])

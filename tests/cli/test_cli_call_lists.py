@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from truecaller_vbc.cli.calls.check import Checked, check
-from truecaller_vbc.cli.calls.columns import RecordRules, RowParser
-from truecaller_vbc.cli.calls.source import open_source
+from truecaller_vbc.call_lists.checking import Checked
+from truecaller_vbc.call_lists.source import open_source
+from truecaller_vbc.cli.calls.list_options import RecordRules, RowParser
+from truecaller_vbc.cli.calls.preview import check
 from truecaller_vbc.errors import ConfigurationError
 
 from .record_files import LABEL

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import gzip
+import io
 import json
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from truecaller_vbc.call_lists import Source, SourceOptions
 from truecaller_vbc.cli.calls.exports import without_formula
+from truecaller_vbc.cli.calls.push import copy_stdin
 from truecaller_vbc.cli.calls.state import create_state, open_state
+from truecaller_vbc.errors import ConfigurationError
 from truecaller_vbc.sandbox import Sandbox
 
 from .cli_process import Ended
@@ -285,7 +292,7 @@ def test_check_of_a_bad_list(tmp_path: Path) -> None:
     code, out, _ = _check(path)
 
     assert code == 2
-    assert "ends_at: lies in the past: the window has closed: 1,000 records (lines 2, 3, 4, …)" in out
+    assert "ends_at: lies in the past: the window has closed: 1,000 records, lines 2, 3, 4, …" in out
     assert "has 2 cells" in out
 
 
@@ -410,3 +417,16 @@ def test_a_state_of_another_account(sandbox: Sandbox, tmp_path: Path) -> None:
     with open_state(tmp_path / "in.csv.push") as state:
         facts = state.facts
     create_state(tmp_path / "copy.push", facts)  # a state that has sent nothing
+
+
+def test_standard_input_is_kept_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Standard input is copied as it is; a full disk is reported."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(gzip.compress(b"a,b\n1,2\n"))))
+    with (tmp_path / "copy").open("w+b") as file:
+        copy_stdin(file)
+        source = Source(file, tmp_path / "copy", "standard input", SourceOptions())
+        assert [row.cells for row in source.rows()] == [{"a": "1", "b": "2"}]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"x" * 10_000)))
+    with contextlib.suppress(OSError), Path("/dev/full").open("wb") as full:
+        with pytest.raises(ConfigurationError, match="standard input cannot be kept"):
+            copy_stdin(full)

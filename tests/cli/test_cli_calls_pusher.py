@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ import attrs
 import pytest
 
 from truecaller_vbc import APIPolicy, VBCSession
-from truecaller_vbc.cli.calls.columns import RecordRules, RowParser
+from truecaller_vbc.call_lists import InputChangedError, Row, open_source
 from truecaller_vbc.cli.calls.interruption import Interruption
+from truecaller_vbc.cli.calls.list_options import RecordRules, RowParser
 from truecaller_vbc.cli.calls.pieces import Pieces
 from truecaller_vbc.cli.calls.pusher import Pusher, PushLimits
-from truecaller_vbc.cli.calls.source import InputChangedError, open_source
 from truecaller_vbc.cli.calls.state import (
     IN_DOUBT,
     BatchRow,
@@ -401,3 +401,19 @@ async def test_an_input_that_is_touched(run: Run) -> None:
 
     assert await run(before=touch) is None
     assert run.totals == {"acknowledged": 5200}
+
+
+async def test_an_input_that_is_emptied_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason is the change, not the rows that are missing then."""
+    path = write_csv(tmp_path / "in.csv", 3)
+    with open_source(path) as source:
+        source.fingerprint()
+        read = source.rows
+
+        def empty() -> Iterator[Row]:
+            path.write_bytes(path.read_bytes()[:70])
+            return read()
+
+        monkeypatch.setattr(source, "rows", empty)
+        with pytest.raises(InputChangedError, match="was changed"):
+            await Pieces(source).read(BatchRow(0, 3, "open"))

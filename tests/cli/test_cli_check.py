@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from truecaller_vbc.api.records import CallRecord
-from truecaller_vbc.cli.calls import check as checks
-from truecaller_vbc.cli.calls.check import Checked, InvalidRow, check, preview, template
-from truecaller_vbc.cli.calls.columns import RecordRules, RowParser
-from truecaller_vbc.cli.calls.formats import Row
-from truecaller_vbc.cli.calls.source import open_source
+from truecaller_vbc.call_lists import checking as checks
+from truecaller_vbc.call_lists.checking import Checked, InvalidRow
+from truecaller_vbc.call_lists.formats import Row
+from truecaller_vbc.call_lists.source import open_source
+from truecaller_vbc.cli.calls.list_options import RecordRules, RowParser
+from truecaller_vbc.cli.calls.preview import check, preview, template
 
 from .record_files import CALLER, HEADER, LABEL, number
 
@@ -52,9 +53,9 @@ def test_clean_list(tmp_path: Path) -> None:
     checked = _checked(tmp_path, [_line(place, label="Flower shop") for place in range(2500)], bar)
 
     assert (checked.records, checked.invalid, checked.unreadable) == (2500, 0, False)
-    assert (checked.reasons, checked.problems, checked.warnings) == ({}, (), {})
+    assert (checked.reasons, checked.problems, checked.warnings) == ({}, [], {})
     assert checked.duplicates == (0, ())
-    assert [it.record.receiver_number for it in checked.first] == [number(place) for place in range(3)]
+    assert [it.receiver_number for it, _ in checked.first] == [number(place) for place in range(3)]
     assert checked.labels_used == {"Flower shop": (2500, 2)}
     assert bar.seen == [1000, 2000]
     assert preview(checked) == [
@@ -88,8 +89,8 @@ def test_problems_by_reason(tmp_path: Path) -> None:
     assert "'9812300000'" in checked.problems[0].fault
     lines = preview(checked)
     assert lines[0] == "34 records: 1 valid, 33 invalid"
-    assert lines[-4].endswith("or write it with +: 30 records (lines 2, 3, 4, …)")
-    assert lines[-1] == "ends_at: lies in the past: the window has closed: 1 record (line 34)"
+    assert lines[-4].endswith("or write it with +: 30 records, lines 2, 3, 4, …")
+    assert lines[-1] == "ends_at: lies in the past: the window has closed: 1 record, line 34"
 
 
 def test_many_reasons(tmp_path: Path) -> None:
@@ -118,7 +119,7 @@ def test_doubtful_records(tmp_path: Path) -> None:
         "the window is more than 30 days ahead": (1, (3,)),
         "the caller and the receiver are the same number": (1, (4,)),
     }
-    assert "warning: the window is more than 30 days ahead: 1 record (line 3)" in preview(checked)
+    assert "warning: the window is more than 30 days ahead: 1 record, line 3" in preview(checked)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,7 @@ def test_unreadable_input(tmp_path: Path, text: str, problem: InvalidRow) -> Non
 
     assert checked.unreadable
     assert (checked.records, checked.invalid) == (text.count(LABEL), 0)
-    assert checked.problems == (problem,)
+    assert checked.problems == [problem]
     assert preview(checked)[-1] == f"line {problem.line}: {problem.fault}"
 
 

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from truecaller_vbc.api.records import CallRecord
-from truecaller_vbc.cli.calls.columns import RecordRules, RowParser, match_columns
-from truecaller_vbc.cli.calls.formats import FIELDS, Row
+from truecaller_vbc.call_lists.columns import match_columns
+from truecaller_vbc.call_lists.formats import FIELDS, Row
+from truecaller_vbc.cli.calls.list_options import RecordRules, RowParser
 from truecaller_vbc.errors import ConfigurationError
 
 from .record_files import CALLER, HEADER, LABEL, line, number

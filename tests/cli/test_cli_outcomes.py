@@ -12,7 +12,7 @@ import pytest
 
 from truecaller_vbc import CallRecord
 from truecaller_vbc.api.models import RecordStatus, Status, StatusInfo
-from truecaller_vbc.cli.calls import source as source_module
+from truecaller_vbc.call_lists import source as source_module
 from truecaller_vbc.cli.calls.outcomes import match
 from truecaller_vbc.sandbox import SandboxRules
 from truecaller_vbc.sandbox.rules import ApiRules

@@ -20,11 +20,15 @@ from collections.abc import Awaitable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+from unittest.mock import patch
 
 import attrs
 
+from truecaller_vbc.token import refresher
+
 from ..token.virtual_time import EPOCH
 from .faults import heal
+from .freezer import leases_in_virtual_time
 from .invariants import Violation
 from .secret_scanner import SecretScanner
 from .simulation import Simulation
@@ -130,7 +134,11 @@ def run_simulation(seed: int, steps: int, directory: Path, scanner: SecretScanne
     loop = SimulationLoop()
     trace: list[str] = []
     try:
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        with (
+            asyncio.Runner(loop_factory=lambda: loop) as runner,
+            leases_in_virtual_time(loop.time),
+            patch.object(refresher, "schedule_of", SimulationLoop.schedule),
+        ):
             runner.run(_play(seed, steps, directory, scanner, report, trace))
         scanner.known.clear()
         gc.collect()

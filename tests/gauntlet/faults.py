@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 from collections.abc import Awaitable, Callable
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from truecaller_vbc import FileStore, MemoryStore
 from truecaller_vbc.sandbox.faults import Endpoint, FaultOptions
 
-from .faulty_store import STORE_FAULTS, FaultyStore
+from .expected_failures import LEASE, TIMEOUT
+from .faulty_store import STORE_FAULTS, documents_in, replace_document
+from .forks import fork
+from .poison import poisoned
 
 if TYPE_CHECKING:
     from .simulation import Simulation
 
 Fault: TypeAlias = "Callable[[Simulation], Awaitable[str] | str]"
 
+_ABOUT_A_DAY: Final = 80_000.0
 _ENDPOINTS: Final[tuple[Endpoint, ...]] = ("token", "token", "api", "*")
 
 
@@ -91,6 +96,28 @@ def outage(simulation: Simulation) -> str:
     return _on_the_wire(simulation, outage=True)
 
 
+def owner_frozen(simulation: Simulation) -> str:
+    """Freeze the next session that comes to a certain point, or any of them at once."""
+    return simulation.freezer.arm()
+
+
+def forked(simulation: Simulation) -> str:
+    """Fork, and let the child use what it has inherited."""
+    if (wrong := fork(simulation)) is not None:
+        simulation.checker.child_did(wrong)
+    return ""
+
+
+def late_answer(simulation: Simulation) -> str:
+    """Make the server answer after callers have stopped waiting, but before the lease ends."""
+    seconds = simulation.rng.uniform(TIMEOUT + 0.1, LEASE - 1.0 - simulation.settings.sandbox.token_latency)
+    if simulation.rng.random() < 0.7:
+        simulation.sandbox.fail_next("token", times=simulation.rng.choice((1, 1, 2)), delay=seconds)
+    else:
+        simulation.sandbox.set_outage("token", delay=seconds)
+    return f"{seconds:.1f}"
+
+
 def outage_ends(simulation: Simulation) -> str:
     for name in _ENDPOINTS:
         simulation.sandbox.end_outage(name)
@@ -120,6 +147,9 @@ async def connections_refused(simulation: Simulation) -> str:
 def wall_clock_stepped(simulation: Simulation) -> str:
     by = simulation.rng.choice((-86_400.0, -3_600.0, -90.0, -1.0, 1.0, 90.0, 3_600.0, 86_400.0))
     simulation.clock.step(by)
+    simulation.stepped_a_day |= abs(simulation.clock.stepped) > _ABOUT_A_DAY
+    if simulation.settings.store_clock:
+        return f"{by:g}, which the store does not mind"
     simulation.stepped_at = simulation.now()
     if by < 0:
         simulation.stepped_back_until = max(simulation.stepped_back_until, simulation.now()) - by
@@ -128,6 +158,7 @@ def wall_clock_stepped(simulation: Simulation) -> str:
 
 async def suspended(simulation: Simulation) -> str:
     seconds = simulation.rng.choice((5.0, 300.0, 1_900.0, 3_700.0, 40_000.0))
+    simulation.suspensions.append((simulation.now(), seconds))
     simulation.clock.suspend(seconds)
     simulation.suspended_at, simulation.suspended_for = simulation.loop.time(), seconds
     await asyncio.sleep(1.01)  # the fast path of readers reads no clock for up to a second
@@ -149,7 +180,7 @@ def store_is_back(simulation: Simulation) -> str:
 
 def store_forgets(simulation: Simulation) -> str:
     """Empty the store like a restarted Redis, or damage its file."""
-    inner = cast(FaultyStore, simulation._shared).inner
+    inner = simulation._shared.inner
     damaged = simulation.rng.choice(("", "{", '{"documents": 7}', "\x00" * 40))
     if isinstance(inner, MemoryStore):
         for key in inner._documents:
@@ -159,6 +190,26 @@ def store_forgets(simulation: Simulation) -> str:
     if simulation.condition.fault is None:
         simulation.condition.lost()
     return ""
+
+
+def document_poisoned(simulation: Simulation) -> str:
+    """Put values that cannot be true into a stored document."""
+    session = simulation.rng.choice(simulation.sessions)
+    store, shift = session.store, session.vbc._holder._minter._exchange._clock.shift
+    # The time of the document, which is that of wall clocks unless one was set.
+    at = session.machine.wall() if shift is None else simulation.now() + shift
+    said = "nothing stored"
+    for key, text in documents_in(store).items():
+        try:
+            document = json.loads(text)
+        except ValueError:
+            continue
+        said, stamps = poisoned(document, simulation.rng, at)
+        replace_document(store, key, json.dumps(document))
+        simulation.poisoned(stamp - at + simulation.now() for stamp in stamps)
+        if simulation.condition.fault is None:
+            simulation.condition.lost()
+    return said
 
 
 def key_rotated(simulation: Simulation) -> str:
@@ -183,6 +234,9 @@ def vault_fails(simulation: Simulation) -> str:
 FAULTS: Final[dict[str, tuple[int, Fault]]] = {
     "fault: next requests": (24, next_requests),
     "fault: outage": (6, outage),
+    "fault: owner frozen": (6, owner_frozen),
+    "fault: forked": (2, forked),
+    "fault: late answer": (5, late_answer),
     "fault: outage ends": (10, outage_ends),
     "fault: all tokens revoked": (8, revoked),
     "fault: connections dropped": (4, connections_dropped),
@@ -192,6 +246,7 @@ FAULTS: Final[dict[str, tuple[int, Fault]]] = {
     "fault: store fails": (4, store_fails),
     "fault: store is back": (7, store_is_back),
     "fault: store forgets": (2, store_forgets),
+    "fault: document poisoned": (4, document_poisoned),
     "fault: API key rotated": (2, key_rotated),
     "fault: vault lies": (2, vault_gives_wrong_key),
     "fault: vault fails": (2, vault_fails),
@@ -207,6 +262,7 @@ async def inflict(simulation: Simulation, fault: Fault) -> str:
 
 async def heal(simulation: Simulation) -> None:
     """End every fault."""
+    simulation.freezer.thaw_all()
     outage_ends(simulation)
     simulation.sandbox.clear_faults()
     simulation.condition.mend()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, Literal, TypeAlias, get_args
 
+from truecaller_vbc import FileStore, MemoryStore
 from truecaller_vbc.errors import StoreError
 from truecaller_vbc.stores import TokenStore
 
@@ -22,11 +24,13 @@ class StoreCondition:
     Attributes:
         fault: None while the store works.
         healthy_since: when the store last began to work; infinity while it does not.
+        reached: called with what a session does next, if set.
         lease_free_since: when leases were last granted correctly; infinity while they are not.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
+        self.reached: Callable[[str], Awaitable[None]] | None = None
         self.fault: StoreFault | None = None
         self.healthy_since = float("-inf")
         self.lease_free_since = float("-inf")
@@ -71,10 +75,17 @@ class FaultyStore:
             yield False
             return
         async with self.inner.lease(key, seconds) as granted:
+            if granted:
+                await self._reach("granted")
             yield granted
         await self._suffer("release")
 
+    async def _reach(self, point: str) -> None:
+        if self._condition.reached is not None:
+            await self._condition.reached(point)
+
     async def _suffer(self, kind: str) -> None:
+        await self._reach(kind)
         fault = self._condition.fault
         if fault == "is slow":
             await asyncio.sleep(1.5)
@@ -84,3 +95,37 @@ class FaultyStore:
             raise StoreError("the store is down")
         elif fault == "raises something else" or (fault == "cannot release" and kind == "release"):
             raise OSError(28, "something foreign")
+
+
+class ClockedStore(FaultyStore):
+    """A faulty store with a clock of its own."""
+
+    def __init__(self, inner: TokenStore, condition: StoreCondition, time: Callable[[], float]) -> None:
+        super().__init__(inner, condition)
+        self._time = time
+
+    async def now(self) -> float:
+        await self._suffer("now")
+        return self._time()
+
+
+def documents_in(store: FaultyStore) -> dict[str, str]:
+    """Return all documents of a store by their keys, without using the store."""
+    inner = store.inner
+    if isinstance(inner, MemoryStore):
+        return dict(inner._documents)
+    assert isinstance(inner, FileStore)
+    try:
+        return {str(key): str(text) for key, text in json.loads(inner._path.read_text())["documents"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def replace_document(store: FaultyStore, key: str, document: str) -> None:
+    """Put a document into a store, whatever the store would say to it."""
+    inner = store.inner
+    if isinstance(inner, MemoryStore):
+        inner._documents[key] = document
+        return
+    assert isinstance(inner, FileStore)
+    inner._path.write_text(json.dumps({"documents": {**documents_in(store), key: document}}))

@@ -9,7 +9,8 @@ from truecaller_vbc import SessionClosedError, TokenError, TokenPolicy, VBCError
 from truecaller_vbc.errors import CredentialsRejectedError, MintQuotaExhaustedError
 from truecaller_vbc.sandbox.tokens import fingerprint
 
-from .expected_failures import LONGEST_CALL, USABLE, Case, is_expected, knows_of
+from .expected_failures import INSTANT, LONGEST_CALL, USABLE, Case, is_expected, knows_of
+from .kept_mints import KeptMints
 from .recorder import Attempt
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ LIFETIME: Final = POLICY.lifetime.total_seconds()
 LEASE: Final = POLICY.lease.total_seconds()
 REFRESH_AFTER: Final = (POLICY.lifetime - POLICY.refresh_ahead - POLICY.refresh_jitter).total_seconds()
 TIMEOUT: Final = POLICY.mint_timeout.total_seconds()
-INSTANT: Final = 0.001
-"""Tolerance for times that were stored as seconds since 1970, which loses digits."""
 LEAST_REFRESH_WAIT: Final = 0.8 * POLICY.refresh_retry.total_seconds()
 RECOVERY_TIME: Final = 1.3 * WINDOW
 MOST_DOCUMENT: Final = 32_768
@@ -49,6 +48,8 @@ class Checker:
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
         self._found: list[Violation] = []
+        self._kept = KeptMints(simulation)
+        self._excused: set[tuple[int, str | None]] = set()
 
     def _add(self, invariant: str, what: str) -> None:
         self._found.append(Violation(invariant, f"{what} (at {self._simulation.now():.3f})"))
@@ -61,17 +62,44 @@ class Checker:
         self._check_quota(attempt)
         self._check_need(attempt)
         self._check_pace(attempt)
+        self._check_lease(attempt)
+
+    def _check_lease(self, attempt: Attempt) -> None:
+        """Check that the sender's lease has not ended; without a store that has worked since, it needs none."""
+        granted = self._simulation.granted.get(attempt.actor)
+        if granted is None or granted <= self._simulation.condition.healthy_since:
+            return
+        if granted + LEASE < attempt.sent:
+            late = attempt.sent - granted - LEASE
+            self._add("one mint for one need", f"session {attempt.actor} mints {late:.1f} s after the end of its lease")
 
     def _check_quota(self, attempt: Attempt) -> None:
         spent = sum(
             other.counts and other.sent + WINDOW > attempt.sent + INSTANT
             for other in self._simulation.recorder.attempts
-            if knows_of(self._simulation, attempt.actor, attempt.group, other)
+            if self._counts_for(attempt, other)
         )
         if spent >= POLICY.max_mints:
             self._add("quota", f"session {attempt.actor} asks for one more token with {spent} spent in the window")
         elif attempt.ahead and spent >= POLICY.max_mints - POLICY.reserve_mints:
             self._add("quota", f"session {attempt.actor} refreshes out of the reserve, with {spent} spent")
+
+    def _counts_for(self, attempt: Attempt, other: Attempt) -> bool:
+        """Return whether the sender must count an attempt.
+
+        Without a common clock, mints of a machine that is behind do not count for others, as the docs say; those of
+        others that take the same time for that of the document do.
+        """
+        agree = self._simulation.settings.agree_on_time
+        has_its_time = agree or other.actor == attempt.actor or self._share_time(attempt, other)
+        return has_its_time and knows_of(self._simulation, attempt.actor, attempt.group, other)
+
+    def _share_time(self, attempt: Attempt, other: Attempt) -> bool:
+        """Return whether two senders took the same time for that of the document, and the others between them, too.
+
+        Where wall clocks have been set by about a day, some drop the times of others, as the docs say.
+        """
+        return attempt.has_time_of(other) and not self._simulation.stepped_a_day
 
     def _check_need(self, attempt: Attempt) -> None:
         """Check that the sender does not know of a token that is young and not rejected."""
@@ -80,15 +108,36 @@ class Checker:
             if other.value is None or not knows_of(self._simulation, attempt.actor, attempt.group, other):
                 continue
             made = recorder.minted_at(other.value)
-            # The age of a repeated token includes the time that its answer took.
-            slack = TIMEOUT if made is not None and made < other.sent else INSTANT
+            answered_with_it = [a for a in recorder.attempts if a.value == other.value]
+            if made is not None:
+                # A token counts from the sending of its request, which a frozen process makes long before.
+                made = min(made, *(a.sent for a in answered_with_it), attempt.sent)
+            # The age of a repeated token, whose first answer may be lost, includes the time that its answer took.
+            took = max(TIMEOUT, other.ended - other.sent)
+            is_repeated = len(answered_with_it) > 1 or (made is not None and made < other.sent)
+            slack = took if is_repeated else INSTANT
+            slack += self._simulation.settings.clock_error
             young = made is not None and attempt.sent - min(made, other.sent) < REFRESH_AFTER - slack
-            if young and fingerprint(other.value) not in recorder.dead:
+            if young and fingerprint(other.value) not in recorder.dead and not self._clocks_excuse(attempt, other):
                 self._add(
                     "one mint for one need",
                     f"session {attempt.actor} mints {attempt.sent - other.sent:.1f} s after session {other.actor} did",
                 )
             return
+
+    def _clocks_excuse(self, attempt: Attempt, other: Attempt) -> bool:
+        """Return whether the other's token may look stale since the two have no common clock.
+
+        A process that is ahead moves the time of the document. Each other machine that reads it later takes the last
+        write for now, and so is behind once: that costs a mint for each machine and each process that comes. A server
+        that returns the same token again does not mend what the process believes of its age.
+        """
+        simulation = self._simulation
+        maker = next(a for a in simulation.recorder.attempts if a.value == other.value)
+        if simulation.settings.agree_on_time or maker.actor == attempt.actor or self._share_time(attempt, maker):
+            return False
+        self._excused.add((attempt.actor, other.value))
+        return len(self._excused) <= len(simulation.machines) * simulation.all_sessions
 
     def _check_pace(self, attempt: Attempt) -> None:
         """Check that failed background refreshes keep their distance."""
@@ -97,20 +146,22 @@ class Checker:
             return
         if mine[-1].error is CredentialsRejectedError:
             return  # credentials from a callable are tried again at once
-        if attempt.sent - mine[-1].ended < LEAST_REFRESH_WAIT:
+        # It has failed when its callers stop waiting, although the request goes on.
+        if attempt.sent - min(mine[-1].ended, mine[-1].overdue) < LEAST_REFRESH_WAIT:
             self._add("one mint for one need", f"session {attempt.actor} tries a failed refresh again at once")
 
-    def after_mint(self, attempt: Attempt) -> None:
-        """Check that the server refused for quota only what the ledger could not know."""
+    def after_mint(self, session: Session, attempt: Attempt) -> None:
+        """Check that the answer was waited for, and that a refusal for the quota could not be known before."""
+        if (lost := self._kept.ended(session, attempt)) is not None:
+            self._add("no mint is lost", lost)
         recorder = self._simulation.recorder
         if not any(attempt.sent <= at <= attempt.ended for at in recorder.refusals):
             return
-        recent = [
-            other for other in recorder.attempts if other.sent > attempt.sent - WINDOW - LEASE and other is not attempt
-        ]
+        # The sandbox sleeps with the machine, so it may count a request that much later.
+        since = attempt.sent - WINDOW - LEASE - self._simulation.suspended_for
+        recent = [other for other in recorder.attempts if other.sent > since and other is not attempt]
         explained = self._simulation.settings.sandbox.count_failed or any(
-            other.outcome == "unknown" or not knows_of(self._simulation, attempt.actor, attempt.group, other)
-            for other in recent
+            other.outcome == "unknown" or not self._counts_for(attempt, other) for other in recent
         )
         if not explained:
             self._add("quota", f"the server refused session {attempt.actor}, whose ledger thought a mint free")
@@ -141,27 +192,42 @@ class Checker:
             self._add("typed errors", f"{what} without retry_at")
         if call.kind == "token" and session.usable() is not None:
             self._add("no call lacks a token", f"{what} while there is a usable token")
-        elif not is_expected(
-            Case(self._simulation, session.group, call.began, self._simulation.decided_at(call)), error
-        ):
+            return
+        began = self._simulation.freezer.began(call)
+        cases = [
+            Case(self._simulation, session.number, session.group, began, decided)
+            for decided in self._simulation.decided_at(call)
+        ]
+        if not any(is_expected(case, error) for case in cases):
             self._add("no call lacks a token", f"{what} for no reason: {error}")
 
     def _check_token_age(self, session: Session, call: Call) -> None:
         simulation = self._simulation
-        if call.token is None or simulation.loop.time() - simulation.suspended_at < 1.0:
-            return
+        stood_still = max(simulation.suspended_at, simulation.freezer.last_frozen(session.number))
+        if call.token is None or simulation.loop.time() - stood_still < 1.0:
+            return  # the fast path of readers reads no clock for up to a second
         rules = simulation.settings.sandbox
+        if not simulation.settings.agree_on_time and call.token.value not in self._own_tokens(session):
+            return  # who has no common clock and reads late takes the last write for now; the API then rejects it
         ages_are_told = not rules.reuse_token or (rules.date_header and rules.created_at == "iso")
         made = simulation.recorder.minted_at(call.token.value)
         if made is not None:
             # A server that returns a token after its end has a wrong clock, by the rules: that age is ignored.
             sent = [a.sent for a in simulation.recorder.attempts if a.value == call.token.value]
             made = max([made, *(at for at in sent if at - made >= USABLE - INSTANT)])
-        if ages_are_told and made is not None and simulation.stepped_at < made and simulation.now() >= made + LIFETIME:
+        if (
+            ages_are_told
+            and made is not None
+            and max(simulation.stepped_at, simulation.poisoned_at) < made
+            and simulation.now() >= made + LIFETIME
+        ):
             self._add(
                 "no expired token",
                 f"session {session.number} handed out a token made {simulation.now() - made:.1f} s ago",
             )
+
+    def _own_tokens(self, session: Session) -> set[str | None]:
+        return {attempt.value for attempt in self._simulation.recorder.attempts if attempt.actor == session.number}
 
     # After every step
 
@@ -178,6 +244,8 @@ class Checker:
             for shown in (status, session.vbc, session.vbc.ledger(), session.vbc.current_token, status.last_error):
                 simulation.scanner.scan(repr(shown), f"the repr of a {type(shown).__name__}")
             self._check_sizes(session)
+        for lost in self._kept.lost():
+            self._add("no mint is lost", lost)
         self._check_tasks()
         self._check_output()
         self.raise_first()
@@ -196,7 +264,8 @@ class Checker:
         if ours > 2 * (len(simulation.sessions) + len(simulation.closing)):
             self._add("nothing grows", f"{ours} tasks of {len(simulation.sessions)} sessions")
         for call in simulation.waiting:
-            if simulation.loop.time() - call.began_loop > LONGEST_CALL:
+            frozen = simulation.freezer.last_frozen(call.session)
+            if simulation.loop.time() - max(call.began_loop, frozen) > LONGEST_CALL:
                 self._add("no call lacks a token", f"a {call.kind} of session {call.session} never ends")
 
     def _check_output(self) -> None:
@@ -214,6 +283,10 @@ class Checker:
         """Raise the first violation that was found, if any."""
         if self._found:
             raise self._found[0]
+
+    def child_did(self, wrong: str) -> None:
+        """Report what a forked process did with the sessions of its parent."""
+        self._add("a child leaves its parent alone", wrong)
 
     # At the end
 
@@ -251,7 +324,8 @@ class Checker:
             assert isinstance(call.error, TokenError)
             assert call.error.retry_at is not None
             wait = call.error.retry_at.timestamp() - simulation.clock.wall()
-            await asyncio.sleep(min(max(wait, 1.0), 60.0))
+            # Not every second, if the wait that is stated has ended long ago: that would be thousands of calls.
+            await asyncio.sleep(wait if 1.0 <= wait <= 60.0 else 60.0)
 
     async def _has_access(self, session: Session) -> None:
         """Check access earlier than a planned refresh would restore it, unless the quota is used up."""

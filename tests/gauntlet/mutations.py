@@ -21,11 +21,11 @@ from truecaller_vbc.token.endpoint import Answer, TokenEndpoint
 from truecaller_vbc.token.exchange import Exchange
 from truecaller_vbc.token.holder import TokenHolder
 from truecaller_vbc.token.ledger import Ledger
-from truecaller_vbc.token.minter import Minter
 from truecaller_vbc.token.state import AccountState, RefreshMode
 from truecaller_vbc.transport import Transport
 
 from . import simulation
+from .process_mutations import PROCESS_MUTATIONS, PROCESS_SEEDS, forgets_late_answers, mints_after_its_lease
 from .simulation import Settings
 
 Mutation: TypeAlias = Callable[[pytest.MonkeyPatch], None]
@@ -95,7 +95,7 @@ def each_caller_mints(patch: pytest.MonkeyPatch) -> None:
         return self.loop.create_task(self._run(RefreshMode.MANDATORY))
 
     patch.setattr(TokenHolder, "_attempted", attempted)
-    patch.setattr(Minter, "_adopt", lambda *_: None)
+    patch.setattr(AccountState, "adoptable", lambda *_: None)
 
 
 def logs_the_key(patch: pytest.MonkeyPatch) -> None:
@@ -213,6 +213,18 @@ def never_retries_rejected_credentials(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(AccountState, "blocking_error", without_end)
 
 
+def clocks_apart(patch: pytest.MonkeyPatch) -> None:
+    """Put every session on one of three machines with different clocks, and all on a store without a clock."""
+    drawn = Settings.drawn
+
+    def without_common_clock(rng: Any) -> Settings:
+        it = drawn(rng)
+        most = max(2, it.most_sessions)
+        return attrs.evolve(it, shared=True, clocks_apart=True, store_clock=False, most_sessions=most)
+
+    patch.setattr(simulation.Settings, "drawn", without_common_clock)
+
+
 _OPENED: Final[list[int]] = []
 _TASKS: Final[list[asyncio.Task[None]]] = []
 _HOARD: Final[list[object]] = []
@@ -234,7 +246,7 @@ MUTATIONS: Final[dict[Mutation, str]] = {
     never_retries_rejected_credentials: "no call lacks a token",
     adopts_nothing: "one mint for one need",
     refreshes_in_a_loop: "one mint for one need",
-    each_caller_mints: "quota",
+    each_caller_mints: "one mint for one need",
     logs_the_key: "no secret is shown",
     shows_the_token: "no secret is shown",
     error_quotes_the_key: "no secret is shown",
@@ -245,16 +257,31 @@ MUTATIONS: Final[dict[Mutation, str]] = {
     fails_with_a_bug: "typed errors",
     keeps_a_rejected_token: "recovery",
     uses_expired_tokens: "no expired token",
+    **PROCESS_MUTATIONS,
 }
 """The invariant that each mutation violates."""
 
 FIRST_SEEDS: Final[dict[Mutation, int]] = {
-    no_quota: 3,
-    server_grants_less: 3,
-    hides_a_stale_token: 4,
+    server_grants_less: 4,
+    waits_too_long: 4,
+    hides_a_stale_token: 21,
+    never_wakes_waiters: 3,
     never_retries_rejected_credentials: 7,
-    adopts_nothing: 2,
+    adopts_nothing: 4,
     refreshes_in_a_loop: 4,
-    uses_expired_tokens: 15,
+    each_caller_mints: 3,
+    fails_with_a_bug: 3,
+    uses_expired_tokens: 6,
+    **PROCESS_SEEDS,
 }
 """A seed that detects the mutation early, where the first one does not."""
+
+CLOCKS_APART: Final[dict[Mutation, int]] = {
+    no_quota: 1,
+    adopts_nothing: 1,
+    waits_too_long: 4,
+    refreshes_in_a_loop: 4,
+    forgets_late_answers: 3,
+    mints_after_its_lease: 6,
+}
+"""Mutations that must be detected without a common clock, too, where the checker allows for more."""

@@ -14,6 +14,8 @@ from truecaller_vbc.sandbox.tokens import IssuedToken, QuotaSpentError, fingerpr
 from truecaller_vbc.token.endpoint import Answer, TokenEndpoint
 
 NEVER: Final = float("inf")
+_NEWEST: Final = 40
+_ROUNDING: Final = 0.001
 
 
 @attrs.define
@@ -27,6 +29,9 @@ class Attempt:
         ahead: whether the sender had a usable token.
         ended: time of the answer; infinity while there is none.
         answer: the parsed answer.
+        overdue: when its callers stopped waiting; infinity if they did not. Timers stand still while a machine sleeps.
+        seen: when each session first read the store after the answer.
+        shift: the time of the shared document minus that of the simulation, as the sender took it.
     """
 
     actor: int
@@ -35,6 +40,9 @@ class Attempt:
     ahead: bool
     ended: float = NEVER
     answer: Answer | None = None
+    overdue: float = NEVER
+    seen: dict[int, float] = attrs.field(factory=dict[int, float])
+    shift: float | None = None
 
     @property
     def outcome(self) -> str:
@@ -47,6 +55,10 @@ class Attempt:
     @property
     def error(self) -> type[TokenError] | None:
         return type(self.answer.error) if self.answer and self.answer.error else None
+
+    def has_time_of(self, other: Attempt) -> bool:
+        """Return whether both senders took the same time for that of the document."""
+        return self.shift is not None and other.shift is not None and abs(self.shift - other.shift) < _ROUNDING
 
     @property
     def value(self) -> str | None:
@@ -111,6 +123,12 @@ class Recorder:
                 self.dead.add(record.fingerprint)
         self._read = len(records)
 
+    def store_read(self, reader: int, now: float) -> None:
+        """Note that a session reads the store, and so learns of all attempts that have ended."""
+        for attempt in self.attempts[-_NEWEST:]:
+            if attempt.ended <= now:
+                attempt.seen.setdefault(reader, now)
+
     def minted_at(self, value: str) -> float | None:
         """Return when the sandbox made a token."""
         return next((mint.at for mint in reversed(self.mints) if mint.value == value), None)
@@ -133,6 +151,7 @@ class RecordingEndpoint:
 
     async def mint(self, http: aiohttp.ClientSession, credentials: Credentials, seconds: float) -> Answer:
         attempt = self._session.mint_started()
+        await self._session.simulation.reached("minting")
         answer = await self._inner.mint(http, credentials, seconds)
         self._session.mint_ended(attempt, answer)
         return answer

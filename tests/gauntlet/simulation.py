@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -18,15 +18,18 @@ from truecaller_vbc.stores import TokenStore
 from truecaller_vbc.token.endpoint import Answer
 from truecaller_vbc.token.events import TokenEvent
 
-from ..token.virtual_time import LoopClock
-from .faulty_store import FaultyStore, StoreCondition
+from ..token.virtual_time import EPOCH, LoopClock
+from .expected_failures import INSTANT, LEASE, TIMEOUT, WINDOW
+from .faulty_store import ClockedStore, FaultyStore, StoreCondition
+from .freezer import Freezer
 from .invariants import Checker
-from .recorder import Attempt, Recorder, RecordingEndpoint
+from .recorder import NEVER, Attempt, Recorder, RecordingEndpoint
 from .secret_scanner import SecretScanner
 from .simulation_loop import SimulationLoop
 
 T = TypeVar("T")
 POLICY: Final = TokenPolicy()
+VAULT_TIME: Final = 0.1
 DOCUMENTED_ERRORS: Final = (VBCError, aiohttp.ClientError, TimeoutError)
 """Errors that a caller may get. Any other type is a bug."""
 
@@ -49,22 +52,36 @@ class Call:
         return type(self.error).__name__ if self.error else str(self.status or (self.token and "token"))
 
 
+class Machine:
+    """The clock of one machine, whose wall clock is off by so many seconds."""
+
+    def __init__(self, right: LoopClock, off: float) -> None:
+        self._right = right
+        self.off = off
+        self.now = right.now
+
+    def wall(self) -> float:
+        return self._right.wall() + self.off
+
+
 class Session:
     """A `VBCSession` and what the simulation knows of it."""
 
-    def __init__(self, simulation: Simulation, number: int, group: int, store: TokenStore) -> None:
+    def __init__(self, simulation: Simulation, number: int, group: int, store: FaultyStore) -> None:
         self.simulation = simulation
         self.number = number
         self.group = group
         self.opened = simulation.now()
+        self.machine = simulation.rng.choice(simulation.machines)
         self.closed = False
+        self.store = store
         self.events: list[TokenEvent] = []
         self.vbc = VBCSession(
             simulation.vault if simulation.settings.vault else simulation.right_credentials(),
             base_url=simulation.sandbox.base_url,
             store=store,
             policy=POLICY,
-            clock=simulation.clock,
+            clock=self.machine,
             on_event=self._on_event,
         )
         minter = self.vbc._holder._minter
@@ -82,16 +99,26 @@ class Session:
     # The wire
 
     def mint_started(self) -> Attempt:
-        attempt = Attempt(self.number, self.group, self.simulation.now(), ahead=self.usable() is not None)
+        recorder = self.simulation.recorder
+        recorder.read_log(self.simulation.sandbox)
+        # A token that the API has rejected is no token to refresh ahead of.
+        ahead = (token := self.usable()) is not None and token.fingerprint not in recorder.dead
+        attempt = Attempt(self.number, self.group, self.simulation.now(), ahead=ahead)
+        attempt.shift = self.vbc._holder._minter._exchange._clock.shift
         self.simulation.checker.before_mint(attempt)
         self.simulation.recorder.attempts.append(attempt)
+        self.simulation.loop.call_later(TIMEOUT, self._overdue, attempt)
         return attempt
+
+    def _overdue(self, attempt: Attempt) -> None:
+        if attempt.ended == NEVER:
+            attempt.overdue = self.simulation.now()
 
     def mint_ended(self, attempt: Attempt, answer: Answer) -> None:
         attempt.ended, attempt.answer = self.simulation.now(), answer
         if answer.result:
             self.simulation.scanner.known.add(str(answer.result.value))
-        self.simulation.checker.after_mint(attempt)
+        self.simulation.checker.after_mint(self, attempt)
 
 
 @attrs.frozen
@@ -104,6 +131,8 @@ class Settings:
         file: whether stores are files.
         vault: whether credentials come from a callable.
         most_sessions: maximum number of open sessions.
+        clocks_apart: whether each machine's wall clock is off by up to an hour.
+        store_clock: whether the store has a clock of its own, which is right.
     """
 
     sandbox: SandboxRules
@@ -111,6 +140,18 @@ class Settings:
     file: bool
     vault: bool
     most_sessions: int
+    clocks_apart: bool
+    store_clock: bool
+
+    @property
+    def agree_on_time(self) -> bool:
+        """Whether sessions that share a store know the same time, so that each counts what the others did."""
+        return self.store_clock or not self.clocks_apart
+
+    @property
+    def clock_error(self) -> float:
+        """How far a session may be wrong about the times of others: clocks that differ by a minute are not doubted."""
+        return 0.0 if self.agree_on_time else 60.0
 
     @classmethod
     def drawn(cls, rng: random.Random) -> Settings:
@@ -134,7 +175,15 @@ class Settings:
             date_header=rng.random() < 0.8,
             created_at=either("iso", "garbage", "missing"),
         )
-        return cls(rules, rng.random() < 0.7, rng.random() < 0.3, rng.random() < 0.4, rng.choice((1, 1, 2, 3, 5)))
+        return cls(
+            rules,
+            shared=rng.random() < 0.7,
+            file=rng.random() < 0.3,
+            vault=rng.random() < 0.4,
+            most_sessions=rng.choice((1, 1, 2, 3, 5)),
+            clocks_apart=rng.random() < 0.4,
+            store_clock=rng.random() < 0.4,
+        )
 
 
 class Simulation:
@@ -158,6 +207,8 @@ class Simulation:
         self.clock = LoopClock(self.loop.time)
         self.now = self.clock.now
         self.settings = Settings.drawn(self.rng)
+        offsets = [self.rng.uniform(-3600.0, 3600.0) for _ in range(3)] if self.settings.clocks_apart else [0.0]
+        self.machines = [Machine(self.clock, off) for off in offsets]
         self.sandbox = Sandbox(self.settings.sandbox, clock=self.now)
         self.recorder = Recorder()
         self.recorder.attach(self.sandbox, self.now)
@@ -168,14 +219,22 @@ class Simulation:
         self.waiting: list[Call] = []
         self.suspended_at = float("-inf")
         self.suspended_for = 0.0
+        self.suspensions: list[tuple[float, float]] = []
         self.closing: set[asyncio.Task[Any]] = set()
         self.vault_gives_wrong_key = False
         self.vault_is_down = False
         self.vault_healthy_since = float("-inf")
         self.stepped_at = float("-inf")
+        self.stepped_a_day = False
         self.stepped_back_until = float("-inf")
+        self.poisoned_at = float("-inf")
+        self.false_times: list[tuple[float, float]] = []
         self.key_changed_at = float("-inf")
         self.paused = False
+        self.freezer = Freezer(self)
+        self.condition.reached = self.reached
+        self.granted: dict[int, float] = {}
+        self._met: set[tuple[int, str]] = set()
         self.checker = Checker(self)
         self._shared = self._new_store(0)
 
@@ -194,7 +253,7 @@ class Simulation:
         self.sandbox.revoke_all()
 
     async def vault(self) -> Credentials:
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(VAULT_TIME)
         if self.vault_is_down:
             raise OSError(111, "the vault is down")
         credentials = self.right_credentials()
@@ -205,11 +264,41 @@ class Simulation:
         self.scanner.known.add(wrong)
         return wrong
 
+    async def reached(self, point: str) -> None:
+        """Note what the running process does next, and freeze it there if that was drawn."""
+        met = (self.loop.process, point)
+        if point == "read":
+            self.recorder.store_read(self.loop.process, self.now())
+        if point in ("read", "write") and met not in self._met and not self.settings.agree_on_time:
+            # Without a clock in the store, each new process takes its wall clock, or the last write if that is later.
+            self._met.add(met)
+            self.stepped_at = self.now()
+            self.stepped_back_until = max(self.stepped_back_until, self.now())
+        if point == "granted":
+            self.granted[self.loop.process] = self.now()
+        await self.freezer.reached(point)
+
+    def poisoned(self, stamps: Iterable[float]) -> None:
+        """Note that a document has false values, of which `stamps` are times in the future.
+
+        A false time is believed for a window at most: from now on, or when it has come that near. An attempt counts
+        for another window after it, if the store could not be repaired until then. Without a common
+        clock, machines differ by up to two hours about when that is, and a window begins when a process first reads.
+        """
+        error = 0.0 if self.settings.agree_on_time else 7_200.0 + WINDOW
+
+        self.poisoned_at = self.now()
+        self.false_times = [(since, until) for since, until in self.false_times if until > self.now()]
+        for stamp in (self.now() + WINDOW, *stamps):
+            self.false_times.append((stamp - WINDOW - LEASE - error, stamp + WINDOW + LEASE + error))
+
     # Sessions
 
-    def _new_store(self, number: int) -> TokenStore:
+    def _new_store(self, number: int) -> FaultyStore:
         inner: TokenStore
         inner = FileStore(self.directory / f"{self.seed}-{number}.json") if self.settings.file else MemoryStore()
+        if self.settings.store_clock:
+            return ClockedStore(inner, self.condition, lambda: EPOCH + self.now())
         return FaultyStore(inner, self.condition)
 
     async def open_session(self) -> Session:
@@ -217,13 +306,22 @@ class Simulation:
         number = self.all_sessions
         shared = self.settings.shared
         session = Session(self, number, 0 if shared else number, self._shared if shared else self._new_store(number))
-        await session.vbc.__aenter__()
+        await self._start(session, session.vbc.__aenter__())
         self.sessions.append(session)
         return session
 
+    def _start(self, session: Session, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a task in the process of a session."""
+        with self.loop.as_process(session.number):
+            return asyncio.create_task(coroutine)
+
     async def close_session(self, session: Session) -> None:
+        await self._start(session, self._close(session))
+
+    async def _close(self, session: Session) -> None:
         session.closed = True
-        self.sessions.remove(session)
+        if session in self.sessions:  # it may be replaced twice, if its process is frozen before the first time
+            self.sessions.remove(session)
         await session.vbc.close()
 
     # Calls
@@ -231,13 +329,14 @@ class Simulation:
     def call(self, session: Session, kind: str) -> asyncio.Task[Call]:
         """Start a call in its own task."""
         call = Call(session.number, kind, self.now(), self.loop.time())
-        task = asyncio.create_task(self._call(session, call))
+        task = self._start(session, self._call(session, call))
         self.callers.add(task)
         task.add_done_callback(self.callers.discard)
         return task
 
     async def _call(self, session: Session, call: Call) -> Call:
         self.count(f"call {call.kind}")
+        call.began, call.began_loop = self.now(), self.loop.time()  # later than asked for, in a process that was frozen
         self.waiting.append(call)
         try:
             await self._send(session, call)
@@ -278,15 +377,20 @@ class Simulation:
     def _account(self) -> str:
         return self.sandbox.credentials.client_account_id
 
-    def decided_at(self, call: Call) -> float:
-        """Return when the result of a call was decided, which is earlier if the machine slept before delivery."""
-        asleep_meanwhile = self.loop.time() == self.suspended_at and call.began_loop <= self.suspended_at
-        return self.now() - self.suspended_for if asleep_meanwhile else self.now()
+    def decided_at(self, call: Call) -> list[float]:
+        """Return when the result of a call may have been decided.
+
+        That is before the machine slept, if it did so before delivery or while the vault was asked once more.
+        """
+        awake = self.loop.time() - self.suspended_at
+        asleep_meanwhile = call.began_loop <= self.suspended_at and awake <= VAULT_TIME + INSTANT
+        return [self.now(), self.now() - self.suspended_for] if asleep_meanwhile else [self.now()]
 
     # The end
 
     async def end(self) -> None:
         """Close everything, or sometimes leave the sessions open until the loop ends."""
+        self.freezer.thaw_all()
         if self.paused:
             await self.sandbox.resume_listening()
         await self.sandbox.drop_connections()

@@ -5,24 +5,35 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import selectors
+import socket
 import sys
 import termios
 from array import array
 from typing import Any, Final
 
+from .frozen_processes import ProcessesLoop
+
 _GRACE: Final = 0.001
+_ENDLESS: Final = float("inf")
+# What is sent to a stopped process may never be received.
+_PATIENCE: Final = 5.0
 _CAN_TELL: Final = sys.platform == "linux"
 
 
 class _Selector(selectors.DefaultSelector):
     loop: SimulationLoop
 
+    def _ready(self, timeout: float) -> list[tuple[selectors.SelectorKey, int]]:
+        return [(key, mask) for key, mask in super().select(timeout) if not self.loop.is_stopped(key)]
+
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        events = super().select(0)
+        events = self._ready(0)
         if events or timeout == 0:
             return events
-        while self._on_their_way():
-            if events := super().select(_GRACE):
+        patience = _PATIENCE if self.loop.stopped else _ENDLESS
+        while patience > 0 and self._on_their_way():
+            patience -= 1
+            if events := self._ready(_GRACE):
                 return events
         if timeout is None:
             raise RuntimeError("nothing is left to wait for: every task waits for another")
@@ -39,10 +50,20 @@ def _unreceived(fd: int) -> bool:
         fcntl.ioctl(fd, termios.TIOCOUTQ, count := array("i", [0]))
     except OSError:
         return False
-    return count[0] > 0
+    return count[0] > 0 and _is_connected(fd)
 
 
-class SimulationLoop(asyncio.SelectorEventLoop):
+def _is_connected(fd: int) -> bool:
+    """Return False for a socket that was reset: what it had to send is lost."""
+    with socket.fromfd(fd, socket.AF_INET, socket.SOCK_STREAM) as copy:
+        try:
+            copy.getpeername()
+        except OSError:
+            return False
+    return True
+
+
+class SimulationLoop(ProcessesLoop):
     """Event loop with virtual time, for simulations that repeat exactly.
 
     Work for threads, such as the reads and writes of a file store, runs at once on the loop: otherwise the speed of

@@ -17,7 +17,8 @@ _KINDS: Final = ("token", "token", "get", "get", "get", "post", "middleware", "h
 
 
 def _any_session(simulation: Simulation) -> Session:
-    return simulation.rng.choice(simulation.sessions)
+    running = [session for session in simulation.sessions if session.number not in simulation.loop.stopped]
+    return simulation.rng.choice(running or simulation.sessions)
 
 
 async def one_call(simulation: Simulation) -> str:

@@ -12,7 +12,16 @@ import pytest
 from ..redis_server import redis_server
 from .driver import SIMULATION_STEPS, Plan, run_simulations
 from .invariants import Violation
-from .mutations import FIRST_SEEDS, MUTATIONS, Mutation, leaks_descriptors, leaks_memory, undo
+from .mutations import (
+    CLOCKS_APART,
+    FIRST_SEEDS,
+    MUTATIONS,
+    Mutation,
+    clocks_apart,
+    leaks_descriptors,
+    leaks_memory,
+    undo,
+)
 from .real_processes import RealGauntlet
 
 pytestmark = pytest.mark.slow
@@ -65,6 +74,20 @@ def test_mutation_is_detected(mutation: Mutation, tmp_path: Path, monkeypatch: p
 
     with pytest.raises(Violation) as caught:
         run_simulations(simulations, tmp_path).check_growth()
+
+    assert caught.value.invariant == MUTATIONS[mutation]
+
+
+@pytest.mark.parametrize("mutation", CLOCKS_APART, ids=lambda mutation: mutation.__name__)
+def test_mutation_is_detected_with_clocks_apart(
+    mutation: Mutation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is allowed for where machines have no common clock does not hide faults."""
+    clocks_apart(monkeypatch)
+    mutation(monkeypatch)
+
+    with pytest.raises(Violation) as caught:
+        run_simulations([(CLOCKS_APART[mutation] + number, 60) for number in range(20)], tmp_path)
 
     assert caught.value.invariant == MUTATIONS[mutation]
 

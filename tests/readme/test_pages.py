@@ -13,6 +13,7 @@ import attrs
 import pytest
 
 import truecaller_vbc
+import truecaller_vbc.call_lists
 import truecaller_vbc.sandbox
 import truecaller_vbc.stores
 import truecaller_vbc.webhooks
@@ -67,7 +68,14 @@ def test_error_table() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", [truecaller_vbc, truecaller_vbc.sandbox, truecaller_vbc.stores, truecaller_vbc.webhooks]
+    "module",
+    [
+        truecaller_vbc,
+        truecaller_vbc.call_lists,
+        truecaller_vbc.sandbox,
+        truecaller_vbc.stores,
+        truecaller_vbc.webhooks,
+    ],
 )
 def test_reference_has_every_public_name(module: ModuleType) -> None:
     """Every public name has its entry in the reference."""

@@ -39,6 +39,7 @@ LISTENER = snippet("docs/observe.md", "Events")
 TELEMETRY = snippet("docs/observe.md", "OpenTelemetry")
 FASTAPI_MODELS = snippet("docs/how-to/fastapi.md", "Models in handlers")
 AIOHTTP_WEB = snippet("docs/how-to/aiohttp-web.md", "aiohttp.web")
+CALL_LISTS = snippet("docs/how-to/call-lists-in-a-program.md", "Read call lists in your program")
 CRON = snippet("docs/how-to/cron.md", "Cron jobs and scripts")
 NOTEBOOK = snippet("docs/how-to/jupyter.md", "Jupyter notebooks")
 NOTEBOOK_USE = snippet("docs/how-to/jupyter.md", "Use it")
@@ -247,6 +248,16 @@ async def test_aiohttp_web(sandbox: Sandbox, tmp_path: Path) -> None:
         assert 1 == sandbox.mints
         async with client.get("/labels") as response:
             assert "FlowerEra" in [label["name"] for label in await response.json()]
+
+
+def test_call_lists(tmp_path: Path) -> None:
+    """Records are made of the rows that can be read, and the others say what to correct, in Python's words."""
+    path = tmp_path / "crm.csv"
+    path.write_text("Customer;Mobile\nAsha;98000 00019\nBela;98\n")
+    records, problems = run(CALL_LISTS)["read_list"](path, LABEL)
+
+    assert [record.receiver_number for record in records] == ["+919800000019"]
+    assert problems == ["line 3: receiver_number: '98' is impossible as a number of IN, or of the country it names"]
 
 
 async def test_notebook(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from truecaller_vbc import TokenEndpointError, VBCSession, transport
+from truecaller_vbc import SessionClosedError, TokenEndpointError, VBCSession, transport
 
 from .two_origins import CREDENTIALS
 
@@ -194,6 +194,39 @@ async def test_error_that_breaks_off_is_the_callers(answers: tuple[Answers, VBCS
         with pytest.raises(aiohttp.ClientPayloadError):
             await response.read()
     assert it.calls == 1
+
+
+@pytest.mark.parametrize("as_middleware", [False, True])
+async def test_cancelled_caller_leaves_no_connection(*, as_middleware: bool) -> None:
+    """A caller that is cancelled while its session looks at an error gives the connection back at once."""
+    async with _serving() as (it, url), aiohttp.ClientSession() as http:
+        it.parts = slow
+        async with VBCSession(CREDENTIALS, base_url=url, http=http) as vbc:
+            request = http.get(f"{url}/x", middlewares=(vbc.auth,)) if as_middleware else vbc.get("/x")
+            call = asyncio.ensure_future(request)
+            while not it.sent:
+                await asyncio.sleep(0.01)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+
+            assert http.connector is not None
+            assert not http.connector._acquired
+
+
+async def test_session_closed_while_an_error_is_read(answers: tuple[Answers, VBCSession]) -> None:
+    """A session that is closed while it looks at an error says so, where aiohttp raises a RuntimeError."""
+    it, vbc = answers
+    it.parts = slow
+    async with aiohttp.ClientSession() as http:
+
+        async def close(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+            response = await send(request)
+            await http.close()
+            return response
+
+        with pytest.raises(SessionClosedError, match="make a new VBCSession"):
+            await http.get(vbc._transport.url("/x"), middlewares=(vbc.auth, close))
 
 
 @pytest.mark.parametrize("parts", [endless, bomb])

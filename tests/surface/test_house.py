@@ -38,6 +38,7 @@ MAY_IMPORT = {
     },
     "transport": {"errors", "token"},
     "api": {"backoff", "durations", "errors", "secret", "serialization", "timestamps", "transport", "transport_errors"},
+    "call_lists": {"api", "errors"},
     "options": {"api", "credentials", "stores", "token"},
     "accounts": {"credentials", "durations", "errors", "options", "secret", "session", "stores"},
     "session": {"api", "credentials", "errors", "options", "secret", "stores", "token", "transport"},
@@ -45,7 +46,19 @@ MAY_IMPORT = {
     "telemetry": {"api", "session", "token"},
     "sandbox": {"credentials"},
     "pytest_plugin": {"session", "token", "sandbox", "webhooks"},
-    "cli": {"files", "api", "backoff", "credentials", "errors", "sandbox", "session", "stores", "token", "webhooks"},
+    "cli": {
+        "files",
+        "api",
+        "backoff",
+        "call_lists",
+        "credentials",
+        "errors",
+        "sandbox",
+        "session",
+        "stores",
+        "token",
+        "webhooks",
+    },
 }
 
 

@@ -100,6 +100,58 @@ def test_a_process_that_was_stopped_for_longer_than_its_lease_looks_again() -> N
     run_virtual(main())
 
 
+def test_token_that_ended_while_it_was_stored_is_not_handed_out() -> None:
+    """A process that was stopped for an hour between the answer and its write mints again."""
+
+    class SleepyStore(MemoryStore):
+        sleep: Any = None
+        writes = 0
+
+        async def write(self, key: str, document: str) -> bool:
+            self.writes += 1
+            if self.writes == 2:
+                self.sleep(4000.0)
+            return await super().write(key, document)
+
+    async def main() -> None:
+        store = SleepyStore()
+        async with world(store=store) as it:
+            store.sleep = it.clock.suspend
+            token = await it.holder.token()
+            assert it.server.accepts_token(token.value)
+            assert it.server.mints == 2
+
+    run_virtual(main())
+
+
+def test_token_of_another_process_ends_a_row_of_failures() -> None:
+    """A failure after the success of another process has the first backoff, although that token has ended since."""
+
+    async def main() -> None:
+        store = MemoryStore()
+        async with world(store=store) as failing:
+            failing.server.mood = "503"
+            for _ in range(3):
+                with pytest.raises(TokenEndpointError):
+                    await failing.holder.token()
+                await asyncio.sleep(10)
+            failing.server.mood = "ok"
+            other = World(store=store, server=failing.server)
+            other.holder.open(None)
+            await other.holder.token()
+            await other.holder.close()
+            await asyncio.sleep(4000)
+
+            failing.server.mood = "503"
+            with pytest.raises(TokenEndpointError) as caught:
+                await failing.holder.token()
+
+            assert caught.value.retry_at is not None
+            assert caught.value.retry_at.timestamp() - failing.clock.wall() < 1.3
+
+    run_virtual(main())
+
+
 def test_a_fleet_that_starts_at_once_mints_once() -> None:
     """Twenty sessions that start together mint once, and refresh once."""
 

@@ -25,10 +25,10 @@ _MIN_SECRET: Final = 8
 def readable(text: str) -> str:
     """Reduce foreign text to one line of limited length, without mark-up and without anything like a token."""
     title = _TITLE.search(text)
-    plain = _unescape(_TAG.sub(" ", _CODE.sub(" ", text)))
+    shown = _unescape(_TAG.sub(" ", _CODE.sub(" ", text)))
     if title is not None:
-        plain = f"{_unescape(title[1])} {plain}"
-    line = mask_numbers_in(_SECRETS.sub("***", _BLANK.sub(" ", plain)).strip())
+        shown = f"{_unescape(title[1])} {shown}"
+    line = mask_numbers_in(_SECRETS.sub("***", _BLANK.sub(" ", shown)).strip())
     return line if len(line) <= _MAX_SHOWN else line[:_MAX_SHOWN] + "…"
 
 
@@ -37,6 +37,18 @@ def _unescape(text: str) -> str:
         return html.unescape(text)
     except ValueError:  # a character reference of more digits than Python converts
         return text
+
+
+def plain(value: object, most: int = _MAX_SHOWN) -> str:
+    """Return text in one line of at most `most` characters, with unprintable characters escaped."""
+    text = str(value)
+    if len(text) > most:
+        text = text[: most - 1] + "…"
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
 
 
 def cut_words(text: str, most: int) -> str:

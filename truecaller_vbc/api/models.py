@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Literal, Self
@@ -139,7 +140,7 @@ class BatchStatus(Serializable):
 
     Attributes:
         batch_id: ID of the batch.
-        data: its records, in the server's order, which is not promised to be yours: see `find`.
+        data: its records, in the server's order, which is not promised to be yours: see `find` and `match`.
     """
 
     client_account_id: str = ""
@@ -158,7 +159,23 @@ class BatchStatus(Serializable):
 
     def find(self, record: CallRecord) -> RecordStatus | None:
         """Return the status of one of your records, found by its numbers and window; None if it is missing."""
-        return next((status for status in self.data if _is_of(status, record)), None)
+        return self.match([record])[0]
+
+    def match(self, records: Iterable[CallRecord]) -> list[RecordStatus | None]:
+        """Return the status of each of your records; None for those that are missing.
+
+        The server may leave out the plus of a number, or a whole field. Equal records get one status each.
+        """
+        by_receiver: dict[str, list[RecordStatus]] = {}
+        for status in self.data:
+            by_receiver.setdefault(_digits(status.receiver_number), []).append(status)
+        found: list[RecordStatus | None] = []
+        for record in records:
+            candidates = by_receiver.get(_digits(record.receiver_number), [])
+            found.append(next((it for it in candidates if _is_of(it, record)), None))
+            if found[-1] is not None:
+                candidates.remove(found[-1])
+        return found
 
 
 @attrs.frozen
@@ -270,11 +287,14 @@ class BusinessNumber(Serializable):
 
 def _is_of(status: RecordStatus, record: CallRecord) -> bool:
     return (
-        status.receiver_number == record.receiver_number
-        and status.caller_number == record.caller_number
+        _digits(status.caller_number) in ("", _digits(record.caller_number))
         and _ms(status.starts_at) in (None, record.starts_at)
         and _ms(status.ends_at) in (None, record.ends_at)
     )
+
+
+def _digits(number: str) -> str:
+    return number.lstrip("+")
 
 
 def _ms(stamp: datetime | None) -> int | None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import signal
-import sys
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import attrs
 import typer
@@ -18,58 +16,52 @@ from ..sandbox import Sandbox, SandboxRules
 from ..session import VBCSession
 from ..token.events import StoreUnavailable, TokenEvent
 from ..token.model import AccessToken
-from .connection import PREFIX, AsJSON, BaseURL, Connection, Prefix, Store
-from .failures import DONE, run_to_code
-from .output import print_json, print_table
+from .connection import PREFIX, Connection
+from .failures import DONE, port_in_use
+from .options import AsJSON, flag, option, with_options
+from .output import print_all, print_json
 
 
-async def show_token(connection: Connection, *, show: bool, as_json: bool) -> int:
-    """Print the status, the ledger, and with `show` the token.
+async def token(
+    *,
+    connection: Connection,
+    show: Annotated[bool, typer.Option("--show", help="Print the token itself, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
+) -> int:
+    """Get a token with the credentials of the environment, and print its state.
 
-    Raises:
-        VBCError: no token could be had.
+    The token is kept in a file of your cache directory, so that the next command uses it again (see --store).
+    Credentials are read from the environment only, since other users can read a command line.
     """
     events: list[TokenEvent] = []
     async with connection.open(on_event=events.append) as vbc:
-        token = await vbc.token()
-        facts = _facts(vbc, token, show=show)
+        facts = _facts(vbc, await vbc.token(), show=show)
     for event in events:
         if isinstance(event, StoreUnavailable):
             typer.echo(f"warning: the store was not used: {event.reason}", err=True)
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
-    else:
-        _print(facts)
-    return 0
-
-
-def _facts(vbc: VBCSession, token: AccessToken, *, show: bool) -> dict[str, Any]:
-    status = attrs.asdict(vbc.status())
-    last_error = status.pop("last_error")
-    facts = {
-        "account": vbc.client_account_id,
-        "base_url": str(vbc.base_url),
-        **{name: _plain(value) for name, value in status.items()},
-        "last_error": str(last_error) if last_error else None,
-        "ledger": [{"at": _plain(mint.at), "outcome": mint.outcome, "by": mint.by} for mint in vbc.ledger()],
-    }
-    if show:
-        facts["token"] = str(token.value)
-    return facts
-
-
-def _plain(value: object) -> object:
-    return value.isoformat(timespec="seconds") if isinstance(value, datetime) else value
-
-
-def _print(facts: dict[str, Any]) -> None:
+        print_json(facts)
+        return DONE
     ledger = facts.pop("ledger")
     for name, value in facts.items():
         typer.echo(f"{name:16} {'-' if value is None else value}")
     for mint in ledger:
         typer.echo(f"{'attempt':16} {mint['at']}  {mint['outcome']:8} {mint['by']}")
-    if "token" not in facts:
+    if not show:
         typer.echo("The token itself is printed with --show.")
+    return DONE
+
+
+def _facts(vbc: VBCSession, token: AccessToken, *, show: bool) -> dict[str, Any]:
+    status = {name: _plain(value) for name, value in attrs.asdict(vbc.status()).items()}
+    facts = {"account": vbc.client_account_id, "base_url": str(vbc.base_url), **status}
+    facts["last_error"] = str(facts.pop("last_error") or "") or None
+    facts["ledger"] = [{"at": _plain(mint.at), "outcome": mint.outcome, "by": mint.by} for mint in vbc.ledger()]
+    return facts | ({"token": str(token.value)} if show else {})
+
+
+def _plain(value: object) -> object:
+    return value.isoformat(timespec="seconds") if isinstance(value, datetime) else value
 
 
 app = typer.Typer(no_args_is_help=True, help="The labels of the account.")
@@ -81,50 +73,46 @@ def labels() -> None:
 
 
 @app.command("list")
-def list_labels(
-    *, prefix: Prefix = PREFIX, base_url: BaseURL = None, store: Store = None, as_json: AsJSON = False
-) -> None:
+@with_options
+async def list_labels(*, connection: Connection, as_json: AsJSON = False) -> int:
     """List the labels of the account; call records take the ID of a dynamic one.
 
     Exit codes: 0 done, 2 a wrong setting, 3 not available now.
     """
-
-    async def main() -> int:
-        async with connection.open() as vbc:
-            found = await vbc.labels.list()
-        if as_json:
-            print_json(found)
-        else:
-            print_table(("label", "name", "type"), [(it.id, it.name, it.label_type) for it in found])
-        return DONE
-
-    connection = Connection(prefix=prefix, base_url=base_url, store=store)
-    sys.exit(run_to_code(main(), as_json=as_json))
+    async with connection.open() as vbc:
+        print_all(await vbc.labels.list(), {"label": "id", "name": "name", "type": "label_type"}, as_json=as_json)
+    return DONE
 
 
-async def serve_sandbox(rules: SandboxRules, port: int) -> int:
-    """Serve until SIGINT or SIGTERM.
+@attrs.frozen(kw_only=True)
+class SandboxOptions:
+    """Hold the options of the command; see `SandboxRules`."""
 
-    Raises:
-        ConfigurationError: the port is taken.
-    """
+    port: int = option("0: any free one.", default=8787, min=0, max=65535)
+    token_lifetime: float = option("Seconds.", default=3600.0)
+    max_mints: int = option("In one window.", default=10)
+    mint_window: float = option("Seconds.", default=1800.0)
+    over_quota: str = option("429, 429-retry-after, 400 or 403.", default="429")
+    dead_token: str = option("401, 401-flat or 500.", default="401")
+    revoke_previous: bool = flag("A new token ends the old ones.")
+
+
+async def sandbox(*, options: SandboxOptions) -> int:
+    """Run the sandbox on its own, with generated credentials, until it is stopped."""
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     try:
-        async with Sandbox(rules, port=port) as sandbox:
-            _print_exports(sandbox)
+        rules = SandboxRules(**attrs.asdict(options, filter=attrs.filters.exclude("port")))
+        async with Sandbox(rules, port=options.port) as served:
+            typer.echo("# A sandbox with credentials that it made up. In another terminal:")
+            typer.echo(f"export {PREFIX}BASE_URL={served.base_url}")
+            for name, value in attrs.asdict(served.credentials).items():
+                typer.echo(f"export {PREFIX}{name.upper()}={value!s}")
             await stopped.wait()
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
     except OSError as error:
-        raise ConfigurationError(f"--port {port} cannot be used ({error.strerror}): take another, or 0") from None
-    return 0
-
-
-def _print_exports(sandbox: Sandbox) -> None:
-    credentials = sandbox.credentials
-    typer.echo("# A sandbox with credentials that it made up. In another terminal:")
-    typer.echo(f"export TRUECALLER_VBC_BASE_URL={sandbox.base_url}")
-    typer.echo(f"export TRUECALLER_VBC_CLIENT_ACCOUNT_ID={credentials.client_account_id}")
-    typer.echo(f"export TRUECALLER_VBC_KEY_ID={credentials.key_id}")
-    typer.echo(f"export TRUECALLER_VBC_API_KEY={credentials.api_key!s}")
+        raise port_in_use(options.port, error) from None
+    return DONE

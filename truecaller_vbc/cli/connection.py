@@ -7,21 +7,18 @@ import contextlib
 import os
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import attrs
-import typer
 from platformdirs import user_cache_path
 
 from ..errors import ConfigurationError, VBCError
 from ..session import VBCSession
 from .failures import exit_with
+from .options import option
 
-_ADVICE: Final = (
-    "--store contains a user or a password, and other users can read a command line: export the URL as "
-    "TRUECALLER_VBC_STORE instead, without --store"
-)
+_ADVICE: Final = "--store has a user or a password, which others could read: export it as TRUECALLER_VBC_STORE instead"
 
 
 def without_secret(store: str | None) -> str | None:
@@ -41,20 +38,6 @@ def _has_credentials(url: str) -> bool:
 
 
 _PANEL: Final = "Connection"
-Prefix: TypeAlias = Annotated[str, typer.Option(help="Of the environment variables.", rich_help_panel=_PANEL)]
-BaseURL: TypeAlias = Annotated[str | None, typer.Option(help="Instead of the real API.", rich_help_panel=_PANEL)]
-Store: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="Store that shares the token between commands: a file in your cache directory by default, memory:// for "
-        "none. A URL with a password goes into TRUECALLER_VBC_STORE.",
-        callback=without_secret,
-        is_eager=True,
-        rich_help_panel=_PANEL,
-    ),
-]
-AsJSON: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON document, and nothing else.")]
-
 PREFIX = "TRUECALLER_VBC_"
 _MAX_WAIT: Final = 2.0
 
@@ -78,9 +61,15 @@ class Connection:
         store: overrides the environment's, or the file in the user's cache directory.
     """
 
-    prefix: str = PREFIX
-    base_url: str | None = None
-    store: str | None = None
+    prefix: str = option("Of the environment variables.", _PANEL, default=PREFIX)
+    base_url: str | None = option("Instead of the real API.", _PANEL)
+    store: str | None = option(
+        "Store that shares the token between commands: a file in your cache directory by default, memory:// for "
+        "none. A URL with a password goes into TRUECALLER_VBC_STORE.",
+        _PANEL,
+        callback=without_secret,
+        is_eager=True,
+    )
 
     def session(self, **options: Any) -> VBCSession:
         """Return a session that is not open yet.
@@ -88,8 +77,7 @@ class Connection:
         Raises:
             ConfigurationError: a setting is missing or wrong.
         """
-        settings = (("base_url", self.base_url), ("store", self.store))
-        given: dict[str, Any] = {name: value for name, value in settings if value}
+        given: dict[str, Any] = {name: it for name in ("base_url", "store") if (it := getattr(self, name))}
         if "store" not in given and not os.environ.get(f"{self.prefix}STORE", "").strip():
             given["store"] = default_store()
         return VBCSession.from_env(self.prefix, **given, **options)

@@ -1,43 +1,33 @@
-"""Turn errors into one line and an exit code."""
+"""Turn errors into words and an exit code, and say whether waiting may help."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import sys
-from collections.abc import Coroutine
+import time
 from datetime import datetime
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import aiohttp
 import typer
 
+from ..api.foreign_text import plain
 from ..errors import (
+    APIConnectionError,
     ConfigurationError,
     CredentialsRejectedError,
     ForbiddenError,
     InvalidRecordError,
+    RateLimitedError,
+    ServerError,
     StoreError,
+    TokenError,
     UnauthorizedError,
     UnknownOutcomeError,
     VBCError,
 )
-from .output import plain, print_json
-
-
-def silence_log() -> None:
-    """Silence the log, since the error line reports the failure and log lines would break the live table."""
-    logging.getLogger("truecaller_vbc").addHandler(logging.NullHandler())
-
-
-def exit_with(error: Exception, code: int, *, as_json: bool = False) -> NoReturn:
-    """Print the error in one line, with `as_json` as a document as well, and exit."""
-    if as_json:
-        print_json({"exit_code": code, "error": str(error)})
-    typer.echo(f"error: {error}", err=True)
-    sys.exit(code)
-
+from .output import print_json
 
 _MOST: Final = 600
 
@@ -47,8 +37,8 @@ NOTHING_SENT: Final = 2
 STOPPED: Final = 3
 INTERRUPTED: Final = 130
 
-ANY_FAILURE: Final = (VBCError, aiohttp.ClientError, TimeoutError)
-"""All errors that a typed call raises."""
+ANY_FAILURE: Final = (VBCError, aiohttp.ClientError, OSError)
+"""All errors that a typed call or a file raises."""
 
 
 # What the library tells programmers, in the words of the command line.
@@ -58,11 +48,12 @@ _WORDS: Final = (
     (re.compile(r"\band call again\b"), "and run it again"),
     (re.compile(r"\bbase_url=?"), "--base-url"),
     (re.compile(r"\bthe ID in the path\b"), "the ID that you gave"),
+    (re.compile(r"\bcopy it into one\b"), "give - and pipe it in"),
 )
 
 
 def describe(error: BaseException) -> str:
-    """Return the error in one line, in the words of the command line, and without a request's headers."""
+    """Return the error in the words of the command line, and without a request's headers."""
     if isinstance(error, UnknownOutcomeError):
         told = ": ".join(filter(None, (f"HTTP {error.status}" if error.status else "", error.slug, error.message)))
         return plain(f"the answer was lost{f' ({told})' if told else ''}, so it may have been taken or not", _MOST)
@@ -70,13 +61,19 @@ def describe(error: BaseException) -> str:
         text = str(error)
         for words, others in _WORDS:
             text = words.sub(others, text)
-        return plain(text.replace("retry_at", _clock_time(getattr(error, "retry_at", None))), _MOST)
+        text = text.replace("retry_at", _clock_time(getattr(error, "retry_at", None)))
+        return "\n".join(plain(line, _MOST) for line in text.splitlines())
     if isinstance(error, aiohttp.ClientResponseError):
         return f"the API answered HTTP {error.status}, and no more could be understood"
     if isinstance(error, OSError) and not isinstance(error, aiohttp.ClientError | TimeoutError):
         return plain(error, _MOST)
     reason = plain(error, _MOST) or type(error).__name__
     return f"the API cannot be reached ({reason}): check the network and the base URL, and run it again"
+
+
+def port_in_use(port: int, error: OSError) -> ConfigurationError:
+    """Return the error about a port that cannot be listened on."""
+    return ConfigurationError(f"--port {port} cannot be used ({error.strerror}): take another, or 0")
 
 
 def _clock_time(moment: datetime | None) -> str:
@@ -105,12 +102,34 @@ def exit_code(error: BaseException) -> int:
     return IN_PART if isinstance(error, UnknownOutcomeError) else STOPPED
 
 
-def run_to_code(main: Coroutine[Any, Any, int], *, as_json: bool = False) -> int:
-    """Run a command and return its exit code; print an error in one line and exit."""
-    silence_log()
-    try:
-        return asyncio.run(main)
-    except ANY_FAILURE as error:
-        exit_with(VBCError(describe(error)), exit_code(error), as_json=as_json)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+def exit_with(error: BaseException, code: int, *, as_json: bool = False) -> NoReturn:
+    """Print the error, with `as_json` as a document as well, and exit."""
+    text = describe(error)
+    if as_json:
+        print_json({"exit_code": code, "error": text})
+    typer.echo(f"error: {text}", err=True)
+    sys.exit(code)
+
+
+_PASSING: Final = (RateLimitedError, ServerError, TokenError, UnknownOutcomeError)
+
+
+def is_temporary(error: BaseException) -> bool:
+    """Tell whether waiting may help."""
+    if isinstance(error, APIConnectionError):
+        return error.retryable
+    return isinstance(error, _PASSING) and not isinstance(error, CredentialsRejectedError)
+
+
+def pause_after(error: Exception, pause: float, last: float) -> float:
+    """Return how long to wait before the API is asked again: `pause`, or as long as the API wants.
+
+    Raises:
+        Exception: `error`, if it will not pass, or not before `last`, a time of the loop.
+    """
+    if isinstance(error, TokenError) and error.retry_at is not None:
+        pause = max(pause, error.retry_at.timestamp() - time.time())
+    pause = max(pause, getattr(error, "retry_after", None) or 0.0)
+    if not is_temporary(error) or asyncio.get_running_loop().time() + pause > last:
+        raise error
+    return pause

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, BinaryIO, Final, TextIO, cast
 
@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from ..api.foreign_text import plain
 from ..errors import ConfigurationError
 
 
@@ -26,10 +27,22 @@ def standard_input() -> BinaryIO:
     Raises:
         ConfigurationError: standard input is closed, as for some daemons.
     """
-    stdin: TextIO | None = sys.stdin
-    if stdin is None:
-        raise ConfigurationError("there is no standard input to read - from: give a FILE")
-    return stdin.buffer
+    return _binary(sys.stdin, "there is no standard input to read - from: give a FILE")
+
+
+def standard_output() -> BinaryIO:
+    """Return standard output as a binary stream.
+
+    Raises:
+        ConfigurationError: standard output is closed.
+    """
+    return _binary(sys.stdout, "there is no standard output: name a file with --output")
+
+
+def _binary(stream: TextIO | None, problem: str) -> BinaryIO:
+    if stream is None:
+        raise ConfigurationError(problem)
+    return stream.buffer
 
 
 def is_terminal(stream: TextIO | None) -> bool:
@@ -48,35 +61,13 @@ def tolerate_broken_pipe() -> Generator[None]:
         with contextlib.suppress(OSError):
             typer.echo(f"error: how it ended cannot be printed ({error.strerror})", err=True)
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            _flush(stream)
-
-
-def _flush(stream: TextIO | None) -> None:
-    """Flush a stream; if that fails, redirect it, so that Python's own flush at exit does not fail."""
-    if stream is None:
-        return
-    try:
-        stream.flush()
-    except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
-
-
-_MOST: Final = 300
-
-
-def plain(value: object, most: int = _MOST) -> str:
-    """Return text in one line of at most `most` characters, with unprintable characters escaped."""
-    text = str(value)
-    if len(text) > most:
-        text = text[: most - 1] + "…"
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            try:
+                stream.flush()
+            except OSError:  # redirect it, so that Python's own flush at exit does not fail
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)
 
 
 def count_of(count: int, one: str, many: str = "") -> str:
@@ -97,6 +88,20 @@ def _plain(value: Any) -> Any:
     return attrs.asdict(value, recurse=False)
 
 
+def print_all(found: Sequence[Any], columns: Mapping[str, str], *, as_json: bool) -> None:
+    """Print objects as JSON, or as a table.
+
+    Args:
+        found: instances of an attrs class.
+        columns: their attributes by the name of the column.
+        as_json: which of them.
+    """
+    if as_json:
+        print_json(found)
+    else:
+        print_table([*columns], [[getattr(it, name) for name in columns.values()] for it in found])
+
+
 _WIDE: Final = 100_000
 _NARROWEST: Final = 10
 
@@ -114,12 +119,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     if first + _NARROWEST * (len(columns) - 1) > console.width:
         _print_blocks(console, columns, cells)
         return
-    table = Table(
-        Column(columns[0], min_width=first, no_wrap=True, overflow="fold"),
-        *columns[1:],
-        box=box.SIMPLE_HEAD if to_people else None,
-        pad_edge=False,
-    )
+    copied = Column(columns[0], min_width=first, no_wrap=True, overflow="fold")
+    table = Table(copied, *columns[1:], box=box.SIMPLE_HEAD if to_people else None, pad_edge=False)
     for row in cells:
         table.add_row(*map(Text, row))
     console.print(table)

@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import secrets
 import socket
-import sys
 from typing import Annotated
 
 import typer
 from aiohttp import web
 
-from ..errors import ConfigurationError
 from ..sandbox import WebhookRules, send_webhooks, webhook_event
 from ..webhooks import Event, Receiver
-from .failures import DONE, NOTHING_SENT, STOPPED, exit_with
+from .failures import DONE, STOPPED, port_in_use
+from .options import with_options
 
 _KEY = "TRUECALLER_VBC_WEBHOOK_KEY"
 app = typer.Typer(no_args_is_help=True, help="Send webhooks to your receiver, or listen for them.")
 
 
 @app.command()
-def send(
+@with_options
+async def send(
     url: Annotated[str, typer.Argument(help="Of your receiver, with its key.")],
     *,
     event: Annotated[str, typer.Option(help="cmb, user_feedback, or any other type.")] = "cmb",
     times: Annotated[int, typer.Option(min=1, help="How often the same event is sent.")] = 1,
-) -> None:
+) -> int:
     """Send a new event once, without retries.
 
     Exit codes: 0 answered with 200 and JSON, as Truecaller wants it; 3 not.
     """
     rules = WebhookRules(retries=(), duplicates=times - 1)
-    delivery = asyncio.run(send_webhooks(url, [webhook_event(event)], rules))[0]
+    [delivery] = await send_webhooks(url, [webhook_event(event)], rules)
     typer.echo(f"event {delivery.event_id}: {', '.join(str(status or 'no answer') for status in delivery.statuses)}")
-    sys.exit(DONE if delivery.state == "delivered" else STOPPED)
+    return DONE if delivery.state == "delivered" else STOPPED
 
 
 @app.command()
+@with_options
 def listen(
     *,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8788,
@@ -59,9 +59,7 @@ def listen(
     try:
         listener = socket.create_server(("127.0.0.1", port))
     except OSError as error:
-        exit_with(
-            ConfigurationError(f"--port {port} cannot be used ({error.strerror}): take another, or 0"), NOTHING_SENT
-        )
+        raise port_in_use(port, error) from None
     shown = f"(the one of {_KEY})" if _KEY in os.environ else key
     typer.echo(f"# Listening. URL: http://127.0.0.1:{listener.getsockname()[1]}/?key={shown}")
     web.run_app(server, sock=listener, access_log=None, print=None)

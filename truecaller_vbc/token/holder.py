@@ -269,7 +269,8 @@ class TokenHolder:
         # At least a moment later, so that no mint is tried in a loop.
         self.state.pool.grow_at = max(at, self.now() + self._policy.retry_first.total_seconds())
 
-    def _keep(self, current: CurrentToken, *, is_growing: bool) -> AccessToken:
+    def _keep(self, current: CurrentToken, *, is_growing: bool) -> AccessToken | None:
+        """Make it the current token. Return None if it has ended since the answer, because the process was stopped."""
         now = self.now()
         if is_growing and current.repeated:
             # The server returns the token that it gave before: another mint would not help.
@@ -291,7 +292,7 @@ class TokenHolder:
             left = self.state.mints_left(now)
             took = now - self._began
             self.announcer(TokenMinted(token.fingerprint, current.generation, token.expires_at, left, seconds=took))
-        return token
+        return token if now < current.unusable_after else None
 
     def _failed(self, error: TokenError, *, is_growing: bool = False) -> TokenError:
         # The error is kept and shared, so its frames would never be freed.

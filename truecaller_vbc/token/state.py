@@ -566,7 +566,9 @@ class AccountState:
         one again, so that a token of a lower generation that began later is newer, too. A process that mints while the
         store is down may not know the generation there, so one of any generation that has ended gives way.
         """
-        ours = self.key_tokens
+        ours, failure = self.key_tokens, self.failure
+        if failure is not None and theirs.token is not None and theirs.starts_at >= failure.until:
+            self.failure = None  # a process has got a token since, so the next failure is the first in a row
         generation = max(theirs.generation, ours.generation)
         later = theirs.token is not None and ours.token is not None and theirs.starts_at > ours.starts_at
         has_ended = now >= theirs.starts_at + self._policy.usable_for.total_seconds()

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import functools
+import hashlib
 import io
 import itertools
 import json
 import re
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, TextIO, cast
+from typing import BinaryIO, Final, NamedTuple, cast
 
+from ...api.foreign_text import plain
 from ...api.records import is_e164
+from ...call_lists.columns import RESERVED
+from ...call_lists.formats import Row
+from ...call_lists.source import Format, Source
 from ...errors import ConfigurationError
 from ...files import replace_atomically
-from ..output import plain
-from .columns import RESERVED, RowParser
-from .formats import Row
+from ..output import standard_output
+from .list_options import RowParser
 from .pieces import in_batches
-from .source import Format, Source
 from .state import PENDING, PushState
 
 # Characters that make a spreadsheet read text as a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _NUMBER: Final = re.compile(r"-?\d+([.,]\d+)*")
-_BLOCK: Final = 1024 * 1024
 _MOST_REASON: Final = 1000
-_REJECTS: Final = frozenset({"invalid", "refused", "unsent", "failed"})
-_IN_WORDS: Final = {"open": "unsent", "sending": "unknown"}
+REJECTED: Final = frozenset({"invalid", "refused", "unsent", "failed"})
+"""Outcomes of rows that may be mended and pushed again."""
 _LOST: Final = "it may have been taken or not, since its answer was lost"
 
 
@@ -41,11 +41,6 @@ class Result(NamedTuple):
     outcome: str
     reason: str
     batch_id: str
-
-    @property
-    def told(self) -> tuple[str, ...]:
-        """Return the cells of `RESERVED`."""
-        return str(self.row.line), self.outcome, self.reason, self.batch_id
 
 
 def results(source: Source, parser: RowParser, state: PushState) -> Iterator[Result]:
@@ -61,8 +56,7 @@ def results(source: Source, parser: RowParser, state: PushState) -> Iterator[Res
         )
     for batch, rows in in_batches(source, state.batches()):
         told = state.outcomes(batch)
-        word = "success" if batch.final else _IN_WORDS.get(batch.state, batch.state)
-        usual = word, batch.error or (_LOST if word == "unknown" else "")
+        usual = batch.outcome, batch.error or (_LOST if batch.outcome == "unknown" else "")
         for position, row in enumerate(rows, batch.first):
             outcome, reason = told.get(position, usual)
             if outcome == "unsent" and batch.state in PENDING and isinstance(fault := parser.record(row), str):
@@ -87,40 +81,30 @@ def export(
         ConfigurationError: it cannot be written, or another file has its name.
     """
     chosen = (result for result in found if only is None or result.outcome in only)
-    stdout: TextIO | None = sys.stdout
     if target is None:
-        if stdout is None:
-            raise ConfigurationError("there is no standard output: name a file with --output")
-        return _write(chosen, source, stdout.buffer, delimiter, encoding="utf-8")
+        return _write(chosen, source, standard_output(), delimiter, encoding="utf-8")
     if target.exists() and (not _is_export(target) or target.samefile(source.path)):
         raise ConfigurationError(
             f"{plain(target)} is not an export of this push, and is not replaced: name another with --output"
         )
     try:
-        with replace_atomically(target) as file:
+        with replace_atomically(target) as opened:
+            file = cast(io.BufferedRandom, opened)
             # A spreadsheet takes a file without the mark for one in the old encoding of its country.
             encoding = "utf-8" if delimiter is None else "utf-8-sig"
-            rows = _write(chosen, source, cast(BinaryIO, file), delimiter, encoding=encoding)
+            rows = _write(chosen, source, file, delimiter, encoding=encoding)
             if only is not None and target.exists():
-                _set_aside(target, cast(BinaryIO, file))
+                _set_aside(target, file)
     except OSError as error:
-        raise ConfigurationError(
-            f"{target} cannot be written ({error.strerror}): name another place with --output"
-        ) from None
+        raise ConfigurationError(f"{target} cannot be written ({error.strerror}): name another with --output") from None
     return rows
 
 
-def rejected(*, with_unknown: bool) -> frozenset[str]:
-    """Return the outcomes of rows that may be mended and pushed again."""
-    return _REJECTS | {"unknown"} if with_unknown else _REJECTS
-
-
-def _set_aside(earlier: Path, new: BinaryIO) -> None:
+def _set_aside(earlier: Path, new: io.BufferedRandom) -> None:
     """Rename the earlier file, unless it has the same content as the new one."""
     new.seek(0)
     with earlier.open("rb") as file:
-        blocks = (iter(functools.partial(it.read, _BLOCK), b"") for it in (file, new))
-        if all(one == other for one, other in itertools.zip_longest(*blocks)):
+        if hashlib.file_digest(file, "sha256").digest() == hashlib.file_digest(new, "sha256").digest():
             return
     names = (earlier.with_name(f"{earlier.name}.{count}") for count in itertools.count(1))
     earlier.rename(next(name for name in names if not name.exists()))
@@ -136,12 +120,21 @@ def _write(found: Iterator[Result], source: Source, raw: BinaryIO, delimiter: st
     # Bytes of a CSV file that are not UTF-8 stay as they are.
     errors = "surrogateescape" if source.format is Format.CSV else "backslashreplace"
     file = io.TextIOWrapper(raw, encoding=encoding, errors=errors, newline="")
+    writer = csv.writer(file, lineterminator="\n", delimiter=delimiter or ",")
+    own = [] if delimiter is None else _own_columns(source)
+    rows = 0
     try:
-        put = _jsonl(file) if delimiter is None else _csv(file, source, delimiter)
-        rows = 0
-        for result in found:
-            put(result)
+        if delimiter is not None:
+            writer.writerow((*RESERVED, *map(without_formula, own)))
+        for row, *told in found:
             rows += 1
+            ours = (str(row.line), *told)
+            if delimiter is None:
+                theirs = {name: value for name, value in row.cells.items() if name not in RESERVED}
+                file.write(json.dumps(dict(zip(RESERVED, ours, strict=True)) | theirs, default=str) + "\n")
+            else:
+                cells = [*(plain(it, _MOST_REASON) for it in ours), *(_cell(row.cells.get(name)) for name in own)]
+                writer.writerow(map(without_formula, cells))
         file.flush()
         return rows
     finally:
@@ -149,27 +142,11 @@ def _write(found: Iterator[Result], source: Source, raw: BinaryIO, delimiter: st
             file.detach()
 
 
-def _jsonl(file: TextIO) -> Callable[[Result], object]:
-    def put(result: Result) -> object:
-        theirs = {name: value for name, value in result.row.cells.items() if name not in RESERVED}
-        return file.write(json.dumps(dict(zip(RESERVED, result.told, strict=True)) | theirs, default=str) + "\n")
-
-    return put
-
-
-def _csv(file: TextIO, source: Source, delimiter: str) -> Callable[[Result], object]:
-    names: Iterable[str] = source.columns()
+def _own_columns(source: Source) -> list[str]:
+    names: Iterable[str] = source.header()[1]
     if source.format in (Format.JSON, Format.JSONL):  # each object may have other names
         names = (name for row in source.rows() for name in row.cells)
-    own = [name for name in dict.fromkeys(names) if name not in RESERVED]
-    writer = csv.writer(file, lineterminator="\n", delimiter=delimiter)
-    writer.writerow((*RESERVED, *map(without_formula, own)))
-
-    def put(result: Result) -> object:
-        cells = [_cell(result.row.cells.get(name)) for name in own]
-        return writer.writerow(map(without_formula, (*(plain(it, _MOST_REASON) for it in result.told), *cells)))
-
-    return put
+    return [name for name in dict.fromkeys(names) if name not in RESERVED]
 
 
 def _cell(value: object) -> str:
@@ -179,9 +156,7 @@ def _cell(value: object) -> str:
 
 
 def _is_export(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            start = file.read(64).removeprefix(b"\xef\xbb\xbf").removeprefix(b'{"')
-        return start.startswith(RESERVED[0].encode())
-    except OSError:
+    if not path.is_file():
         return False
+    with path.open("rb") as file:
+        return file.read(64).removeprefix(b"\xef\xbb\xbf").removeprefix(b'{"').startswith(RESERVED[0].encode())

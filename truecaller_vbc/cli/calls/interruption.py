@@ -6,33 +6,39 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from types import FrameType
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from ...errors import VBCError
-from ..failures import INTERRUPTED
+from ...session import VBCSession
+from ..connection import wait_out_failure
+from ..failures import ANY_FAILURE, INTERRUPTED
 
-_SIGNALS: Final = tuple(
-    number
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-    if (number := getattr(signal, name, None)) is not None
-)
+_SIGNALS: Final = [it for it in signal.Signals if it.name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")]
+_Result = TypeVar("_Result")
 
 
 class StoppedError(VBCError):
     """Report that a signal, or a limit, has asked the command to end."""
 
 
-async def sleep_until_asked(asked: asyncio.Event, seconds: float) -> None:
-    """Sleep, unless a signal asks the command to end.
+async def unless_asked(asked: asyncio.Event, work: Awaitable[_Result]) -> _Result:
+    """Return the result of the work, unless a signal asks the command to end, which cancels it.
 
     Raises:
         StoppedError: it was asked to end.
     """
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(asked.wait(), seconds)
-        raise StoppedError("asked to stop")
+    stop: asyncio.Future[Any] = asyncio.create_task(asked.wait())
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise StoppedError("asked to stop")
+        return task.result()
+    finally:
+        stop.cancel()
+        task.cancel()
 
 
 class Interruption:
@@ -71,8 +77,7 @@ class Interruption:
         finally:
             self._loop = None
 
-    def _take(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
+    def _take(self, _number: int, _frame: FrameType | None) -> None:
         if self._loop is None:
             raise KeyboardInterrupt
         # Set the flag by a call into the loop, which otherwise would not wake up.
@@ -84,3 +89,18 @@ class Interruption:
                 self._leave()
             os._exit(INTERRUPTED)
         self.asked.set()
+
+
+async def in_session(
+    session: VBCSession, work: Callable[[], Awaitable[_Result]], interruption: Interruption, leave: Callable[[], object]
+) -> _Result | Exception | None:
+    """Open the session, do the work, and return what ended it early; a signal is no error."""
+    with interruption.on(asyncio.get_running_loop(), leave):
+        try:
+            async with session:
+                await wait_out_failure(session)
+                return await work()
+        except StoppedError:
+            return None
+        except ANY_FAILURE as error:
+            return error

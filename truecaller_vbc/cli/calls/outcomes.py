@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import contextlib
+import itertools
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from functools import partial
 from typing import Final
 
+import attrs
+
 from ...api.calls import Calls
+from ...api.foreign_text import plain
 from ...api.models import BatchStatus, RecordStatus, Status
 from ...api.records import CallRecord
 from ...backoff import backoff
-from ...errors import NotFoundError
-from ..failures import ANY_FAILURE, describe
-from .columns import RowParser
-from .interruption import StoppedError, sleep_until_asked
+from ...call_lists.source import Source
+from ...errors import ConfigurationError, NotFoundError
+from ..connection import Connection
+from ..failures import ANY_FAILURE, describe, pause_after
+from .interruption import Interruption, in_session, unless_asked
+from .list_options import RowParser
 from .pieces import Pieces
+from .place import PushPlace, open_push, rules_of
 from .progress import Bar
-from .pusher import is_temporary
-from .source import Source
+from .report import Report, print_report, report_on
 from .state import BatchRow, PushState
 
 _AT_ONCE: Final = 2
@@ -30,6 +36,7 @@ _PAUSE_MOST: Final = 30.0
 _ASKING: Final = "asking what became of them"
 
 
+@attrs.define
 class OutcomeReader:
     """Ask for all batches whose records' outcomes are not known.
 
@@ -42,80 +49,47 @@ class OutcomeReader:
         asked: set when the command is to end.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        parser: RowParser,
-        state: PushState,
-        calls: Calls,
-        *,
-        bar: Bar,
-        asked: asyncio.Event,
-    ) -> None:
-        self._source = source
-        self._parser = parser
-        self._state = state
-        self._calls = calls
-        self._bar = bar
-        self._asked = asked
-        self._end = 0.0
+    _source: Source
+    _parser: RowParser
+    _state: PushState
+    _calls: Calls
+    _bar: Bar
+    _asked: asyncio.Event
+    _end: float = attrs.field(default=0.0, init=False)
 
-    async def ask(self, wait: float) -> Exception | None:
-        """Ask until all is known, at least once and for `wait` seconds at most. Return what ended it early."""
+    async def ask(self, wait: float) -> None:
+        """Ask until all is known, at least once and for `wait` seconds at most.
+
+        Raises:
+            StoppedError: a signal asked to stop.
+        """
         now = asyncio.get_running_loop().time
         self._end = now() + wait
-        looks = 0
-        try:
-            while batches := self._open():
-                await self._look(batches)
-                looks += 1
-                pause = backoff(_PAUSE_FIRST, looks, spread=_SPREAD, most=_PAUSE_MOST)
-                if not self._open() or now() + pause > self._end:
-                    return None
-                await self._sleep(pause, "waiting for the API to work on the batches")
-        except StoppedError:
-            return None
-        except (*ANY_FAILURE, OSError) as error:
-            return error
-        return None
+        for looks in itertools.count(1):
+            await self._look()
+            pause = _pause(looks)
+            if not self._open() or now() + pause > self._end:
+                return
+            await self._sleep(pause, "waiting for the API to work on the batches")
 
     def _open(self) -> list[BatchRow]:
         return [batch for batch in self._state.batches("acknowledged") if not batch.final]
 
-    async def _look(self, batches: Iterable[BatchRow]) -> None:
+    async def _look(self) -> None:
         """Ask once for each batch, in the order of the input, which is read once at most."""
-        running: deque[tuple[BatchRow, asyncio.Task[BatchStatus | None]]] = deque()
-        pieces = Pieces(self._source)
-        try:
-            for batch in batches:
-                running.append((batch, asyncio.create_task(self._status(batch))))
-                if len(running) == _AT_ONCE:
-                    await self._take(*running[0], pieces)
-                    running.popleft()
-            while running:
-                await self._take(*running[0], pieces)
-                running.popleft()
-        finally:
-            for _, task in running:
-                task.cancel()
-            await asyncio.gather(*(task for _, task in running), return_exceptions=True)
-            pieces.close()
-
-    async def _take(self, batch: BatchRow, task: asyncio.Task[BatchStatus | None], pieces: Pieces) -> None:
-        stop = asyncio.create_task(self._asked.wait())
-        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        if not task.done():
-            raise StoppedError("asked to stop")
-        if (answer := task.result()) is not None:
-            await self._keep(batch, answer, pieces)
-        self._bar.show(self._state.totals(), _ASKING)
+        batches = self._open()
+        with contextlib.closing(Pieces(self._source)) as pieces:
+            for first in range(0, len(batches), _AT_ONCE):
+                some = batches[first : first + _AT_ONCE]
+                answers = await unless_asked(self._asked, asyncio.gather(*map(self._status, some)))
+                for batch, answer in zip(some, answers, strict=True):
+                    if answer is not None:
+                        await self._keep(batch, answer, pieces)
+                self._bar.show(self._state.totals(), _ASKING)
 
     async def _status(self, batch: BatchRow) -> BatchStatus | None:
         """Return the status of a batch, waiting for a busy API; None if the server has not begun with it."""
-        now = asyncio.get_running_loop().time
-        last: float | None = None
-        failures = 0
+        failures, last = 0, 0.0
         while True:
             try:
                 return await self._calls.batch_status(batch.batch_id or "", version=self._state.facts.version)
@@ -123,11 +97,8 @@ class OutcomeReader:
                 return None
             except ANY_FAILURE as error:
                 failures += 1
-                last = max(now() + _PATIENCE, self._end) if last is None else last
-                pause = backoff(_PAUSE_FIRST, failures, spread=_SPREAD, most=_PAUSE_MOST)
-                pause = max(pause, getattr(error, "retry_after", None) or 0.0)
-                if not is_temporary(error) or now() + pause > last:
-                    raise
+                last = last or max(asyncio.get_running_loop().time() + _PATIENCE, self._end)
+                pause = pause_after(error, _pause(failures), last)
                 await self._sleep(pause, f"waiting for the API: {describe(error)}; next look in {pause:.0f} s")
 
     async def _keep(self, batch: BatchRow, answer: BatchStatus, pieces: Pieces) -> None:
@@ -145,42 +116,41 @@ class OutcomeReader:
 
     async def _sleep(self, seconds: float, note: str) -> None:
         self._bar.show(self._state.totals(), note)
-        await sleep_until_asked(self._asked, seconds)
+        await unless_asked(self._asked, asyncio.sleep(seconds))
+
+
+def _pause(count: int) -> float:
+    return backoff(_PAUSE_FIRST, count, spread=_SPREAD, most=_PAUSE_MOST)
 
 
 def match(records: Mapping[int, CallRecord], told: Iterable[RecordStatus]) -> dict[int, tuple[str, str]]:
-    """Return outcome and reason of each record that the API has told finally, by position.
-
-    The API may return any order, and leave out the plus of a number or a whole field; equal records pair off.
-    """
-    by_receiver: dict[str, list[RecordStatus]] = {}
-    for status in told:
-        by_receiver.setdefault(_digits(status.receiver_number), []).append(status)
+    """Return outcome and reason of each record that the API has told finally, by position."""
     found: dict[int, tuple[str, str]] = {}
-    for position, record in records.items():
-        candidates = by_receiver.get(_digits(record.receiver_number), [])
-        answer = next((it for it in candidates if _is_of(it, record)), None)
-        if answer is None:
-            continue
-        candidates.remove(answer)
-        if answer.status is Status.SUCCESS:
-            found[position] = ("success", "")
-        elif answer.status.final:
-            found[position] = ("failed", answer.status_info.message or answer.status)
+    for position, it in zip(records, BatchStatus(data=tuple(told)).match(records.values()), strict=True):
+        if it is not None and it.status.final:
+            is_good = it.status is Status.SUCCESS
+            found[position] = ("success", "") if is_good else ("failed", it.status_info.message or it.status)
     return found
 
 
-def _is_of(status: RecordStatus, record: CallRecord) -> bool:
-    return (
-        _digits(status.caller_number) in ("", _digits(record.caller_number))
-        and _milliseconds(status.starts_at) in (None, record.starts_at)
-        and _milliseconds(status.ends_at) in (None, record.ends_at)
-    )
+def ask(place: PushPlace, connection: Connection, wait: float, *, as_json: bool) -> int:
+    """Ask what became of the records of a push, print the report, and return the exit code."""
+    return print_report(partial(_ask, place, connection, wait), as_json=as_json)
 
 
-def _milliseconds(stamp: datetime | None) -> int | None:
-    return None if stamp is None else round(stamp.timestamp() * 1000)
-
-
-def _digits(number: str) -> str:
-    return number.lstrip("+")
+def _ask(place: PushPlace, connection: Connection, wait: float, interruption: Interruption) -> Report:
+    with open_push(place) as (source, state):
+        reason: Exception | None = None
+        if any(not batch.final for batch in state.batches("acknowledged")):
+            connection = attrs.evolve(connection, base_url=connection.base_url or state.facts.base_url)
+            session = connection.session()
+            if session.client_account_id != state.facts.account:
+                raise ConfigurationError(
+                    f"the push was for the account {plain(state.facts.account)}, and the credentials are of "
+                    f"{plain(session.client_account_id)}: give those of the same account"
+                )
+            parser, asked = RowParser(rules_of(state)), interruption.asked
+            with Bar("asking", state.facts.records) as bar:
+                reader = OutcomeReader(source, parser, state, session.calls, bar, asked)
+                reason = asyncio.run(in_session(session, partial(reader.ask, wait), interruption, bar.stop))
+        return report_on(state, place.file, interruption, reason=reason, limited=True, waited=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import re
 import tomllib
 from datetime import date, time
 from pathlib import Path
@@ -11,11 +11,13 @@ from typing import Any, Final, cast
 import typer
 from typer.core import TyperCommand
 
-from ...errors import ConfigurationError
+from ...api.foreign_text import plain
+from ...errors import ConfigurationError, VBCError
 from ..failures import NOTHING_SENT, exit_with
-from ..output import plain, print_json
+from ..output import print_json
 
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?|\.\d+)([smhd]?)")
+_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DEFAULT_WAIT: Final = "--wait=10m"
 # Sending records in doubt once more is decided each time.
 _NOT_SETTINGS: Final = {"", "help", "settings", "send-unknown"}
@@ -23,10 +25,8 @@ _NOT_SETTINGS: Final = {"", "help", "settings", "send-unknown"}
 _EXCLUDES: Final = {
     "--label": ("no-label",),
     "--no-label": ("label",),
-    "--date": ("starts-at", "ends-at"),
-    "--window": ("starts-at", "ends-at"),
-    "--starts-at": ("date", "window"),
-    "--ends-at": ("date", "window"),
+    **dict.fromkeys(("--date", "--window"), ("starts-at", "ends-at")),
+    **dict.fromkeys(("--starts-at", "--ends-at"), ("date", "window")),
 }
 # Typer has its own copy of click in newer versions, and exports only a subclass of this one.
 _UsageError = cast(type[Exception], typer.BadParameter.__mro__[1])
@@ -40,7 +40,7 @@ class Command(TyperCommand):
         ctx.meta["arguments"] = tuple(args)
         try:
             return super().parse_args(ctx, _with_wait(args))
-        except ConfigurationError as error:
+        except VBCError as error:
             exit_with(error, NOTHING_SENT, as_json="--json" in args)
         except _UsageError as error:
             if "--json" in args:
@@ -52,29 +52,31 @@ class Command(TyperCommand):
 def _with_wait(args: list[str]) -> list[str]:
     """Fill in how long to wait where that is not said."""
     pairs = zip(args, [*args[1:], ""], strict=False)
-    return [_DEFAULT_WAIT if it == "--wait" and not _is_duration(after) else it for it, after in pairs]
+    return [_DEFAULT_WAIT if it == "--wait" and not _DURATION.fullmatch(after) else it for it, after in pairs]
 
 
-def _is_duration(text: str) -> bool:
-    with contextlib.suppress(ConfigurationError):
-        return duration(text, "--wait") >= 0
-    return False
-
-
-def duration(text: str, option: str) -> float:
+def duration(text: str | float, option: str) -> float:
     """Return a duration such as 90, 30m or 1h in seconds.
 
     Raises:
-        ConfigurationError: it is none.
+        VBCError: it is none.
     """
-    number, unit = (text[:-1], _UNITS[text[-1]]) if text[-1:] in _UNITS else (text, 1)
-    try:
-        seconds = float(number) * unit
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise ConfigurationError(f"{option} {plain(text, 40)}: write seconds, or a time such as 30m or 1h")
-    return seconds
+    if (found := _DURATION.fullmatch(str(text))) is None:
+        # No ValueError, which Typer would put into its own words.
+        raise VBCError(f"{option} {plain(text, 40)}: write seconds, or a time such as 30m or 1h")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _typed(option: str, metavar: str) -> dict[str, Any]:
+    def parse(text: str) -> float:
+        return duration(text, option)
+
+    return {"parser": parse, "metavar": metavar, "show_default": False}
+
+
+DURATION: Final = _typed("--give-up-after", "DURATION")
+WAIT: Final = _typed("--wait", "[DURATION]")
+"""What `typer.Option` takes."""
 
 
 def load_settings(context: typer.Context, path: Path | None) -> Path | None:

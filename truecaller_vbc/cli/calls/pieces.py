@@ -8,8 +8,8 @@ from collections.abc import Generator, Iterable
 from itertools import islice
 from typing import Final
 
-from .formats import Row
-from .source import InputChangedError, Source
+from ...call_lists.formats import Row
+from ...call_lists.source import InputChangedError, Source
 from .state import BatchRow
 
 _STEP: Final = 500
@@ -62,6 +62,7 @@ class Pieces:
         rows = list(islice(self._rows, size))
         self._at += len(rows)
         if len(rows) != size:
+            self._source.check_unchanged()
             raise InputChangedError("the input has fewer records than it had: nothing more is sent; give it as it was")
         self._recent.append((first, rows))
         return rows

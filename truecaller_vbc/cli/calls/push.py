@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import shutil
 import tempfile
 import time
-from collections.abc import Generator, Iterable, Mapping
-from datetime import timedelta
+from collections.abc import Generator, Mapping
+from datetime import datetime, timedelta
+from datetime import time as datetime_time
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final, Literal
 
@@ -15,111 +19,97 @@ import attrs
 
 from ...api.models import Label
 from ...api.policy import APIPolicy
+from ...call_lists import Checked, Source, label_ids, open_source
 from ...errors import ConfigurationError, VBCError
 from ...session import VBCSession
-from ..connection import Connection, wait_out_failure
-from ..failures import ANY_FAILURE, describe, silence_log
-from ..output import count_of, tolerate_broken_pipe
-from .check import Checked, check
-from .columns import RecordRules, RowParser
-from .interruption import Interruption, StoppedError
+from ...token.policy import TokenPolicy
+from ..connection import Connection
+from ..failures import ANY_FAILURE, describe
+from ..options import flag, option
+from ..output import count_of, standard_input
+from .interruption import Interruption, in_session
+from .list_options import RecordRules, RowParser, SourceOptions
 from .outcomes import OutcomeReader
+from .parsing import DURATION, WAIT
 from .pieces import Pieces, in_batches
+from .place import PUSHING, PushPlace, open_push, rules_of
+from .preview import check, preview
 from .progress import Bar
 from .pusher import Pusher, PushLimits
-from .report import Report
-from .source import Format, Source, SourceOptions, copy_stdin, open_source
-from .state import (
-    STDIN,
-    PushFacts,
-    PushState,
-    create_state,
-    facts_differ,
-    is_state,
-    open_state,
-    set_aside,
-    state_path,
-)
+from .report import Report, print_report, report_on
+from .state import STDIN, PushFacts, PushState, create_state, facts_differ, is_state, open_state, set_aside
 
 # Each day's calls to the same receivers are a new push.
 _OF_THE_DAY: Final = frozenset({"date", "window", "starts_at", "ends_at"})
-_NO_RULES: Final = ("date", "window", "format", "delimiter")
+VERSION_HELP: Final = "Of the batch endpoint; v2 is the previous one."
+
+
+def _until(given: str) -> float:
+    """Return the moment at which a clock in this time zone shows this time of day: today, or tonight after midnight."""
+    try:
+        at = datetime_time.fromisoformat(given)
+    except ValueError:
+        raise VBCError(f"--until {given}: write a time of day such as 18:00") from None
+    now = datetime.now().astimezone()
+    end = datetime.combine(now, at).astimezone()
+    # A time of this morning may be meant for tomorrow's; one that has just passed is not.
+    return (end if end > now - timedelta(hours=12) else end + timedelta(days=1)).timestamp()
 
 
 @attrs.frozen(kw_only=True)
-class PushOptions:
+class PushOptions(PushPlace):
     """Hold the options of the command; see its help.
 
     Raises:
         ConfigurationError: the options contradict each other.
     """
 
-    file: str
-    connection: Connection
+    check: bool = flag("Look at list and account; nothing is sent.", PUSHING)
     rules: RecordRules = attrs.field(factory=RecordRules)
     source: SourceOptions = attrs.field(factory=SourceOptions)
-    version: Literal["v3", "v2"] = "v3"
-    check: bool = False
-    skip_invalid: bool = False
-    send_unknown: bool = False
-    state: Path | None = None
-    give_up_after: float = 3600.0
-    wait: float | None = None
-    limit: int | None = None
-    until: float | None = None
-    rate: int = 60
-    as_json: bool = False
+    skip_invalid: bool = flag("Send the others nevertheless.", PUSHING)
+    send_unknown: bool = flag("Send once more what may have been lost.", PUSHING)
+    limit: int | None = option("So many records, to try a few first.", PUSHING, min=1)
+    until: float | None = option("Stop at this time, such as 18:00.", PUSHING, parser=_until, metavar="TIME")
+    rate: int = option("Batches a minute, of each token.", PUSHING, default=60, min=1)
+    tokens: int = option("Tokens that may live at once; each adds its rate.", PUSHING, default=1, min=1, max=7)
+    give_up_after: float = option("How long to wait for the API (1h).", PUSHING, default=3600.0, **DURATION)
+    wait: float | None = option("Then ask what became of them, for so long; else 10m.", PUSHING, **WAIT)
+    version: Literal["v3", "v2"] = option(VERSION_HELP, name="--api-version", default="v3")
+    connection: Connection
+    as_json: bool = flag("One JSON document, and nothing else.", name="--json")
     arguments: tuple[str, ...] = ()
 
-    @property
-    def state_path(self) -> Path:
-        """Return the path of the state."""
-        return state_path(self.file, self.state)
 
-
-def push(options: PushOptions, *, api_policy: APIPolicy | None = None, limits: PushLimits | None = None) -> int:
+def push(options: PushOptions, *, api_policy: APIPolicy | None = None) -> int:
     """Run the push, print the report, and return the exit code.
 
     Args:
         options: options of the command.
-        api_policy: another pace, for tests and benchmarks.
-        limits: other waits, for tests and benchmarks.
+        api_policy: another pace, for benchmarks.
     """
-    silence_log()
-    interruption = Interruption()
-    try:
-        with interruption.handle_signals():
-            report = _Push(options, interruption, api_policy, limits or PushLimits()).run()
-    except KeyboardInterrupt:
-        report = Report(interrupted=True)
-    except (VBCError, OSError) as error:
-        report = Report(reason=error)
-    with tolerate_broken_pipe():
-        report.print(as_json=options.as_json)
-    return report.exit_code
+    # A batch that waits for the API's pace inside a call would count as sent: the pusher itself waits.
+    policy = attrs.evolve(api_policy or APIPolicy(batch_rate=options.rate), patience=timedelta(0))
+    return print_report(lambda asked: _Push(options, asked, policy).run(), as_json=options.as_json)
 
 
+@attrs.frozen
 class _Push:
-    def __init__(
-        self, options: PushOptions, interruption: Interruption, api_policy: APIPolicy | None, limits: PushLimits
-    ) -> None:
-        self._options = options
-        self._interruption = interruption
-        # A batch that waits for the API's pace inside a call would count as sent: the pusher itself waits.
-        self._api_policy = attrs.evolve(api_policy or APIPolicy(batch_rate=options.rate), patience=timedelta(0))
-        self._limits = attrs.evolve(
-            limits, give_up_after=options.give_up_after, records=options.limit, until=options.until
-        )
+    _options: PushOptions
+    _interruption: Interruption
+    _api_policy: APIPolicy
 
     def run(self) -> Report:
         options = self._options
-        if options.check:
-            with open_input(options.file, options.source) as (source, _):
-                return self._only_check(source)
         # Made before the input is read, so that a missing setting is reported at once.
-        session = options.connection.session(api_policy=self._api_policy)
-        path = options.state_path
-        with open_input(options.file, options.source) as (source, stdin):
+        policy = TokenPolicy(tokens=options.tokens)
+        session = None if options.check else options.connection.session(api_policy=self._api_policy, policy=policy)
+        if is_state(Path(options.file)):
+            with open_push(options) as (source, state):
+                return self._send(source, state, session, None) if session else self._only_check(source)
+        with _open_input(options) as (source, stdin):
+            if session is None:
+                return self._only_check(source)
             facts = PushFacts(
                 fingerprint=source.fingerprint(),
                 records=0,
@@ -129,19 +119,22 @@ class _Push:
                 version=options.version,
                 input=source.name,
             )
-            kept, is_new = (None, False) if is_state(Path(options.file)) else _make_room(path, facts)
+            path = options.state_path
+            kept, is_new = _make_room(path, facts)
             checked = self._check(source) if is_new else None
             if checked is not None and checked.unreadable:
                 return Report(checked=checked, refusal=True, kept=kept, unit=source.unit)
             if checked is not None and not path.exists():
                 create_state(path, attrs.evolve(facts, records=checked.records), stdin)
             with open_state(path) as state:
-                report = self._begin_or_resume(source, state, session, checked)
-                return attrs.evolve(report, kept=kept)
+                return attrs.evolve(self._send(source, state, session, checked), kept=kept)
 
-    def _begin_or_resume(
-        self, source: Source, state: PushState, session: VBCSession, checked: Checked | None
-    ) -> Report:
+    @property
+    def _pace(self) -> int | None:
+        rate = self._api_policy.batch_rate
+        return rate and rate * self._options.tokens
+
+    def _send(self, source: Source, state: PushState, session: VBCSession, checked: Checked | None) -> Report:
         options = self._options
         refusal = checked is not None and checked.invalid > 0 and not options.skip_invalid
         reason: Exception | None = None
@@ -151,73 +144,55 @@ class _Push:
             if options.send_unknown:
                 state.reopen_unknown()
             if not state.is_finished or options.wait is not None:
-                with Bar("pushing", state.facts.records, pace=self._api_policy.batch_rate) as bar:
-                    reason = asyncio.run(self._run(source, state, session, checked, bar))
-        return Report(
-            totals=state.totals(),
-            reasons=state.reasons(),
-            checked=checked,
+                with Bar("pushing", state.facts.records, pace=self._pace) as bar:
+                    work = partial(self._work, source, state, session, checked, bar)
+                    reason = asyncio.run(in_session(session, work, self._interruption, bar.stop))
+        return report_on(
+            state,
+            options.file,
+            self._interruption,
+            checked=checked or Checked(),
             reason=reason,
             refusal=refusal or isinstance(reason, ConfigurationError),
-            interrupted=self._interruption.asked.is_set(),
             limited=options.limit is not None,
             waited=options.wait is not None and reason is None,
             unit=source.unit,
-            file=options.file,
             arguments=options.arguments,
-            state=state.path,
         )
 
-    async def _run(
+    async def _work(
         self, source: Source, state: PushState, session: VBCSession, checked: Checked | None, bar: Bar
     ) -> Exception | None:
-        asked = self._interruption.asked
-        with self._interruption.on(asyncio.get_running_loop(), bar.stop):
-            try:
-                async with session:
-                    await wait_out_failure(session)
-                    pusher = Pusher(
-                        session,
-                        Pieces(source),
-                        state,
-                        interruption=self._interruption,
-                        bar=bar,
-                        limits=self._limits,
-                    )
-                    names = by_name(await pusher.labels())
-                    if checked is not None and names is not None and not self._options.skip_invalid:
-                        check_labels(checked.labels_used, names)
-                    parser = RowParser(rules_of(state), names)
-                    reason = await pusher.push(parser)
-                    if reason is None and self._options.wait is not None and not asked.is_set():
-                        reader = OutcomeReader(source, parser, state, session.calls, bar=bar, asked=asked)
-                        return await reader.ask(self._options.wait)
-                    return reason
-            except StoppedError:
-                return None
-            except ANY_FAILURE as error:
-                return error
+        asked, options = self._interruption.asked, self._options
+        limits = PushLimits(options.give_up_after, options.limit or math.inf, options.until or math.inf)
+        pusher = Pusher(session, Pieces(source), state, self._interruption, bar, limits)
+        labels = await pusher.labels()
+        ids = None if labels is None else label_ids(labels)
+        if checked and not options.skip_invalid and (missing := missing_labels(checked.labels_used, ids)):
+            return missing
+        parser = RowParser(rules_of(state), ids)
+        reason = await pusher.push(parser)
+        if reason is None and options.wait is not None and not asked.is_set():
+            await OutcomeReader(source, parser, state, session.calls, bar, asked).ask(options.wait)
+        return reason
 
     def _only_check(self, source: Source) -> Report:
         checked = self._check(source)
-        account, names = asyncio.run(self._look_at_account())
-        problem: ConfigurationError | None = None
-        try:
-            check_labels(checked.labels_used, names or {})
-        except ConfigurationError as error:
-            problem = error if names is not None else None
-        return Report(
-            checked=checked, only_check=True, account=account, reason=problem, unit=source.unit, rate=self._options.rate
-        )
+        account, labels = asyncio.run(self._look_at_account())
+        missing = missing_labels(checked.labels_used, None if labels is None else label_ids(labels))
+        names = {it.id: it.name for it in labels or ()}
+        shown = [
+            *preview(checked, unit=source.unit, rate=self._options.rate * self._options.tokens, labels=names),
+            account,
+        ]
+        return Report(checked=checked, shown=shown, reason=missing, unit=source.unit)
 
-    async def _look_at_account(self) -> tuple[str, Mapping[str, str] | None]:
+    async def _look_at_account(self) -> tuple[str, list[Label] | None]:
         """Return one line about the account, and its labels if they can be had."""
         try:
-            async with self._options.connection.session(api_policy=self._api_policy) as session:
-                await wait_out_failure(session)
+            async with self._options.connection.open(api_policy=self._api_policy) as session:
                 labels = await session.labels.list()
-                status = session.status()
-                return f"account: {len(labels)} labels, {status.mints_left} tokens left to mint", by_name(labels)
+                return f"account: {len(labels)} labels, {session.status().mints_left} tokens left to mint", labels
         except ANY_FAILURE as error:
             return f"the account was not looked at: {describe(error)}", None
 
@@ -230,70 +205,43 @@ class _Push:
 
 
 @contextlib.contextmanager
-def open_input(file: str, options: SourceOptions) -> Generator[tuple[Source, IO[bytes] | None]]:
-    """Open FILE, standard input, or the standard input that an earlier push has kept in its state.
-
-    Yields:
-        the source; and a copy of standard input, if it came from there.
-
-    Raises:
-        ConfigurationError: it cannot be read.
-    """
-    path = Path(file)
-    if file != STDIN and not is_state(path):
-        with open_source(path, options) as source:
+def _open_input(options: PushOptions) -> Generator[tuple[Source, IO[bytes] | None]]:
+    """Yield FILE, or standard input and the copy of it."""
+    if options.file != STDIN:
+        with open_source(Path(options.file), options.source) as source:
             yield source, None
         return
     with tempfile.TemporaryFile() as copy:
-        if file == STDIN:
-            copy_stdin(copy)
-        else:
-            with open_state(path) as state:
-                options = source_options(state)
-                if not state.copy_input(copy):
-                    raise ConfigurationError(f"{path} keeps no input: give {state.facts.input} as FILE")
-        yield Source(copy, path, "standard input", options), copy if file == STDIN else None
+        copy_stdin(copy)
+        yield Source(copy, Path(STDIN), "standard input", options.source), copy
 
 
-@contextlib.contextmanager
-def open_push(file: str, given: Path | None) -> Generator[tuple[Source, PushState]]:
-    """Open the state of a push of FILE, and its input.
+def copy_stdin(file: IO[bytes]) -> None:
+    """Copy all of standard input into a file.
 
     Raises:
-        ConfigurationError: one of them cannot be used.
+        ConfigurationError: it cannot be read, or not be written.
     """
-    path = state_path(file, given)
-    with open_state(path) as state:
-        options = source_options(state)
-    # The input first: FILE may be the state itself, which can be opened only once.
-    with open_input(str(path) if file == STDIN else file, options) as (source, _), open_state(path) as state:
-        yield source, state
+    try:
+        shutil.copyfileobj(standard_input(), file)
+        file.flush()
+    except OSError as error:
+        raise ConfigurationError(f"standard input cannot be kept ({error.strerror})") from None
 
 
-def by_name(labels: Iterable[Label] | None) -> dict[str, str] | None:
-    """Return the IDs of labels by folded name and by ID."""
-    if labels is None:
-        return None
-    known = list(labels)
-    return {it.name.casefold(): it.id for it in known} | {it.id: it.id for it in known}
-
-
-def check_labels(used: Mapping[str, tuple[int, int]], names: Mapping[str, str]) -> None:
-    """Check that the account has all labels that the input uses.
-
-    Raises:
-        ConfigurationError: names those that it has not.
-    """
-    wrong = [
+def missing_labels(used: Mapping[str, tuple[int, int]], ids: Mapping[str, str] | None) -> ConfigurationError | None:
+    """Return the error about the labels of the input that the account has not; None if these cannot be known."""
+    missing = [
         f"{label!r} (in {count_of(count, 'record')}, first in line {line})"
         for label, (count, line) in used.items()
-        if label not in names and label.casefold() not in names
+        if ids is not None and label not in ids and label.casefold() not in ids
     ]
-    if wrong:
-        raise ConfigurationError(
-            f"the account has no label {', '.join(wrong[:5])}: correct it (`truecaller-vbc labels list` shows all), or "
-            "leave these records out with --skip-invalid"
-        )
+    if not missing:
+        return None
+    return ConfigurationError(
+        f"the account has no label {', '.join(missing[:5])}: correct it (`truecaller-vbc labels list` shows all), or "
+        "leave these records out with --skip-invalid"
+    )
 
 
 def _note_invalid(state: PushState, source: Source) -> None:
@@ -310,18 +258,6 @@ def _facts(options: PushOptions) -> dict[str, Any]:
     rules, source = options.rules, options.source
     given = {"date": rules.date, "window": rules.window, "format": source.format, "delimiter": source.delimiter}
     return rules.facts() | {name: value for name, value in given.items() if value is not None}
-
-
-def rules_of(state: PushState) -> RecordRules:
-    """Return the rules that the push was begun with."""
-    return RecordRules(**{name: value for name, value in state.facts.rules.items() if name not in _NO_RULES})
-
-
-def source_options(state: PushState) -> SourceOptions:
-    """Return how the input of the push is read."""
-    rules = state.facts.rules
-    given = rules.get("format")
-    return SourceOptions(format=None if given is None else Format(given), delimiter=rules.get("delimiter"))
 
 
 def _make_room(path: Path, facts: PushFacts) -> tuple[Path | None, bool]:

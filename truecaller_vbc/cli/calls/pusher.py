@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import math
+import sys
 import time
 from collections import deque
 from collections.abc import AsyncGenerator
@@ -16,21 +17,12 @@ from ...api.push import Chunk, ChunkResult, build_chunk
 from ...api.records import CallRecord
 from ...api.responses import classify
 from ...backoff import backoff
-from ...errors import (
-    APIConnectionError,
-    APIError,
-    CredentialsRejectedError,
-    InvalidRecordError,
-    Problem,
-    RateLimitedError,
-    ServerError,
-    TokenError,
-    UnknownOutcomeError,
-)
+from ...errors import APIError, InvalidRecordError, Problem, RateLimitedError
 from ...session import VBCSession
-from ..failures import ANY_FAILURE, describe
-from .columns import RowParser
-from .interruption import Interruption, StoppedError, sleep_until_asked
+from ..failures import ANY_FAILURE, describe, is_temporary, pause_after
+from ..output import count_of, is_terminal
+from .interruption import Interruption, StoppedError, unless_asked
+from .list_options import RowParser
 from .pieces import Pieces
 from .progress import Bar
 from .state import PENDING, BatchRow, BatchState, PushState, StateError
@@ -41,29 +33,31 @@ _AT_ONCE: Final = 4
 _SPREAD: Final = (0.8, 1.2)
 _PACE_WAIT_MOST: Final = 15.0
 _SHOWN_EVERY: Final = 0.5
+_SHOWN_ELSEWHERE: Final = 10.0  # a line a minute
 _MAX_SPLITS: Final = 200
 _MAX_REFUSED_IN_A_ROW: Final = 24
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class PushLimits:
     """Limit a run of a push.
 
     Args:
         give_up_after: seconds without any acknowledged batch after which it stops.
-        records: how many rows to send at most; None for all.
-        until: when to stop, in seconds since 1970; None for no such time.
+        records: how many rows to send at most.
+        until: when to stop, in seconds since 1970.
         wait_first: the first wait for an API that does not answer, in seconds; doubled each time.
         wait_most: the longest such wait.
     """
 
     give_up_after: float = 3600.0
-    records: int | None = None
-    until: float | None = None
+    records: float = math.inf
+    until: float = math.inf
     wait_first: float = 2.0
     wait_most: float = 60.0
 
 
+@attrs.define(eq=False, slots=False)
 class Pusher:
     """Send the batches that may be sent, each once.
 
@@ -79,35 +73,26 @@ class Pusher:
         limits: of this run.
     """
 
-    def __init__(
-        self,
-        session: VBCSession,
-        pieces: Pieces,
-        state: PushState,
-        *,
-        interruption: Interruption,
-        bar: Bar,
-        limits: PushLimits,
-    ) -> None:
-        self._session = session
-        self._pieces = pieces
-        self._state = state
-        self._asked = interruption.asked
-        self._bar = bar
-        self._limits = limits
-        self._left = limits.records
+    _session: VBCSession
+    _pieces: Pieces
+    _state: PushState
+    _interruption: Interruption
+    _bar: Bar
+    _limits: PushLimits
+
+    def __attrs_post_init__(self) -> None:
+        self._asked = self._interruption.asked
+        self._left = self._limits.records
         self._sent: dict[int, BatchRow] = {}  # given to the API's client and not answered yet, by first row
         self._announced: set[int] = set()  # of these, the ones whose bytes may have left
-        self._again: deque[BatchRow] = deque()
+        self._again = deque[BatchRow]()
         self._answered = asyncio.Event()
-        self._answers = False  # whether a harmless call has worked
-        self._proven = False  # whether a batch was acknowledged since
+        self._answers = self._proven = False  # whether a harmless call has worked, and then a batch was acknowledged
         self._lost: Exception | None = None  # the lost answer that ends this round
         self._broken: StateError | None = None
-        self._failures = 0
         self._silent_since: float | None = None
-        self._splits = self._refused_in_a_row = 0
         self._deadline: float | None = None
+        self._failures = self._splits = self._refused_in_a_row = 0
         self._note = ""
 
     async def labels(self) -> list[Label] | None:
@@ -118,28 +103,28 @@ class Pusher:
             StoppedError: a signal asked to stop.
         """
         while True:
+            labels: list[Label] | None = None
             try:
                 labels = await self._session.labels.list()
             except ANY_FAILURE as error:
                 if not isinstance(error, APIError) or is_temporary(error):
                     await self._wait(error)
                     continue
-                labels = None  # it answers, and this key may not see the labels
-            self._answers = True
+            self._answers = True  # perhaps that this key may not see the labels
             return labels
 
     async def push(self, parser: RowParser) -> Exception | None:
         """Send all batches that may be sent. Return the error that stopped the push, if any."""
         watch = asyncio.create_task(self._show())
         try:
-            while self._left != 0 and not self._is_stopping() and not self._state.is_finished:
+            while self._left > 0 and not self._is_stopping() and not self._state.is_finished:
                 if self._failures or not self._answers:
                     await self.labels()
                 if (error := await self._round(parser)) is not None:
                     await self._wait(error)
         except StoppedError:
             pass
-        except (*ANY_FAILURE, OSError) as error:
+        except ANY_FAILURE as error:
             return self._broken or error
         finally:
             watch.cancel()
@@ -169,7 +154,7 @@ class Pusher:
                 self._take(result)
         except StoppedError:
             pass
-        except (*ANY_FAILURE, OSError) as error:
+        except ANY_FAILURE as error:
             if not is_temporary(error):
                 raise
             return error
@@ -188,11 +173,11 @@ class Pusher:
                     return
                 self._answered.clear()
                 await self._answered.wait()  # a batch that is refused may be cut into two
-            if self._left == 0 or self._lost is not None or self._is_stopping():
+            if self._left <= 0 or self._lost is not None or self._is_stopping():
                 return
             batch = (self._again or pending).popleft()
-            if self._left is not None and batch.size > self._left:
-                batch, _ = self._state.split(batch, self._left)
+            if batch.size > self._left:
+                batch, _ = self._state.split(batch, int(self._left))
             given = [_given(parser.record(row)) for row in await self._pieces.read(batch)]
             if alone:
                 size = next((at for at, one in enumerate(given, 1) if isinstance(one, CallRecord)), batch.size)
@@ -202,7 +187,7 @@ class Pusher:
                     given = given[:size]
             chunk = build_chunk(batch.first, given, time.time())
             self._sent[batch.first] = batch
-            self._count(-batch.size)
+            self._left -= batch.size
             yield chunk
             if single and chunk.records:
                 return
@@ -217,25 +202,23 @@ class Pusher:
 
     async def _next(self, results: AsyncGenerator[ChunkResult], asked: asyncio.Task[Any]) -> ChunkResult | None:
         """Return the next result. After a request to stop, wait only for batches in flight, for a limited time."""
-        step = asyncio.create_task(_step(results))
+        step = asyncio.ensure_future(anext(results, None))
         try:
             await asyncio.wait({step, asked}, return_when=asyncio.FIRST_COMPLETED)
             if not step.done() and self._announced:
                 await asyncio.wait({step}, timeout=self._patience())
             return step.result() if step.done() else None
         finally:
-            if not step.done():
-                step.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await step
+            step.cancel()
+            await asyncio.wait([step])
 
     def _patience(self) -> float:
         """Return the seconds to wait for the batches in flight."""
         now = asyncio.get_running_loop().time()
         if self._deadline is None:
             self._deadline = now + _LAST_ANSWERS
-            waiting = len(self._announced)
-            self._bar.say(f"stopping: waiting for the answers to {waiting} batches; once more to leave at once")
+            waiting = count_of(len(self._announced), "batch", "batches")
+            self._bar.say(f"stopping: waiting for the answers to {waiting}; once more to leave at once")
         return max(self._deadline - now, 0.0)
 
     def _take(self, result: ChunkResult) -> None:
@@ -244,7 +227,7 @@ class Pusher:
         self._announced.discard(chunk.first)
         self._answered.set()
         if isinstance(error, StoppedError):
-            self._count(batch.size)
+            self._left += batch.size
             return
         outcome: BatchState = result.outcome
         if outcome == "acknowledged":
@@ -256,7 +239,7 @@ class Pusher:
         elif outcome == "refused" and error is not None and classify(error).closed:
             outcome = "unsent"  # it concerns the account or the moment, not the records
         if outcome == "unsent":
-            self._count(batch.size)
+            self._left += batch.size
         batch_id = result.batch.batch_id if result.batch is not None else None
         reason = describe(error) if error is not None else None
         try:
@@ -276,16 +259,11 @@ class Pusher:
             return False
         self._splits += 1
         self._again.extend(self._state.split(batch, positions[len(positions) // 2] - batch.first))
-        self._count(batch.size)
+        self._left += batch.size
         return True
 
-    def _count(self, rows: int) -> None:
-        if self._left is not None:
-            self._left += rows
-
     def _is_stopping(self) -> bool:
-        until = self._limits.until
-        return self._asked.is_set() or self._broken is not None or (until is not None and time.time() >= until)
+        return self._asked.is_set() or self._broken is not None or time.time() >= self._limits.until
 
     async def _wait(self, error: Exception) -> None:
         """Wait a moment for an API that does not answer.
@@ -294,40 +272,23 @@ class Pusher:
             Exception: `error`, if it will not pass, or has lasted too long.
             StoppedError: a signal asked to stop.
         """
-        if not is_temporary(error):
-            raise error
         limits = self._limits
         now = asyncio.get_running_loop().time()
         self._silent_since = now if self._silent_since is None else self._silent_since
         self._failures += 1
-        most = _PACE_WAIT_MOST if isinstance(error, RateLimitedError) else limits.wait_most
-        pause = backoff(limits.wait_first, self._failures, spread=_SPREAD, most=min(most, limits.wait_most))
-        if isinstance(error, TokenError) and error.retry_at is not None:
-            pause = max(pause, error.retry_at.timestamp() - time.time())
-        pause = max(pause, getattr(error, "retry_after", None) or 0.0)
-        last = self._silent_since + limits.give_up_after
-        if limits.until is not None:
-            last = min(last, now + limits.until - time.time())
-        if now + pause > last:
-            raise error
+        last = min(self._silent_since + limits.give_up_after, now + limits.until - time.time())
+        most = min(_PACE_WAIT_MOST, limits.wait_most) if isinstance(error, RateLimitedError) else limits.wait_most
+        pause = pause_after(error, backoff(limits.wait_first, self._failures, spread=_SPREAD, most=most), last)
         self._note = f"waiting for the API: {describe(error)}; next look in {pause:.0f} s"
         self._bar.show(self._state.totals(), self._note)
-        await sleep_until_asked(self._asked, pause)
+        await unless_asked(self._asked, asyncio.sleep(pause))
 
     async def _show(self) -> None:
+        every = _SHOWN_EVERY if is_terminal(sys.stderr) else _SHOWN_ELSEWHERE
         while True:
             pacing = "waiting for the API's pace" if self._sent and not self._announced else ""
             self._bar.show(self._state.totals(), self._note or pacing)
-            await asyncio.sleep(_SHOWN_EVERY)
-
-
-def is_temporary(error: BaseException) -> bool:
-    """Tell whether waiting may help."""
-    if isinstance(error, APIConnectionError):
-        return error.retryable
-    if isinstance(error, APIError):
-        return isinstance(error, ServerError | RateLimitedError)
-    return isinstance(error, TokenError | UnknownOutcomeError) and not isinstance(error, CredentialsRejectedError)
+            await asyncio.sleep(every)
 
 
 def _given(record: CallRecord | str) -> CallRecord | InvalidRecordError:
@@ -336,7 +297,3 @@ def _given(record: CallRecord | str) -> CallRecord | InvalidRecordError:
 
 def _invalid(chunk: Chunk) -> dict[int, str]:
     return {it.position or 0: f"{it.field}: {it.text}" if it.field else it.text for it in chunk.invalid}
-
-
-async def _step(results: AsyncGenerator[ChunkResult]) -> ChunkResult | None:
-    return await anext(results, None)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import json
 import os
 import secrets
 import shutil
 import sqlite3
 import zlib
+from collections import Counter
 from collections.abc import Generator, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +28,6 @@ PENDING: Final = ("open", "unsent")
 IN_DOUBT: Final = ("sending", "unknown")
 
 STDIN: Final = "-"
-_STDIN_NAME: Final = "stdin"
 OUTCOMES: Final[tuple[str, ...]] = ("success", "failed", "acknowledged", "refused", "unknown", "unsent", "invalid")
 _APPLICATION_ID: Final = 0x54565043
 _VERSION: Final = 1
@@ -41,6 +43,12 @@ CREATE TABLE batches (
 CREATE TABLE records (position INTEGER PRIMARY KEY, outcome TEXT NOT NULL, reason TEXT NOT NULL);
 CREATE TABLE input (part INTEGER PRIMARY KEY, data BLOB NOT NULL);
 """
+_BATCH: Final = "first, size, state, batch_id, error, final"
+_BATCHES_BY_OUTCOME: Final = """
+SELECT first, SUM(size - (SELECT COUNT(*) FROM records WHERE position >= first AND position < first + size)),
+    state, batch_id, error, final FROM batches GROUP BY state, error, final
+"""
+_RECORDS_BY_OUTCOME: Final = "SELECT outcome, reason, COUNT(*) FROM records GROUP BY outcome, reason"
 
 
 class StateError(VBCError):
@@ -65,6 +73,13 @@ class BatchRow(NamedTuple):
     batch_id: str | None = None
     error: str | None = None
     final: int = 0
+
+    @property
+    def outcome(self) -> str:
+        """Return the outcome of its rows, except for those that have their own."""
+        if self.final:
+            return "success"
+        return {"open": "unsent", "sending": "unknown"}.get(self.state, self.state)
 
 
 @attrs.frozen(kw_only=True)
@@ -106,11 +121,8 @@ class PushState:
     def __init__(self, path: Path, database: sqlite3.Connection) -> None:
         self.path = path
         self._database = database
-        found = {name: json.loads(value) for name, value in database.execute("SELECT name, value FROM push")}
-        try:
-            self.facts = PushFacts(**found)
-        except TypeError:
-            raise _damaged(path) from None
+        facts = {name: json.loads(value) for name, value in database.execute("SELECT name, value FROM push")}
+        self.facts = PushFacts(**facts)
         count, rows, first = database.execute("SELECT COUNT(*), SUM(size), MIN(first) FROM batches").fetchone()
         if count and (rows, first) != (self.facts.records, 0):
             raise _damaged(path)
@@ -134,50 +146,34 @@ class PushState:
 
     def batches(self, *states: BatchState) -> list[BatchRow]:
         """Return the batches in these states, or all, in the order of the input."""
-        where = f"WHERE state IN ({', '.join('?' * len(states))})" if states else ""
-        found = self._database.execute(
-            f"SELECT first, size, state, batch_id, error, final FROM batches {where} ORDER BY first",  # noqa: S608
-            states,
-        )
-        return [BatchRow(*row) for row in found]
+        found = map(BatchRow._make, self._database.execute(f"SELECT {_BATCH} FROM batches ORDER BY first"))  # noqa: S608
+        return [batch for batch in found if not states or batch.state in states]
 
     def outcomes(self, batch: BatchRow) -> dict[int, tuple[str, str]]:
         """Return outcome and reason of the batch's rows that differ from the batch itself, by position."""
         found = self._database.execute(
-            "SELECT position, outcome, reason FROM records WHERE position >= ? AND position < ?",
-            (batch.first, batch.first + batch.size),
+            "SELECT position, outcome, reason FROM records WHERE position >= ? AND position < ?", _positions(batch)
         )
         return {position: (outcome, reason) for position, outcome, reason in found}
 
     def totals(self) -> dict[str, int]:
         """Count the rows by outcome: success, failed, acknowledged, refused, unknown, unsent, invalid."""
         counts: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
-        of_batches = self._database.execute("SELECT state, final, SUM(size) FROM batches GROUP BY state, final")
-        for state, final, rows in of_batches:
-            counts[_outcome(state, final)] += rows
-        of_records = self._database.execute(
-            "SELECT b.state, b.final, r.outcome, COUNT(*) FROM batches b JOIN records r "
-            "ON r.position >= b.first AND r.position < b.first + b.size GROUP BY 1, 2, 3"
-        )
-        for state, final, outcome, rows in of_records:
-            counts[_outcome(state, final)] -= rows
+        for (outcome, _), rows in self._counts().items():
             counts[outcome] += rows
         return counts
 
     def reasons(self) -> dict[tuple[str, str], int]:
         """Count the rows by outcome and reason, for the outcomes that have a reason."""
-        found: dict[tuple[str, str], int] = {}
-        for outcome, reason, rows in self._database.execute(
-            "SELECT outcome, reason, COUNT(*) FROM records WHERE outcome IN ('failed', 'invalid') GROUP BY 1, 2"
-        ):
-            found[outcome, reason] = rows
-        for state, error, rows in self._database.execute(
-            "SELECT state, error, SUM(size - (SELECT COUNT(*) FROM records WHERE position >= first AND "
-            "position < first + size)) FROM batches WHERE state IN ('refused', 'unknown', 'unsent') AND error <> '' "
-            "GROUP BY 1, 2"
-        ):
-            found[state, error] = rows
-        return found
+        return {told: rows for told, rows in self._counts().items() if told[1]}
+
+    def _counts(self) -> Counter[tuple[str, str]]:
+        counts = Counter[tuple[str, str]]()
+        for batch in map(BatchRow._make, self._database.execute(_BATCHES_BY_OUTCOME)):
+            counts[batch.outcome, batch.error or ""] += batch.size
+        for outcome, reason, rows in self._database.execute(_RECORDS_BY_OUTCOME):
+            counts[outcome, reason] += rows
+        return counts
 
     def sending(self, batch: BatchRow, invalid: Mapping[int, str]) -> None:
         """Record durably that a batch is about to be sent.
@@ -197,10 +193,8 @@ class PushState:
 
     def split(self, batch: BatchRow, size: int) -> tuple[BatchRow, BatchRow]:
         """Cut a batch that was surely not taken into its first `size` rows and the others."""
-        parts = (
-            batch._replace(size=size, state="open", error=None),
-            batch._replace(first=batch.first + size, size=batch.size - size, state="open", error=None),
-        )
+        rest = batch._replace(state="open", error=None)
+        parts = rest._replace(size=size), rest._replace(first=batch.first + size, size=batch.size - size)
         with self._transaction():
             self._database.execute("DELETE FROM batches WHERE first = ?", (batch.first,))
             _insert(self._database, parts)
@@ -219,8 +213,7 @@ class PushState:
         """Record what the API tells of an acknowledged batch's records: ``success`` or ``failed``, and why."""
         with self._transaction():
             self._database.execute(
-                "DELETE FROM records WHERE position >= ? AND position < ? AND outcome <> 'invalid'",
-                (batch.first, batch.first + batch.size),
+                "DELETE FROM records WHERE position >= ? AND position < ? AND outcome <> 'invalid'", _positions(batch)
             )
             # In a batch that is final as a whole, success goes without saying.
             kept = [(at, *told) for at, told in outcomes.items() if not final or told[0] != "success"]
@@ -229,13 +222,10 @@ class PushState:
 
     def copy_input(self, file: IO[bytes]) -> bool:
         """Write the kept standard input into a file, and tell whether there is any."""
-        parts = self._database.execute("SELECT data FROM input ORDER BY part")
-        written = False
-        for (data,) in parts:
+        for (data,) in self._database.execute("SELECT data FROM input ORDER BY part"):
             file.write(zlib.decompress(data))
-            written = True
         file.flush()
-        return written
+        return file.tell() > 0
 
     def _enter(self, batch: BatchRow, invalid: Mapping[int, str]) -> None:
         self._changed += 1
@@ -244,25 +234,14 @@ class PushState:
                 "UPDATE batches SET state = ?, batch_id = ?, error = ?, changed = ? WHERE first = ?",
                 (batch.state, batch.batch_id, batch.error, self._changed, batch.first),
             )
-            self._database.execute(
-                "DELETE FROM records WHERE position >= ? AND position < ?", (batch.first, batch.first + batch.size)
-            )
-            self._database.executemany(
-                "INSERT INTO records VALUES (?, 'invalid', ?)",
-                invalid.items(),
-            )
+            self._database.execute("DELETE FROM records WHERE position >= ? AND position < ?", _positions(batch))
+            self._database.executemany("INSERT INTO records VALUES (?, 'invalid', ?)", invalid.items())
 
     @contextlib.contextmanager
     def _transaction(self) -> Generator[None]:
         try:
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
+            with self._database:
                 yield
-                self._database.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    self._database.execute("ROLLBACK")
-                raise
         except sqlite3.Error as error:
             raise StateError(
                 f"the state {self.path} cannot be written ({error}): nothing more is sent; make room, and run the same "
@@ -270,35 +249,22 @@ class PushState:
             ) from None
 
 
-def _outcome(state: str, final: int) -> str:
-    if state == "acknowledged":
-        return "success" if final else "acknowledged"
-    return {"open": "unsent", "sending": "unknown"}.get(state, state)
+def _positions(batch: BatchRow) -> tuple[int, int]:
+    return batch.first, batch.first + batch.size
 
 
 def _insert(database: sqlite3.Connection, batches: Iterable[BatchRow]) -> None:
-    database.executemany(
-        "INSERT INTO batches (first, size) VALUES (?, ?)", ((batch.first, batch.size) for batch in batches)
-    )
-
-
-def state_path(file: str, given: Path | None) -> Path:
-    """Return where the state of a push of FILE is: FILE itself, if that is a state."""
-    if given is not None or is_state(Path(file)):
-        return given or Path(file)
-    return Path(f"{_STDIN_NAME if file == STDIN else file}.push")
+    database.executemany("INSERT INTO batches (first, size) VALUES (?, ?)", ((it.first, it.size) for it in batches))
 
 
 def is_state(path: Path) -> bool:
     """Tell whether a file is the state of a push, whatever its name."""
     if not path.is_file():
         return False  # opening a pipe waits for its writer
-    try:
-        with path.open("rb") as file:
-            head = file.read(72)
-    except OSError:
-        return False
-    return head.startswith(b"SQLite format 3\0") and head[68:72] == _APPLICATION_ID.to_bytes(4, "big")
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        head = file.read(72)
+        return head.startswith(b"SQLite format 3\0") and head[68:72] == _APPLICATION_ID.to_bytes(4, "big")
+    return False
 
 
 @contextlib.contextmanager
@@ -309,16 +275,14 @@ def open_state(path: Path) -> Generator[PushState]:
         ConfigurationError: the file is missing, is used by another run, or is damaged, foreign or newer.
     """
     _check_file(path)
-    database = sqlite3.connect(path, isolation_level=None, timeout=0)
-    try:
+    with contextlib.closing(sqlite3.connect(path, isolation_level="IMMEDIATE", timeout=0)) as database:
         try:
             database.execute("PRAGMA locking_mode = EXCLUSIVE")
             database.execute("PRAGMA synchronous = EXTRA")
             # The first write takes the lock, and the process keeps it until it ends.
             database.execute("BEGIN EXCLUSIVE")
             database.execute("COMMIT")
-            version = database.execute("PRAGMA user_version").fetchone()[0]
-            if version > _VERSION:
+            if database.execute("PRAGMA user_version").fetchone()[0] > _VERSION:
                 raise ConfigurationError(
                     f"{path} was written by a newer version of truecaller-vbc: nothing is sent; update this one, or "
                     "name another state with --state"
@@ -333,11 +297,9 @@ def open_state(path: Path) -> Generator[PushState]:
                 f"the state {path} cannot be used ({error}): make it and its directory writable, or name another state "
                 "with --state"
             ) from None
-        except (sqlite3.DatabaseError, json.JSONDecodeError):
+        except (sqlite3.DatabaseError, json.JSONDecodeError, TypeError):
             raise _damaged(path) from None
         yield state
-    finally:
-        database.close()
 
 
 def create_state(path: Path, facts: PushFacts, stdin: IO[bytes] | None = None) -> None:
@@ -359,18 +321,12 @@ def create_state(path: Path, facts: PushFacts, stdin: IO[bytes] | None = None) -
             database.executescript(f"BEGIN;{_SCHEMA}")
             for name, value in attrs.asdict(facts).items():
                 database.execute("INSERT INTO push VALUES (?, ?)", (name, json.dumps(value)))
-            records = facts.records
-            _insert(
-                database,
-                (
-                    BatchRow(first, min(MAX_RECORDS, records - first), "open")
-                    for first in range(0, records, MAX_RECORDS)
-                ),
-            )
+            starts = range(0, facts.records, MAX_RECORDS)
+            _insert(database, (BatchRow(it, min(MAX_RECORDS, facts.records - it), "open") for it in starts))
             if stdin is not None:
                 stdin.seek(0)
-            while stdin is not None and (block := stdin.read(_BLOCK)):
-                database.execute("INSERT INTO input (data) VALUES (?)", (zlib.compress(block),))
+                blocks = iter(functools.partial(stdin.read, _BLOCK), b"")
+                database.executemany("INSERT INTO input (data) VALUES (?)", ((zlib.compress(it),) for it in blocks))
             database.execute("COMMIT")
         _link(temporary, path)
         flush_directory(path.parent)
@@ -386,9 +342,8 @@ def create_state(path: Path, facts: PushFacts, stdin: IO[bytes] | None = None) -
 def set_aside(path: Path) -> Path:
     """Rename the state of an earlier push to FILE.push.DATE, and return its new name."""
     day = datetime.fromtimestamp(path.stat().st_mtime).astimezone().strftime("%Y-%m-%d")
-    names = (
-        path.with_name(f"{path.name}.{day}{suffix}") for suffix in ("", *(f".{count}" for count in range(2, 1000)))
-    )
+    suffixes = itertools.chain([""], (f".{count}" for count in itertools.count(2)))
+    names = (path.with_name(f"{path.name}.{day}{suffix}") for suffix in suffixes)
     kept = next(name for name in names if not name.exists())
     _link(path, kept)
     path.unlink()
@@ -411,34 +366,25 @@ def _link(path: Path, name: Path) -> None:
 
 def _check_file(path: Path) -> None:
     """Check what can be told without SQLite, which would take an empty file for a new database."""
+    if not path.exists():
+        raise ConfigurationError(f"there is no state of a push at {path}: name it with --state, or push the file first")
+    if not path.is_file():
+        raise ConfigurationError(f"{path} is no file: name another state with --state")
     try:
-        if not path.is_file():
-            raise ConfigurationError(
-                f"there is no state of a push at {path}: name it with --state, or push the file first"
-                if not path.exists()
-                else f"{path} is no file: name another state with --state"
-            )
-        size = path.stat().st_size
         with path.open("rb") as file:
-            head = file.read(100)
+            is_empty = not file.read(1)
     except OSError as error:
         raise ConfigurationError(f"the state {path} cannot be read ({error.strerror}): make it readable") from None
-    if not is_state(path):
-        raise ConfigurationError(
-            f"{path} was emptied: what was sent cannot be told, so nothing is sent. Restore it from a backup, or "
-            "name another state with --state, which would send all records again"
-            if not size
-            else f"{path} is another kind of file: nothing is sent; name another state with --state"
-        )
-    page = int.from_bytes(head[16:18], "big")
-    if size < (page if page > 1 else 65536) * int.from_bytes(head[28:32], "big"):
+    if is_empty:
         raise _damaged(path)
+    if not is_state(path):
+        raise ConfigurationError(f"{path} is another kind of file: nothing is sent; name another state with --state")
 
 
-def _damaged(path: Path, why: str = "it is incomplete or was changed") -> ConfigurationError:
+def _damaged(path: Path) -> ConfigurationError:
     return ConfigurationError(
-        f"the state {path} is damaged ({why}): what was sent cannot be told, so nothing is sent. Restore it from a "
-        "backup, or name another state with --state, which would send all records again"
+        f"the state {path} is damaged (it is incomplete or was changed): what was sent cannot be told, so nothing is "
+        "sent. Restore it from a backup, or name another state with --state, which would send all records again"
     )
 
 

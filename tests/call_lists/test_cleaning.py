@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from truecaller_vbc.api.records import is_e164
-from truecaller_vbc.cli.calls.cleaning import RIGHT_TIME, Fault, NumberCleaner, TimeParser, resolve_window, text_of
+from truecaller_vbc.call_lists.cleaning import RIGHT_TIME, Fault, NumberCleaner, TimeParser, resolve_window, text_of
 from truecaller_vbc.errors import ConfigurationError
 
 RIGHT = "+919999900001"
@@ -76,7 +76,7 @@ def test_number_with_a_plus(written: str) -> None:
     fault = NumberCleaner().clean(written)
 
     assert isinstance(fault, Fault)
-    assert f"write '{RIGHT}', or give --country IN" in fault
+    assert f"write '{RIGHT}', or give country=IN" in fault
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_number_without_a_country_code(written: Any) -> None:
     fault = NumberCleaner().clean(written)
 
     assert isinstance(fault, Fault)
-    assert "--country IN (or yours)" in fault
+    assert "country=IN (or yours)" in fault
     assert "write '" not in fault
     text = str(written)
     own = len(text) == 10 or text.startswith("09")
@@ -193,14 +193,14 @@ def test_time_with_a_zone(written: Any) -> None:
 
 @pytest.mark.parametrize("written", ["2026-11-27T10:00:00", "2026-11-27 10:00", datetime(2026, 11, 27, 10)])  # noqa: DTZ001
 def test_time_without_a_zone(written: Any) -> None:
-    """A time without a zone needs --timezone."""
+    """A time without a zone needs a time zone."""
     fault = TimeParser().parse(written)
 
     assert TimeParser("Asia/Kolkata").parse(written) == TEN
     assert isinstance(fault, Fault)
     assert "has no time zone" in fault
     assert RIGHT_TIME in fault
-    assert "--timezone Asia/Kolkata" in fault
+    assert "timezone=Asia/Kolkata" in fault
 
 
 @pytest.mark.parametrize(
@@ -219,10 +219,10 @@ def test_date_with_the_day_first(written: str, date_format: str) -> None:
     fault = TimeParser("Asia/Kolkata").parse(written)
 
     assert isinstance(fault, Fault)
-    assert f"write {RIGHT_TIME}, or give --date-format '{date_format}' and --timezone" in fault
+    assert f"write {RIGHT_TIME}, or give date_format='{date_format}' and timezone=" in fault
     assert TimeParser("Asia/Kolkata", date_format).parse(written) == TEN
     assert "has no time zone" in str(TimeParser(None, date_format).parse(written))
-    assert "does not fit --date-format" in str(TimeParser("Asia/Kolkata", date_format).parse("2026-11-27 10:00"))
+    assert "does not fit date_format=" in str(TimeParser("Asia/Kolkata", date_format).parse("2026-11-27 10:00"))
 
 
 @pytest.mark.parametrize(
@@ -283,12 +283,12 @@ def test_clocks_that_change() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("Asia/Calcuta",), "--timezone 'Asia/Calcuta' is not known: give a name such as Asia/Kolkata"),
-        (("",), "--timezone"),
-        (("../etc/passwd",), "--timezone"),
-        (("Asia",), "--timezone"),
+        (("Asia/Calcuta",), "timezone='Asia/Calcuta' is not known: give a name such as Asia/Kolkata"),
+        (("",), "timezone="),
+        (("../etc/passwd",), "timezone="),
+        (("Asia",), "timezone="),
         ((None, "%d-%m-%Y"), "has no hour"),
-        ((None, "%Q %H"), "--date-format '%Q %H' is wrong"),
+        ((None, "%Q %H"), "date_format='%Q %H' is wrong"),
     ],
 )
 def test_wrong_settings_of_times(options: Any, words: str) -> None:
@@ -321,12 +321,12 @@ def test_window_on_a_day(day: str, window: str, zone: str, opens: str, closes: s
 @pytest.mark.parametrize(
     ("day", "window", "words"),
     [
-        ("27/11/2026", "10:00-18:00", "--date '27/11/2026' is no date: give today, tomorrow or 2026-11-27"),
-        ("yesterday", "10:00-18:00", "--date"),
-        ("today", "10-18", "--window '10-18' is no window: give two times such as 10:00-18:00"),
-        ("today", "10:00-24:00", "--window"),
-        ("today", "10:00-10:00", "--window"),
-        ("2026-03-29", "02:30-10:00", "--date and --window: .* does not exist in Europe/Berlin"),
+        ("27/11/2026", "10:00-18:00", "date='27/11/2026' is no date: give today, tomorrow or 2026-11-27"),
+        ("yesterday", "10:00-18:00", "date="),
+        ("today", "10-18", "window='10-18' is no window: give two times such as 10:00-18:00"),
+        ("today", "10:00-24:00", "window="),
+        ("today", "10:00-10:00", "window="),
+        ("2026-03-29", "02:30-10:00", "date= and window=: .* does not exist in Europe/Berlin"),
     ],
 )
 def test_wrong_window(day: str, window: str, words: str) -> None:

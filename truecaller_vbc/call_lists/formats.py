@@ -11,9 +11,9 @@ from typing import Any, BinaryIO, Final, NamedTuple, TextIO, cast
 
 import attrs
 
-from ...api.records import CallRecord
-from ...errors import ConfigurationError, VBCError
-from ..output import plain
+from ..api.foreign_text import plain
+from ..api.records import CallRecord
+from ..errors import ConfigurationError, VBCError
 
 FIELDS: Final = tuple(field.name for field in attrs.fields(CallRecord))
 DELIMITERS: Final = ",;\t|"
@@ -103,9 +103,7 @@ class CSVReader:
             text = line.lstrip("\ufeff")
             if text.strip(_SPARE + DELIMITERS + '"'):
                 return text
-        raise UnreadableInputError(
-            1, "it is empty: line 1 must be the header (`truecaller-vbc calls template` has one)"
-        )
+        raise UnreadableInputError(1, "it is empty: line 1 must be the header")
 
     def rows(self) -> Generator[Row]:
         """Yield the records below the header.

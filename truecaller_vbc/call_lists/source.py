@@ -8,7 +8,6 @@ import hashlib
 import io
 import os
 import re
-import shutil
 import stat
 import zipfile
 import zlib
@@ -19,8 +18,8 @@ from typing import BinaryIO, Final, cast
 
 import attrs
 
-from ...errors import ConfigurationError, VBCError
-from ..output import plain, standard_input
+from ..api.foreign_text import plain
+from ..errors import ConfigurationError, VBCError
 from .formats import (
     MOST_CHARACTERS,
     CSVReader,
@@ -66,10 +65,6 @@ class InputChangedError(VBCError):
 _NAMED_DELIMITERS: Final = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 
 
-def _character(delimiter: str | None) -> str | None:
-    return None if delimiter is None else _NAMED_DELIMITERS.get(delimiter.casefold(), delimiter)
-
-
 @attrs.frozen(kw_only=True)
 class SourceOptions:
     r"""Say how to read the input, where that is not seen in it.
@@ -83,13 +78,16 @@ class SourceOptions:
     """
 
     format: Format | None = None
-    delimiter: str | None = attrs.field(default=None, converter=_character)
+    delimiter: str | None = None
 
     def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "format", self.format and Format(self.format))
+        if self.delimiter is not None:
+            object.__setattr__(self, "delimiter", _NAMED_DELIMITERS.get(self.delimiter.casefold(), self.delimiter))
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n\0'):
-            raise ConfigurationError("--delimiter must be one character, or tab, comma, semicolon or pipe")
+            raise ConfigurationError("delimiter= must be one character, or tab, comma, semicolon or pipe")
         if self.delimiter is not None and self.format not in (None, Format.CSV):
-            raise ConfigurationError("--delimiter is for CSV: leave it out, or give --format csv")
+            raise ConfigurationError("delimiter= is for CSV: leave it out, or give format=csv")
 
 
 class Source:
@@ -156,14 +154,6 @@ class Source:
         """
         with self._reader() as reader:
             return reader.header_line, reader.columns
-
-    def columns(self) -> tuple[str, ...]:
-        """Return the columns of the header.
-
-        Raises:
-            UnreadableInputError: it cannot be read.
-        """
-        return self.header()[1]
 
     def rows(self) -> Generator[Row]:
         """Yield all records.
@@ -254,11 +244,9 @@ class Source:
     def _hashed(self) -> str:
         place = self._file.tell()  # a reader may be in the middle of it
         self._file.seek(0)
-        digest = hashlib.sha256()
-        while block := self._file.read(_BLOCK):
-            digest.update(block)
+        digest = hashlib.file_digest(cast(io.BufferedReader, self._file), "sha256").hexdigest()
         self._file.seek(place)
-        return digest.hexdigest()
+        return digest
 
     def _current(self) -> tuple[int, int]:
         status = os.fstat(self._file.fileno())
@@ -282,22 +270,9 @@ def open_source(path: Path, options: SourceOptions | None = None, name: str | No
         # Checked before opening, since opening a pipe waits for its writer.
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            raise ConfigurationError(f"{name} is no regular file: give - and pipe it in")
+            raise ConfigurationError(f"{name} is no regular file: copy it into one")
         file = path.open("rb")
     except OSError as error:
         raise ConfigurationError(f"{name} cannot be read ({error.strerror})") from None
     with file:
         yield Source(file, path, name, options or SourceOptions())
-
-
-def copy_stdin(file: BinaryIO) -> None:
-    """Copy all of standard input into a file.
-
-    Raises:
-        ConfigurationError: it cannot be read, or not be written.
-    """
-    try:
-        shutil.copyfileobj(standard_input(), file, _BLOCK)
-        file.flush()
-    except OSError as error:
-        raise ConfigurationError(f"standard input cannot be kept ({error.strerror})") from None

@@ -5,27 +5,28 @@ from __future__ import annotations
 import functools
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
 
-from ...api.records import CallRecord
-from ...errors import ConfigurationError, InvalidRecordError
-from ..output import plain
+from ..api.foreign_text import plain
+from ..api.models import Label
+from ..api.records import CallRecord
+from ..errors import ConfigurationError, InvalidRecordError
 from .cleaning import Fault, NumberCleaner, TimeParser, quoted, resolve_window, text_of
 from .formats import FIELDS, Row, folded
 
 RESERVED: Final = ("push_line", "push_outcome", "push_reason", "push_batch_id")
 """Columns of exports, which are left out when these are pushed again."""
 _OPTIONS: Final = {
-    "caller_number": "--caller",
-    "receiver_number": "--column receiver_number=COLUMN for another column",
-    "starts_at": "--starts-at, or --date and --window",
-    "ends_at": "--ends-at, or --date and --window",
-    "label_id": "--label NAME-OR-ID, or --no-label to send without",
-    "dynamic_label_name": "--label-name",
-    "dynamic_call_reason": "--reason",
+    "caller_number": "caller=",
+    "receiver_number": "columns={receiver_number: COLUMN} for another column",
+    "starts_at": "starts_at=, or date= and window=",
+    "ends_at": "ends_at=, or date= and window=",
+    "label_id": "label=NAME-OR-ID, or no_label=True to send without",
+    "dynamic_label_name": "label_name=",
+    "dynamic_call_reason": "reason=",
 }
 _NEEDED: Final = FIELDS[: FIELDS.index("label_id") + 1]
 _BY_FOLDED: Final = {folded(name): name for name in FIELDS}
@@ -44,18 +45,18 @@ class RecordRules:
     Args:
         columns: column of the input by field, where their names differ; "" for a field whose column is left out.
         ignore_extra: columns that are no fields are left out.
+        country: whose numbers are completed, such as IN.
+        timezone: name of the zone of times without one.
+        date_format: how dates are written, as for strptime.
         caller: caller_number of rows without one.
         label: name or ID of the label of rows without one.
-        reason: dynamic_call_reason of rows without one.
-        label_name: dynamic_label_name of rows without one.
         no_label: rows without a label are deliberate.
+        label_name: dynamic_label_name of rows without one.
+        reason: dynamic_call_reason of rows without one.
         starts_at: of rows without one, as text or epoch milliseconds.
         ends_at: the same.
         date: today, tomorrow or an ISO date, with `window`; instead of `starts_at` and `ends_at`.
         window: two times of day, such as 10:00-18:00.
-        timezone: name of the zone of times without one.
-        date_format: how dates are written, as for strptime.
-        country: whose numbers are completed, such as IN.
         now: seconds since 1970, to resolve `date`.
 
     Raises:
@@ -64,32 +65,32 @@ class RecordRules:
 
     columns: Mapping[str, str] = attrs.field(factory=dict[str, str])
     ignore_extra: bool = False
+    country: str | None = None
+    timezone: str | None = None
+    date_format: str | None = None
     caller: str | None = None
     label: str | None = None
-    reason: str | None = None
-    label_name: str | None = None
     no_label: bool = False
+    label_name: str | None = None
+    reason: str | None = None
     starts_at: str | int | None = None
     ends_at: str | int | None = None
     date: str | None = None
     window: str | None = None
-    timezone: str | None = None
-    date_format: str | None = None
-    country: str | None = None
     now: float = attrs.field(factory=time.time, eq=False)
     constants: dict[str, Any] = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if unknown := [name for name in self.columns if name not in FIELDS]:
             raise ConfigurationError(
-                f"--column {quoted(unknown[0])} is not a field: write FIELD=COLUMN, fields are {', '.join(FIELDS)}"
+                f"columns={quoted(unknown[0])} is not a field: write {{FIELD: COLUMN}}, fields are {', '.join(FIELDS)}"
             )
         if self.no_label and self.label is not None:
-            raise ConfigurationError("--label and --no-label contradict each other: give one of them")
+            raise ConfigurationError("label= and no_label=True contradict each other: give one of them")
         if (self.date is None) != (self.window is None):
-            raise ConfigurationError("--date and --window belong together: give both, or --starts-at and --ends-at")
+            raise ConfigurationError("date= and window= belong together: give both, or starts_at= and ends_at=")
         if self.date is not None and (self.starts_at is not None or self.ends_at is not None):
-            raise ConfigurationError("--date and --window contradict --starts-at and --ends-at: give two of them")
+            raise ConfigurationError("date= and window= contradict starts_at= and ends_at=: give two of them")
         object.__setattr__(self, "constants", self._resolved())
 
     def facts(self) -> dict[str, Any]:
@@ -106,7 +107,7 @@ class RecordRules:
         ends_at: Any = times.parse(self.ends_at)
         if self.date is not None and self.window is not None:
             if times.zone is None:
-                raise ConfigurationError("--date and --window need --timezone, such as Asia/Kolkata")
+                raise ConfigurationError("date= and window= need timezone=, such as Asia/Kolkata")
             starts_at, ends_at = resolve_window(self.date, self.window, times.zone, self.now)
         found = {
             "caller_number": numbers.clean(self.caller),
@@ -139,12 +140,18 @@ def _check_constants(constants: dict[str, Any], now: float) -> None:
         raise ConfigurationError(record)
 
 
+def label_ids(labels: Iterable[Label]) -> dict[str, str]:
+    """Return the IDs of labels by folded name and by ID."""
+    known = list(labels)
+    return {it.name.casefold(): it.id for it in known} | {it.id: it.id for it in known}
+
+
 class RowParser:
     """Build call records from rows.
 
     Args:
         rules: what is sent for a row.
-        labels: IDs of labels by folded name and by ID; None if they have not been looked up, so that any text passes.
+        labels: IDs of labels, from `label_ids`; None if they have not been looked up, so that any text passes.
 
     Attributes:
         times: parser of the times.
@@ -221,7 +228,7 @@ class RowParser:
                 self.labels_used[given] = (count + 1, first)
             return given if _ID.fullmatch(given) else _ANY_ID
         found = self._labels.get(given) or self._labels.get(given.casefold())
-        return found or Fault(f"{quoted(given)} is no label of this account: see `truecaller-vbc labels list`")
+        return found or Fault(f"{quoted(given)} is no label of this account: see labels.list()")
 
 
 _LABEL: Final = FIELDS.index("label_id")
@@ -262,7 +269,7 @@ def match_columns(rules: RecordRules, columns: Sequence[str]) -> tuple[str | Non
     for field, wanted in rules.columns.items():
         same = [it for it in columns if it == wanted] or [it for it in columns if folded(it) == folded(wanted)]
         if wanted and len(same) != 1:
-            faults.append(f"--column {field}={plain(wanted, 40)}: choose one of the columns {_listed(columns)}")
+            faults.append(f"columns={{{field}: {plain(wanted, 40)}}}: choose one of the columns {_listed(columns)}")
         found[field] = same[:1]
     taken = {name for names in found.values() for name in names}
     extra: list[str] = []
@@ -274,18 +281,18 @@ def match_columns(rules: RecordRules, columns: Sequence[str]) -> tuple[str | Non
     if not any(found.values()) and columns:
         return (
             f"there is no column of a call record ({_listed(columns)}): line 1 must be the header, delete what stands "
-            "above it; or name its columns: --column receiver_number=COLUMN --ignore-extra"
+            "above it; or name its columns: columns={receiver_number: COLUMN} ignore_extra=True"
         )
     faults += [
         f"{field} is there {len(names)} times ({_listed(names)}): delete all but one, or choose one with "
-        f"--column {field}=COLUMN --ignore-extra"
+        f"columns={{{field}: COLUMN}} ignore_extra=True"
         for field, names in found.items()
         if len(names) > 1
     ]
     if extra and not rules.ignore_extra:
         faults.append(
-            f"{_listed(extra)}: not a column of a call record ({', '.join(FIELDS)}): leave it out with --ignore-extra, "
-            "or say what it is with --column FIELD=COLUMN"
+            f"{_listed(extra)}: not a column of a call record ({', '.join(FIELDS)}): leave it out with "
+            "ignore_extra=True, or say what it is with columns={FIELD: COLUMN}"
         )
     given = rules.constants | {"label_id": rules.no_label or rules.label}
     if missing := [f"{it} ({_OPTIONS[it]})" for it in _NEEDED if not found[it] and not given[it]]:

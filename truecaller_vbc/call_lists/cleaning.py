@@ -9,9 +9,9 @@ from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from ...api.records import is_e164, number_problem
-from ...errors import ConfigurationError
-from ..output import plain
+from ..api.foreign_text import plain
+from ..api.records import is_e164, number_problem
+from ..errors import ConfigurationError
 
 RIGHT_TIME: Final = "2026-11-27T10:00:00+05:30"
 """A time that is right, for messages."""
@@ -70,14 +70,14 @@ class NumberCleaner:
         try:
             import phonenumbers  # noqa: PLC0415 - an extra, and 20 ms
         except ImportError:
-            raise ConfigurationError("--country needs one more package: pip install 'truecaller_vbc[cli]'") from None
+            raise ConfigurationError("country= needs one more package: pip install 'truecaller_vbc[cli]'") from None
         self._library = phonenumbers
         code = country.strip().lstrip("+").upper()
         regions = phonenumbers.region_codes_for_country_code(int(code)) if code.isdecimal() else (code,)
         if len(regions) > 1:
-            raise ConfigurationError(f"--country {country} is of several countries: give two letters, {regions[0]} say")
+            raise ConfigurationError(f"country={country} is of several countries: give two letters, {regions[0]} say")
         if not regions or regions[0] not in phonenumbers.SUPPORTED_REGIONS:
-            raise ConfigurationError(f"--country {quoted(country)} is not known: give two letters such as IN")
+            raise ConfigurationError(f"country={quoted(country)} is not known: give two letters such as IN")
         self.region = regions[0]
 
     def clean(self, value: object) -> str | None:
@@ -103,7 +103,7 @@ class NumberCleaner:
             number = library.parse(digits, self.region)
         except library.NumberParseException:
             number = None
-        # The one way to take a number that the library does not know yet: as it is, without --country.
+        # The one way to take a number that the library does not know yet: as it is, without a country.
         if number is None or not library.is_valid_number(number) or number.extension:
             return Fault(f"{quoted(text)} is impossible as a number of {self.region}, or of the country it names")
         return str(library.format_number(number, library.PhoneNumberFormat.E164))
@@ -127,14 +127,14 @@ def _advice(text: str, number: str) -> Fault:
     """Say how to write a number; never with digits that were not written after a plus."""
     digits = re.sub(r"\D", "", number)
     if "+" in number and "(0)" not in number and is_e164(f"+{digits}"):
-        return Fault(f"{quoted(text)} is not in E.164: write '+{digits}', or give --country IN (or yours)")
+        return Fault(f"{quoted(text)} is not in E.164: write '+{digits}', or give country=IN (or yours)")
     if "+" in number:
         what = "7 to 15 digits are needed after the plus, without (0)"
     elif len(digits) == _OWN_DIGITS or (digits.startswith("0") and not digits.startswith("00")):
         what = "the country code is missing"
     else:
         what = "a plus and the country code are needed"
-    return Fault(f"{quoted(text)} is not in E.164, {what}: give --country IN (or yours), or write it with +")
+    return Fault(f"{quoted(text)} is not in E.164, {what}: give country=IN (or yours), or write it with +")
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -207,13 +207,13 @@ class TimeParser:
                 if self._format is None or parsed.tzinfo is not None:
                     return parsed
         if self._format is not None:
-            return Fault(f"{quoted(text)} does not fit --date-format {quoted(self._format)}: correct one of them")
+            return Fault(f"{quoted(text)} does not fit date_format={quoted(self._format)}: correct one of them")
         return Fault(f"{quoted(text)} {_what_it_is(text)}")
 
     def _in_zone(self, value: datetime, given: object) -> int | Fault:
         if value.tzinfo is None:
             if self.zone is None:
-                return Fault(f"{quoted(given)} has no time zone: {_WRITE}, or give --timezone Asia/Kolkata (or yours)")
+                return Fault(f"{quoted(given)} has no time zone: {_WRITE}, or give timezone=Asia/Kolkata (or yours)")
             local = value.replace(tzinfo=self.zone)
             if local.astimezone(UTC).astimezone(self.zone).replace(tzinfo=None) != value:
                 return Fault(f"{quoted(given)} does not exist in {self.zone}, where clocks go forward then")
@@ -228,7 +228,7 @@ def _zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ValueError, OSError, LookupError):  # not found, a folder of zones, or no name at all
         raise ConfigurationError(
-            f"--timezone {quoted(name)} is not known: give a name such as Asia/Kolkata (or: pip install tzdata)"
+            f"timezone={quoted(name)} is not known: give a name such as Asia/Kolkata (or: pip install tzdata)"
         ) from None
 
 
@@ -237,10 +237,10 @@ def _check_format(date_format: str) -> None:
     try:
         datetime.strptime(example.strftime(date_format), date_format)  # noqa: DTZ007 - only tried
     except ValueError as error:
-        raise ConfigurationError(f"--date-format {quoted(date_format)} is wrong ({plain(error, 80)})") from None
+        raise ConfigurationError(f"date_format={quoted(date_format)} is wrong ({plain(error, 80)})") from None
     if not _HOUR.search(date_format):
         raise ConfigurationError(
-            f"--date-format {quoted(date_format)} has no hour: it must be for date and time, '%d-%m-%Y %H:%M' say"
+            f"date_format={quoted(date_format)} has no hour: it must be for date and time, '%d-%m-%Y %H:%M' say"
         )
 
 
@@ -252,14 +252,14 @@ def _checked_ms(value: int) -> int | Fault:
             return Fault(f"{quoted(value)} is in epoch {unit}, not milliseconds: {_WRITE}")
     text = str(value)[:30]
     if _DATE_DIGITS.fullmatch(text):
-        return Fault(f"{quoted(text)} is a date in digits: {_WRITE}, or give --date-format '%Y%m%d%H%M' and --timezone")
+        return Fault(f"{quoted(text)} is a date in digits: {_WRITE}, or give date_format='%Y%m%d%H%M' and timezone=")
     return Fault(f"{quoted(text)} {_what_it_is(text)}")
 
 
 def _what_it_is(text: str) -> str:
     """Say why text is not understood as a time, and what to do."""
     if (numeric := _NUMERIC.fullmatch(text)) and numeric["minutes"]:
-        return f"is understood with a format only: {_WRITE}, or give --date-format '{_format(numeric)}' and --timezone"
+        return f"is understood with a format only: {_WRITE}, or give date_format='{_format(numeric)}' and timezone="
     return next((words for pattern, words in _TIMES if pattern.fullmatch(text)), f"is no time: {_WRITE}")
 
 
@@ -273,13 +273,13 @@ def _format(found: re.Match[str]) -> str:
 
 _MONTHS: Final = 12
 _SHORT_YEAR: Final = 2
-_NO_CLOCK: Final = f"has no time of day: {_WRITE}, or give --date and --window instead of the column"
+_NO_CLOCK: Final = f"has no time of day: {_WRITE}, or give date= and window= instead of the column"
 _TIMES: Final = (
     *_DESTROYED,
-    (_WORDED, f"is understood with a format only: {_WRITE}, or give --date-format '%d %b %Y %H:%M' and --timezone"),
-    (_CLOCK, f"has no date: {_WRITE}, or give --date and --window instead of the column"),
+    (_WORDED, f"is understood with a format only: {_WRITE}, or give date_format='%d %b %Y %H:%M' and timezone="),
+    (_CLOCK, f"has no date: {_WRITE}, or give date= and window= instead of the column"),
     (_SERIAL, "is a date as Excel counts days: give the column a date format, and export again"),
-    (_ZONE_NAME, f"names a zone: {_WRITE}, or leave the zone out and give --timezone Asia/Kolkata"),
+    (_ZONE_NAME, f"names a zone: {_WRITE}, or leave the zone out and give timezone=Asia/Kolkata"),
     (re.compile(r"\d{4}-\d\d-\d\d"), _NO_CLOCK),
     (_NUMERIC, _NO_CLOCK),
 )
@@ -307,17 +307,17 @@ def resolve_window(day: str, window: str, zone: ZoneInfo, now: float) -> tuple[i
         known = {"today": today, "tomorrow": today + timedelta(days=1)}
         opens_on = known.get(day.strip().casefold()) or date.fromisoformat(day.strip())
     except ValueError:
-        raise ConfigurationError(f"--date {quoted(day)} is no date: give today, tomorrow or 2026-11-27") from None
+        raise ConfigurationError(f"date={quoted(day)} is no date: give today, tomorrow or 2026-11-27") from None
     found = _WINDOW.fullmatch(window)
     hours = [0] * 4 if found is None else [int(digits) for digits in found.groups()]
     opens, closes = time(hours[0], hours[1]), time(hours[2], hours[3])
     if opens == closes:
-        raise ConfigurationError(f"--window {quoted(window)} is no window: give two times such as 10:00-18:00")
+        raise ConfigurationError(f"window={quoted(window)} is no window: give two times such as 10:00-18:00")
     closes_on = opens_on if closes > opens else opens_on + timedelta(days=1)
     times = TimeParser(str(zone))
     results: list[int] = []
     for moment in (datetime.combine(opens_on, opens), datetime.combine(closes_on, closes)):
         if not isinstance(result := times.parse(moment), int):
-            raise ConfigurationError(f"--date and --window: {result}")
+            raise ConfigurationError(f"date= and window=: {result}")
         results.append(result)
     return results[0], results[1]
