@@ -46,7 +46,11 @@ def __getattr__(name: str) -> Any:
         value = globals()[name] = getattr(import_module(f".{module}", __name__), name)
         return value
     if name == "__version__":
-        return import_module("importlib.metadata").version(__name__)
+        metadata = import_module("importlib.metadata")
+        try:
+            return metadata.version(__name__)
+        except metadata.PackageNotFoundError:
+            return "0+checkout"  # it is not installed
     try:
         return import_module(f".{name}", __name__)
     except ModuleNotFoundError:

@@ -207,7 +207,7 @@ async def test_version_of_a_checkout(tmp_path: Path) -> None:
     )
     out, _ = await process.communicate()
 
-    assert (process.returncode, out) == (0, b"truecaller_vbc of a checkout that is not installed\n")
+    assert (process.returncode, out) == (0, b"truecaller_vbc 0+checkout\n")
 
 
 @pytest.mark.parametrize("module", ["rich", "typer"])

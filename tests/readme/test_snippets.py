@@ -30,6 +30,7 @@ ANNOUNCE_WITH_LABEL = snippet("docs/api.md", "Announce one call")
 CAMPAIGN = snippet("docs/api.md", "Announce a campaign")
 ERRORS = snippet("docs/errors.md", "Errors: what to do")
 POLICY = snippet("docs/policy.md", "Policy: the numbers")
+POOL = snippet("docs/tokens.md", "Several tokens")
 SHARED = snippet("docs/stores.md", "Stores: share the token between processes")
 STORE = snippet("docs/stores.md", "Write your own store")
 CHECK_STORE = snippet("docs/stores.md", "Check your store")
@@ -113,6 +114,14 @@ async def test_campaign(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) ->
     out = capsys.readouterr().out
     assert out.count("acknowledged") == 2
     assert out.count("<Status.SUCCESS: 'success'>: ") == 2
+
+
+async def test_several_tokens(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """Records that do not have to wait need one token."""
+    await run(POOL)["push_fast"]([_record(f"+9198765{number:05}") for number in range(10, 520)])
+
+    assert capsys.readouterr().out.count("acknowledged") == 2
+    assert sandbox.mints == 1
 
 
 async def test_errors(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
 
+from .. import __version__
 from .account import app as labels
 from .account import sandbox, token
 from .calls.commands import app as calls
@@ -28,11 +28,7 @@ for _name, _group in {"calls": calls, "numbers": numbers, "labels": labels, "web
 
 def _version(wanted: bool) -> None:  # noqa: FBT001
     if wanted:
-        try:
-            number = version("truecaller_vbc")
-        except PackageNotFoundError:
-            number = "of a checkout that is not installed"
-        typer.echo(f"truecaller_vbc {number}")
+        typer.echo(f"truecaller_vbc {__version__}")
         raise typer.Exit
 
 

@@ -129,11 +129,6 @@ class _Push:
             with open_state(path) as state:
                 return attrs.evolve(self._send(source, state, session, checked), kept=kept)
 
-    @property
-    def _pace(self) -> int | None:
-        rate = self._api_policy.batch_rate
-        return rate and rate * self._options.tokens
-
     def _send(self, source: Source, state: PushState, session: VBCSession, checked: Checked | None) -> Report:
         options = self._options
         refusal = checked is not None and checked.invalid > 0 and not options.skip_invalid
@@ -144,7 +139,7 @@ class _Push:
             if options.send_unknown:
                 state.reopen_unknown()
             if not state.is_finished or options.wait is not None:
-                with Bar("pushing", state.facts.records, pace=self._pace) as bar:
+                with Bar("pushing", state.facts.records, pace=options.rate * options.tokens) as bar:
                     work = partial(self._work, source, state, session, checked, bar)
                     reason = asyncio.run(in_session(session, work, self._interruption, bar.stop))
         return report_on(
@@ -180,11 +175,8 @@ class _Push:
         checked = self._check(source)
         account, labels = asyncio.run(self._look_at_account())
         missing = missing_labels(checked.labels_used, None if labels is None else label_ids(labels))
-        names = {it.id: it.name for it in labels or ()}
-        shown = [
-            *preview(checked, unit=source.unit, rate=self._options.rate * self._options.tokens, labels=names),
-            account,
-        ]
+        names, rate = {it.id: it.name for it in labels or ()}, self._options.rate * self._options.tokens
+        shown = [*preview(checked, unit=source.unit, rate=rate, labels=names), account]
         return Report(checked=checked, shown=shown, reason=missing, unit=source.unit)
 
     async def _look_at_account(self) -> tuple[str, list[Label] | None]:
