@@ -159,11 +159,11 @@ async def test_fastapi_body_and_response_models() -> None:
     app = FastAPI()
 
     @app.post("/record")
-    async def take(record: Annotated[CallRecord, Body()]) -> CallRecord:
+    async def take(record: CallRecord) -> CallRecord:
         return record
 
     @app.post("/records")
-    async def take_all(records: Annotated[list[CallRecord], Body()]) -> int:
+    async def take_all(records: list[CallRecord]) -> int:
         return len(records)
 
     @app.get("/labels")
