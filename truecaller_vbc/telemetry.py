@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from opentelemetry import context, metrics, trace
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from opentelemetry.trace import Link, SpanContext, StatusCode, TracerProvider
-from opentelemetry.util.types import Attributes
 
+from .account import AccountEvent
 from .api.events import CallFinished
 from .session import VBCEvent, VBCSession
 from .token.events import (
@@ -25,6 +25,7 @@ from .token.events import (
     StoreUnavailable,
     TokenAdopted,
     TokenMinted,
+    TokenStatus,
 )
 
 _SCOPE = "truecaller_vbc"
@@ -70,30 +71,32 @@ class _Reporter:
         self.ended = False
 
     def __call__(self, event: VBCEvent) -> None:
+        about = _about(event)
         match event:
             case CallFinished():
-                self._call(event)
+                self._call(event, about)
             case TokenMinted():
-                self._mints.add(1, self._about(outcome="minted"))
-                self._mint_span(event.seconds, None)
+                self._mints.add(1, {**about, "vbc.outcome": "minted"})
+                self._mint_span(event.seconds, None, about)
             case TokenAdopted():
-                self._mints.add(1, self._about(outcome="adopted"))
+                self._mints.add(1, {**about, "vbc.outcome": "adopted"})
             case MintFailed() | RefreshFailed():
-                self._mints.add(1, self._about(outcome=type(event.error).__name__))
+                self._mints.add(1, {**about, "vbc.outcome": type(event.error).__name__})
                 if isinstance(event, RefreshFailed):
-                    self._refreshes.add(1, self._about())
-                self._mint_span(event.seconds, event.error)
+                    self._refreshes.add(1, about)
+                self._mint_span(event.seconds, event.error, about)
             case StoreUnavailable() | StoreRecovered():
                 self._store_is_up = isinstance(event, StoreRecovered)
             case _:
                 pass
 
-    def _call(self, event: CallFinished) -> None:
-        about = self._about(call=event.call, outcome=event.outcome)
-        self._calls.record(event.seconds, about)
-        self._waits.record(event.pace_wait, self._about(call=event.call))
+    def _call(self, event: CallFinished, about: dict[str, str]) -> None:
+        about["vbc.call"] = event.call
+        self._waits.record(event.pace_wait, about)
         if event.outcome == "unknown":
-            self._in_doubt.add(1, self._about(call=event.call))
+            self._in_doubt.add(1, about)
+        about = {**about, "vbc.outcome": event.outcome}
+        self._calls.record(event.seconds, about)
         end = time.time_ns()
         start = end - int(event.seconds * 1e9)
         # A call that was under way when the mint ended may have waited for it.
@@ -103,11 +106,11 @@ class _Reporter:
         span.set_attributes({"vbc.attempts": event.attempts, "vbc.pace_wait": event.pace_wait})
         self._end(span, event.error, end)
 
-    def _mint_span(self, seconds: float, error: BaseException | None) -> None:
+    def _mint_span(self, seconds: float, error: BaseException | None, about: dict[str, str]) -> None:
         end = time.time_ns()
         # A root: it belongs to no caller, since any number of them wait for it.
         span = self._tracer.start_span(
-            "vbc mint", context.Context(), attributes=self._about(), start_time=end - int(seconds * 1e9)
+            "vbc mint", context.Context(), attributes=about, start_time=end - int(seconds * 1e9)
         )
         self._last_mint = span.get_span_context(), end
         self._end(span, error, end)
@@ -118,14 +121,8 @@ class _Reporter:
             span.set_status(StatusCode.ERROR, type(error).__name__)
         span.end(end)
 
-    def _about(self, **more: str) -> dict[str, str]:
-        """Return the attributes of every metric and span: a short hash of the account's ID, and the key ID."""
-        status = self._vbc.status()
-        return {"vbc.account": status.account, "vbc.key_id": status.key_id, **{f"vbc.{k}": v for k, v in more.items()}}
-
     def _observe(self, value: float | None) -> Iterable[Observation]:
-        attributes: Attributes = self._about()
-        return [] if value is None or self.ended else [Observation(value, attributes)]
+        return [] if value is None or self.ended else [Observation(value, _about(self._vbc.status()))]
 
     def _mints_left(self, _: CallbackOptions) -> Iterable[Observation]:
         return self._observe(self._vbc.status().mints_left)
@@ -143,3 +140,8 @@ class _Reporter:
 
     def _waiting(self, _: CallbackOptions) -> Iterable[Observation]:
         return self._observe(self._vbc.status().calls_waiting)
+
+
+def _about(named: AccountEvent | TokenStatus) -> dict[str, str]:
+    """Return the attributes of every metric and span: a short hash of the account's ID, and the key ID."""
+    return {"vbc.account": named.account, "vbc.key_id": named.key_id}

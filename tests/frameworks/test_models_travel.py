@@ -6,13 +6,13 @@ import json
 import subprocess
 import sys
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import attrs
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from fastapi import Body, FastAPI
+from fastapi import FastAPI
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 import truecaller_vbc

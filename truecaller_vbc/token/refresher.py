@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import logging
 from typing import Final, Protocol
 
 import attrs
 
+from ..account import AccountLog
 from .clock import Clock
 
-_log = logging.getLogger("truecaller_vbc")
 _SLICE: Final = 30.0
 _NEVER: Final = float("inf")
 _PAUSE_AFTER_A_BUG: Final = 60.0
@@ -44,6 +43,7 @@ class Refresher:
     Args:
         holder: says when to refresh, and does it.
         clock: the holder's.
+        log: the account's.
         enabled: False to refresh nothing in the background.
 
     Attributes:
@@ -52,6 +52,7 @@ class Refresher:
 
     _holder: Refreshable
     _clock: Clock
+    _log: AccountLog
     enabled: bool = True
     _loop: asyncio.AbstractEventLoop = attrs.field(init=False, factory=asyncio.get_running_loop)
     _context: contextvars.Context = attrs.field(init=False, factory=contextvars.Context)
@@ -102,7 +103,7 @@ class Refresher:
             except Exception:
                 # Logged once per change of state, and never in a busy loop. Callers mint for themselves meanwhile.
                 if not broken:
-                    _log.exception("the background refresh of the token failed unexpectedly (a bug)")
+                    self._log.exception("the background refresh of the token failed unexpectedly (a bug)")
                 broken = True
                 await asyncio.sleep(_PAUSE_AFTER_A_BUG)
 

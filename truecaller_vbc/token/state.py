@@ -7,7 +7,6 @@ datetimes for callers and logs, and decides nothing.
 from __future__ import annotations
 
 import copy
-import logging
 import random
 from collections.abc import Callable
 from datetime import datetime
@@ -17,6 +16,7 @@ from typing import Final, TypeAlias, TypeVar
 
 import attrs
 
+from ..account import AccountLog
 from ..backoff import backoff, grown
 from ..credentials import Credentials
 from ..errors import CredentialsRejectedError, MintQuotaExhaustedError, TokenEndpointError, TokenError, VBCError
@@ -28,7 +28,6 @@ from .ledger import Attempt, Ledger, Outcome
 from .model import AccessToken, fingerprint
 from .policy import TokenPolicy
 
-_log = logging.getLogger("truecaller_vbc")
 NEVER: Final = float("inf")
 _SPREAD: Final = (0.8, 1.2)
 _EXACT: Final = (1.0, 1.0)
@@ -166,9 +165,11 @@ class AccountState:
         failure: the last failed attempt since the last success.
         generation: grows with every new token.
         times: the local times that foreign time stamps mean.
+        log: for sentences about the account.
     """
 
     _policy: TokenPolicy
+    log: AccountLog = attrs.field(init=False)
     ledger: Ledger = attrs.field(init=False)
     credentials: Credentials | None = attrs.field(init=False, default=None)
     current: CurrentToken | None = attrs.field(init=False, default=None)
@@ -195,6 +196,7 @@ class AccountState:
     _repeats: bool = attrs.field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
+        self.log = AccountLog(self.identity)
         self.ledger = Ledger(self._policy.mint_window.total_seconds(), self._policy.max_mints)
 
     # Deciding
@@ -341,7 +343,7 @@ class AccountState:
             return result.age, result.age
         if not self._age_ignored:
             self._age_ignored = True
-            _log.warning(
+            self.log.warning(
                 "the token endpoint says that a new token is %.0f s old (Date minus created_at): the age is ignored",
                 result.age,
             )
