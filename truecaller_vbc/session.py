@@ -542,7 +542,7 @@ def checked_base_url(base_url: object, *, allow_http: bool) -> URL:
     try:
         url = URL(base_url) if isinstance(base_url, str | URL) else URL()
         origin = url.origin()
-    except ValueError:
+    except (ValueError, IndexError):  # yarl raises IndexError for "//[]@"
         raise ConfigurationError(f"base_url= must be an origin such as {BASE_URL}") from None
     if url.user is not None or url.password is not None:
         raise ConfigurationError("base_url= carries credentials: leave them out, they go into Credentials")
