@@ -72,7 +72,7 @@ def _print(facts: dict[str, Any]) -> None:
         typer.echo("The token itself is printed with --show.")
 
 
-app = typer.Typer(no_args_is_help=True, help="The labels of the account.")
+app: typer.Typer = typer.Typer(no_args_is_help=True, help="The labels of the account.")
 
 
 @app.callback()

@@ -18,7 +18,7 @@ from .failures import exit_with, run_to_code
 from .numbers import app as numbers
 from .webhooks import app as webhooks
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     # Typer's own tracebacks would show the locals of every frame.

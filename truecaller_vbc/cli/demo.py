@@ -134,7 +134,7 @@ class Scenario:
         self._seconds = seconds
         self._clock = asyncio.get_running_loop().time
         self._started = self._minted_at = self._clock()
-        self.phase = "ordinary refreshes"
+        self.phase: str = "ordinary refreshes"
         self.faults: list[str] = []
 
     async def run(self) -> None:

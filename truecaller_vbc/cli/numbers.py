@@ -59,7 +59,7 @@ def _read_lines(file: BinaryIO) -> list[str]:
     return numbers
 
 
-app = typer.Typer(no_args_is_help=True, help="Which numbers are listed, and in which feature set.")
+app: typer.Typer = typer.Typer(no_args_is_help=True, help="Which numbers are listed, and in which feature set.")
 
 _CHANGE: Final = """{what}
 

@@ -19,7 +19,7 @@ from ..webhooks import Event, Receiver
 from .failures import DONE, NOTHING_SENT, STOPPED, exit_with
 
 _KEY = "TRUECALLER_VBC_WEBHOOK_KEY"
-app = typer.Typer(no_args_is_help=True, help="Send webhooks to your receiver, or listen for them.")
+app: typer.Typer = typer.Typer(no_args_is_help=True, help="Send webhooks to your receiver, or listen for them.")
 
 
 @app.command()

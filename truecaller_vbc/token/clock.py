@@ -75,7 +75,7 @@ class BootClock:
 
     def __init__(self) -> None:
         # A partial of a C function: it costs readers of the token no Python frame.
-        self.now = functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+        self.now: functools.partial[float] = functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
     def wall(self) -> float:
         """Return seconds since 1970."""

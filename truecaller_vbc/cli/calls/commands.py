@@ -33,7 +33,7 @@ from .report import Report
 from .source import Format, Source, SourceOptions
 from .state import STDIN, PushState, is_state, open_state, state_path
 
-app = typer.Typer(no_args_is_help=True, help="Tell the API of calls to come, from a list.")
+app: typer.Typer = typer.Typer(no_args_is_help=True, help="Tell the API of calls to come, from a list.")
 
 # Typer keeps line breaks inside a paragraph, so each paragraph is one line.
 _PUSH: Final = """Send the records of FILE, however many, in batches of 500 and at most 60 of these in a minute.

@@ -108,7 +108,7 @@ class PushState:
         self._database = database
         found = {name: json.loads(value) for name, value in database.execute("SELECT name, value FROM push")}
         try:
-            self.facts = PushFacts(**found)
+            self.facts: PushFacts = PushFacts(**found)
         except TypeError:
             raise _damaged(path) from None
         count, rows, first = database.execute("SELECT COUNT(*), SUM(size), MIN(first) FROM batches").fetchone()
