@@ -13,7 +13,7 @@ import attrs
 from multidict import CIMultiDict, istr
 
 from ..errors import ConfigurationError, WebhookError
-from ..secret import hidden
+from ..secret import SecretBytes, hidden
 from ..stores import url_kind, url_path
 from .claims import ClaimState, MemoryClaims
 from .deadlines import Deadlines
@@ -127,18 +127,16 @@ class Receiver(HandlerRunner):
         """Answer a request of any framework; `headers` ignore case, as a `multidict.CIMultiDict` does."""
         if (refusal := self._refusal(method, query, headers)) is not None:
             return refusal
-        read, answer = bytearray(), _TOO_SLOW
+        answer = _TOO_SLOW
         try:
             with self._deadlines:
-                async for chunk in body:
-                    read += chunk
-                    if len(read) > self._max_body:
-                        return _TOO_LARGE
-                if isinstance(found := self._find(bytes(read)), Answer):
+                if (whole := await self._read(body)) is None:
+                    return _TOO_LARGE
+                if isinstance(found := self._find(whole), Answer):
                     return found
                 answer = self._again
                 await self.open()
-                state = await self._handle(*found, bytes(read) if self._stores else None)
+                state = await self._handle(*found, whole if self._stores else None)
         except TimeoutError:
             return answer
         except Exception:  # the client left, or sent chunks that are not valid
@@ -195,6 +193,15 @@ class Receiver(HandlerRunner):
         value = unquote_plus(given).encode("utf-8", "replace")
         # All are compared, so that the time does not tell which one is near.
         return sum([hmac.compare_digest(value, key.encode()) for key in self._keys]) > 0
+
+    async def _read(self, body: AsyncIterable[bytes]) -> SecretBytes | None:
+        """Return the whole body, which tracebacks do not show, or None if it is too large."""
+        read = bytearray()
+        async for chunk in body:
+            read += chunk
+            if len(read) > self._max_body:
+                return None
+        return SecretBytes(read)
 
     def _find(self, body: bytes) -> tuple[Event, Handler] | Answer:
         """Return the event in a body with its handler, or the answer without one."""
