@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import re
 import weakref
@@ -44,7 +43,6 @@ VBCEvent: TypeAlias = "TokenEvent | CallFinished"
 """What `VBCSession.subscribe` passes on."""
 
 BASE_URL: Final = "https://enterprise-portal-noneu.truecaller.com"
-_log = logging.getLogger("truecaller_vbc")
 _CLOSING_TIME: Final = 1.0
 _DEFAULT_POLICY: Final = TokenPolicy()
 _LABEL: Final = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -269,7 +267,7 @@ class VBCSession:
             return
         if self.sharing is None or self.sharing != other.sharing:
             _warned.add(name)
-            _log.warning(
+            self._holder.state.log.warning(
                 "a second VBCSession of the same account and key is open in this process, and they share no token, so "
                 "each spends mints: keep one session, or give both the same store= (TRUECALLER_VBC_STORE)"
             )
@@ -382,7 +380,7 @@ class VBCSession:
     def on_call(self) -> Callable[[CallFinished], object] | None:
         """What the typed calls report to; None if nothing has subscribed."""
         announcer = self._holder.announcer
-        return announcer.tell if announcer.listeners else None
+        return announcer.tell_listeners if announcer.listeners else None
 
     def ledger(self) -> tuple[LedgerEntry, ...]:
         """Return the attempts to mint of the last window, oldest first, including those of other processes. No I/O."""
@@ -563,7 +561,7 @@ def checked_base_url(base_url: object, *, allow_http: bool) -> URL:
     try:
         url = URL(base_url) if isinstance(base_url, str | URL) else URL()
         origin = url.origin()
-    except ValueError:
+    except (ValueError, IndexError):  # yarl raises IndexError for "//[]@"
         raise ConfigurationError(f"base_url= must be an origin such as {BASE_URL}") from None
     if url.user is not None or url.password is not None:
         raise ConfigurationError("base_url= carries credentials: leave them out, they go into Credentials")

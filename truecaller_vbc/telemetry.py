@@ -6,16 +6,18 @@ No attribute has a secret, a phone number or an account's ID. The spans and metr
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Final
 
 from opentelemetry import context, metrics, trace
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from opentelemetry.trace import Link, SpanContext, StatusCode, TracerProvider
-from opentelemetry.util.types import Attributes
 
+from .account import AccountEvent
 from .api.events import CallFinished
 from .session import VBCEvent, VBCSession
 from .token.events import (
@@ -25,9 +27,12 @@ from .token.events import (
     StoreUnavailable,
     TokenAdopted,
     TokenMinted,
+    TokenStatus,
 )
 
-_SCOPE = "truecaller_vbc"
+_SCOPE: Final = "truecaller_vbc"
+# The default of the SDKs begins with 5, as if it were milliseconds.
+_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 @contextmanager
@@ -41,59 +46,98 @@ def instrument(
         meter_provider: where metrics go; None for the global one.
         tracer_provider: where spans go; None for the global one.
     """
-    reporter = _Reporter(vbc, meter_provider, tracer_provider)
+    instruments = _instruments(meter_provider)
+    reporter = _Reporter(vbc, instruments, trace.get_tracer(_SCOPE, tracer_provider=tracer_provider))
+    instruments.reporters.add(reporter)
     unsubscribe = vbc.subscribe(reporter)
     try:
         yield
     finally:
         unsubscribe()
-        reporter.ended = True
+        instruments.reporters.remove(reporter)
+
+
+class _Instruments:
+    """The metrics of all sessions that report to one provider: it ignores a second gauge of the same name."""
+
+    def __init__(self, meters: MeterProvider | None) -> None:
+        meter = metrics.get_meter(_SCOPE, meter_provider=meters)
+        self.reporters: set[_Reporter] = set()
+        self.mints = meter.create_counter("vbc.mints", "", "Token requests and adoptions by outcome")
+        self.refreshes = meter.create_counter("vbc.refresh.failures", "", "Refreshes that failed")
+        self.in_doubt = meter.create_counter("vbc.calls.in_doubt", "", "Calls whose answer was lost")
+        self.calls = meter.create_histogram(
+            "vbc.call.duration",
+            "s",
+            "Duration of typed calls with waits and retries",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
+        self.waits = meter.create_histogram(
+            "vbc.pace.wait",
+            "s",
+            "Wait of typed calls for their turn under the rates",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
+
+        def gauge(name: str, unit: str, what: str, value: Callable[[_Reporter, TokenStatus], float | None]) -> None:
+            meter.create_observable_gauge(name, [functools.partial(self._observe, value)], unit, what)
+
+        gauge("vbc.mints.left", "", "Mints that may still be made", lambda _, status: status.mints_left)
+        gauge("vbc.token.remaining", "s", "Time until the token expires", lambda _, status: _remaining(status))
+        gauge("vbc.token.ready", "", "1 if a call would get a token, else 0", lambda _, status: float(status.ready))
+        gauge(
+            "vbc.store.up", "", "1 if the shared store works, else 0", lambda reporter, _: float(reporter.store_is_up)
+        )
+        gauge("vbc.calls.waiting", "", "Typed calls that wait for their turn", lambda _, status: status.calls_waiting)
+
+    def _observe(
+        self, value: Callable[[_Reporter, TokenStatus], float | None], _: CallbackOptions
+    ) -> Iterable[Observation]:
+        for reporter in tuple(self.reporters):
+            status = reporter.vbc.status()
+            if (number := value(reporter, status)) is not None:
+                yield Observation(number, _about(status))
+
+
+_instruments = functools.cache(_Instruments)
 
 
 class _Reporter:
-    def __init__(self, vbc: VBCSession, meters: MeterProvider | None, tracers: TracerProvider | None) -> None:
-        self._vbc = vbc
-        self._tracer = trace.get_tracer(_SCOPE, tracer_provider=tracers)
-        meter = metrics.get_meter(_SCOPE, meter_provider=meters)
-        self._mints = meter.create_counter("vbc.mints", description="Token requests and adoptions by outcome")
-        self._refreshes = meter.create_counter("vbc.refresh.failures", description="Refreshes that failed")
-        self._in_doubt = meter.create_counter("vbc.calls.in_doubt", description="Calls whose answer was lost")
-        self._calls = meter.create_histogram("vbc.call.duration", "s", "Duration of typed calls with waits and retries")
-        self._waits = meter.create_histogram("vbc.pace.wait", "s", "Wait of typed calls for their turn under the rates")
-        meter.create_observable_gauge("vbc.mints.left", [self._mints_left], "", "Mints that may still be made")
-        meter.create_observable_gauge("vbc.token.remaining", [self._remaining], "s", "Time until the token expires")
-        meter.create_observable_gauge("vbc.token.ready", [self._ready], "", "1 if a call would get a token, else 0")
-        meter.create_observable_gauge("vbc.store.up", [self._store], "", "1 if the shared store works, else 0")
-        meter.create_observable_gauge("vbc.calls.waiting", [self._waiting], "", "Typed calls that wait for their turn")
-        self._store_is_up = True
+    def __init__(self, vbc: VBCSession, instruments: _Instruments, tracer: trace.Tracer) -> None:
+        self.vbc = vbc
+        self.store_is_up = True
+        self._instruments = instruments
+        self._tracer = tracer
         self._last_mint: tuple[SpanContext, float] | None = None
-        self.ended = False
 
     def __call__(self, event: VBCEvent) -> None:
+        about = _about(event)
         match event:
             case CallFinished():
-                self._call(event)
+                self._call(event, about)
             case TokenMinted():
-                self._mints.add(1, self._about(outcome="minted"))
-                self._mint_span(event.seconds, None)
+                self._instruments.refreshes.add(0, about)
+                self._instruments.mints.add(1, {**about, "vbc.outcome": "minted"})
+                self._mint_span(event.seconds, None, about)
             case TokenAdopted():
-                self._mints.add(1, self._about(outcome="adopted"))
+                self._instruments.refreshes.add(0, about)
+                self._instruments.mints.add(1, {**about, "vbc.outcome": "adopted"})
             case MintFailed() | RefreshFailed():
-                self._mints.add(1, self._about(outcome=type(event.error).__name__))
-                if isinstance(event, RefreshFailed):
-                    self._refreshes.add(1, self._about())
-                self._mint_span(event.seconds, event.error)
+                self._instruments.mints.add(1, {**about, "vbc.outcome": type(event.error).__name__})
+                self._instruments.refreshes.add(int(isinstance(event, RefreshFailed)), about)
+                self._mint_span(event.seconds, event.error, about)
             case StoreUnavailable() | StoreRecovered():
-                self._store_is_up = isinstance(event, StoreRecovered)
+                self.store_is_up = isinstance(event, StoreRecovered)
             case _:
                 pass
 
-    def _call(self, event: CallFinished) -> None:
-        about = self._about(call=event.call, outcome=event.outcome)
-        self._calls.record(event.seconds, about)
-        self._waits.record(event.pace_wait, self._about(call=event.call))
-        if event.outcome == "unknown":
-            self._in_doubt.add(1, self._about(call=event.call))
+    def _call(self, event: CallFinished, about: dict[str, str]) -> None:
+        about["vbc.call"] = event.call
+        self._instruments.waits.record(event.pace_wait, about)
+        # Also 0: Prometheus sees the first increase of a counter only if it had a value before.
+        self._instruments.in_doubt.add(int(event.outcome == "unknown"), about)
+        about = {**about, "vbc.outcome": event.outcome}
+        self._instruments.calls.record(event.seconds, about)
         end = time.time_ns()
         start = end - int(event.seconds * 1e9)
         # A call that was under way when the mint ended may have waited for it.
@@ -103,11 +147,11 @@ class _Reporter:
         span.set_attributes({"vbc.attempts": event.attempts, "vbc.pace_wait": event.pace_wait})
         self._end(span, event.error, end)
 
-    def _mint_span(self, seconds: float, error: BaseException | None) -> None:
+    def _mint_span(self, seconds: float, error: BaseException | None, about: dict[str, str]) -> None:
         end = time.time_ns()
         # A root: it belongs to no caller, since any number of them wait for it.
         span = self._tracer.start_span(
-            "vbc mint", context.Context(), attributes=self._about(), start_time=end - int(seconds * 1e9)
+            "vbc mint", context.Context(), attributes=about, start_time=end - int(seconds * 1e9)
         )
         self._last_mint = span.get_span_context(), end
         self._end(span, error, end)
@@ -118,28 +162,12 @@ class _Reporter:
             span.set_status(StatusCode.ERROR, type(error).__name__)
         span.end(end)
 
-    def _about(self, **more: str) -> dict[str, str]:
-        """Return the attributes of every metric and span: a short hash of the account's ID, and the key ID."""
-        status = self._vbc.status()
-        return {"vbc.account": status.account, "vbc.key_id": status.key_id, **{f"vbc.{k}": v for k, v in more.items()}}
 
-    def _observe(self, value: float | None) -> Iterable[Observation]:
-        attributes: Attributes = self._about()
-        return [] if value is None or self.ended else [Observation(value, attributes)]
+def _remaining(status: TokenStatus) -> float | None:
+    expires_at = status.expires_at
+    return None if expires_at is None else max((expires_at - datetime.now(UTC)).total_seconds(), 0.0)
 
-    def _mints_left(self, _: CallbackOptions) -> Iterable[Observation]:
-        return self._observe(self._vbc.status().mints_left)
 
-    def _remaining(self, _: CallbackOptions) -> Iterable[Observation]:
-        expires_at = self._vbc.status().expires_at
-        left = None if expires_at is None else (expires_at - datetime.now(UTC)).total_seconds()
-        return self._observe(left and max(left, 0.0))
-
-    def _ready(self, _: CallbackOptions) -> Iterable[Observation]:
-        return self._observe(float(self._vbc.status().ready))
-
-    def _store(self, _: CallbackOptions) -> Iterable[Observation]:
-        return self._observe(float(self._store_is_up))
-
-    def _waiting(self, _: CallbackOptions) -> Iterable[Observation]:
-        return self._observe(self._vbc.status().calls_waiting)
+def _about(named: AccountEvent | TokenStatus) -> dict[str, str]:
+    """Return the attributes of every metric and span: a short hash of the account's ID, and the key ID."""
+    return {"vbc.account": named.account, "vbc.key_id": named.key_id}

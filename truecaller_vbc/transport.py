@@ -96,7 +96,7 @@ class Transport:
         try:
             url = self._origin.join(URL(path))
             same = url.origin() == self._origin
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, IndexError) as error:
             raise ConfigurationError(f"a path such as '/clients/...' is needed, not {path!r}") from error
         if not same:
             raise ConfigurationError(

@@ -2,9 +2,8 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated
 
-from fastapi import Body, FastAPI, HTTPException, Request
+from fastapi import FastAPI, HTTPException, Request
 
 from truecaller_vbc import CallRecord, Label, NotDeliveredError, PushResult, VBCSession
 
@@ -24,7 +23,7 @@ async def labels(request: Request) -> list[Label]:
 
 
 @app.post("/announcements")
-async def announce(request: Request, record: Annotated[CallRecord, Body()]) -> PushResult:
+async def announce(request: Request, record: CallRecord) -> PushResult:
     try:
         return await request.app.state.vbc.calls.push(record)
     except NotDeliveredError as error:

@@ -6,13 +6,13 @@ import json
 import subprocess
 import sys
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import attrs
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from fastapi import Body, FastAPI
+from fastapi import FastAPI
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 import truecaller_vbc
@@ -159,11 +159,11 @@ async def test_fastapi_body_and_response_models() -> None:
     app = FastAPI()
 
     @app.post("/record")
-    async def take(record: Annotated[CallRecord, Body()]) -> CallRecord:
+    async def take(record: CallRecord) -> CallRecord:
         return record
 
     @app.post("/records")
-    async def take_all(records: Annotated[list[CallRecord], Body()]) -> int:
+    async def take_all(records: list[CallRecord]) -> int:
         return len(records)
 
     @app.get("/labels")

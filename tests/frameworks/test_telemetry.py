@@ -34,18 +34,25 @@ class Collected:
         self.tracers = TracerProvider(shutdown_on_exit=False)
         self.tracers.add_span_processor(SimpleSpanProcessor(self._spans))
 
+    def all(self) -> list[Any]:
+        """Return the metrics as the SDK has them."""
+        data = self._reader.get_metrics_data()
+        scopes = [scope for resource in (data.resource_metrics if data else ()) for scope in resource.scope_metrics]
+        return [metric for scope in scopes for metric in scope.metrics]
+
+    def points(self, name: str) -> list[Any]:
+        """Return the data points of one metric."""
+        return [point for metric in self.all() if metric.name == name for point in metric.data.data_points]
+
     def metrics(self) -> dict[tuple[str, ...], float]:
         """Return the value (of a histogram: the count) of each metric by its name and its own attributes."""
-        data = self._reader.get_metrics_data()
         found: dict[tuple[str, ...], float] = {}
-        for resource in data.resource_metrics if data else ():
-            for scope in resource.scope_metrics:
-                for metric in scope.metrics:
-                    for point in metric.data.data_points:
-                        attributes: dict[str, Any] = dict(point.attributes or {})
-                        own = [str(attributes[name]) for name in ("vbc.call", "vbc.outcome") if name in attributes]
-                        value = getattr(point, "count", None)
-                        found[metric.name, *own] = point.value if value is None else value  # type: ignore[union-attr]
+        for metric in self.all():
+            for point in metric.data.data_points:
+                attributes: dict[str, Any] = dict(point.attributes or {})
+                own = [str(attributes[name]) for name in ("vbc.call", "vbc.outcome") if name in attributes]
+                value = getattr(point, "count", None)
+                found[metric.name, *own] = point.value if value is None else value
         return found
 
     def spans(self) -> list[Any]:
@@ -133,6 +140,30 @@ async def test_nothing_is_reported_after_the_block() -> None:
         await vbc.labels.list()
 
         assert (collected.metrics(), collected.spans(), vbc.on_call) == ({}, [], None)
+
+
+async def test_two_sessions_with_one_provider() -> None:
+    """Each session has gauges of its own, until its block ends; times have bounds below and above a second."""
+    collected = Collected()
+    async with (
+        Sandbox() as sandbox,
+        Sandbox() as other,
+        VBCSession(sandbox.credentials, base_url=sandbox.base_url) as vbc,
+        VBCSession(other.credentials, base_url=other.base_url) as second,
+    ):
+        with instrument(vbc, meter_provider=collected.meters):
+            with instrument(second, meter_provider=collected.meters):
+                await vbc.labels.list()
+                await second.token()
+                both = collected.points("vbc.mints.left")
+            one = collected.points("vbc.mints.left")
+        bounds = collected.points("vbc.call.duration")[0].explicit_bounds
+
+    accounts = [vbc.status().account, second.status().account]
+    assert sorted(point.attributes["vbc.account"] for point in both) == sorted(accounts)
+    assert [point.attributes["vbc.account"] for point in one] == accounts[:1]
+    assert bounds[0] < 0.01
+    assert bounds[-1] > 1
 
 
 async def test_beside_the_instrumentation_of_aiohttp() -> None:

@@ -246,7 +246,7 @@ def test_grafana_board() -> None:
     named = {name for text in asked for name in re.findall(r"vbc_[a-z_]+(?=\{)", text)}
     known = set(re.findall(r'"(vbc\.[a-z_.]+)"', (ROOT / "truecaller_vbc" / "telemetry.py").read_text()))
     plain = {re.sub(r"(_total|(_seconds)?(_count|_bucket)?)$", "", name) for name in named}
-    attributes = {"vbc.account", "vbc.key_id", "vbc.attempts", "vbc.pace_wait"}
+    attributes = {"vbc.account", "vbc.key_id", "vbc.attempts", "vbc.pace_wait", "vbc.call", "vbc.outcome"}
     assert plain == {name.replace(".", "_") for name in known - attributes}
 
 

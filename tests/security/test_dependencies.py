@@ -20,6 +20,7 @@ EXTRAS: Final[dict[str, list[str]]] = PROJECT["optional-dependencies"]
 # Files that may import more than the runtime dependencies.
 ALSO: Final = {
     "cli": [*EXTRAS["cli"], *EXTRAS["redis"], *EXTRAS["xlsx"]],
+    "call_lists": [*EXTRAS["cli"], *EXTRAS["xlsx"]],
     "stores/redis.py": EXTRAS["redis"],
     "webhooks/redis.py": EXTRAS["redis"],
     "telemetry.py": EXTRAS["otel"],

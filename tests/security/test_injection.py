@@ -244,6 +244,7 @@ _urls = st.builds(
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(st.text(max_size=30) | _tricky | _urls)
 @example("https://xn--")
+@example("https://[]@")
 @example("https://a..b")
 @example("https://" + "a" * 64)
 @example("http://127.evil")

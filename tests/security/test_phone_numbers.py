@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from types import FrameType
 from typing import Any, Final
 
 import pytest
@@ -29,9 +27,8 @@ from truecaller_vbc import (
 from truecaller_vbc.secret import SecretBytes, mask_number, mask_numbers_in
 
 from ..api.sandbox_session import FEATURE_SET, fields, sandbox_session
+from .frames import DIGITS, NUMBER, shows_no_number
 
-NUMBER: Final = "+919876543210"
-DIGITS: Final = "9876543"
 API_POLICY: Final = APIPolicy(
     realtime_rate=None, batch_rate=None, timeout=timedelta(seconds=0.2), attempts=2, patience=timedelta(seconds=5)
 ).scaled(0.01)
@@ -39,41 +36,6 @@ API_POLICY: Final = APIPolicy(
 
 def _record(**changes: Any) -> CallRecord:
     return CallRecord(**fields(receiver_number=NUMBER, **changes))
-
-
-def _errors(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-
-
-def _frames(error: BaseException) -> Iterator[FrameType]:
-    """Yield the frames of an error and its causes that are not those of the test."""
-    for link in _errors(error):
-        for frame, _ in traceback.walk_tb(link.__traceback__):
-            if not frame.f_code.co_filename.startswith(__file__):
-                yield frame
-
-
-def _captured(value: object) -> str:
-    """Render a local variable as Sentry's SDK does: mappings and sequences item by item, all else by its repr."""
-    if isinstance(value, Mapping):
-        return "".join(f"{key}: {_captured(item)}\n" for key, item in value.items())
-    if isinstance(value, list | tuple | set | frozenset):
-        return "\n".join(map(_captured, value))
-    return repr(value)
-
-
-def _shows_no_number(error: BaseException) -> None:
-    found = [
-        f"{frame.f_code.co_filename}:{frame.f_lineno} {name}"
-        for frame in _frames(error)
-        for name, value in frame.f_locals.items()
-        if DIGITS in _captured(value)
-    ]
-    assert found == []
-    texts = [text for link in _errors(error) for text in (str(link), repr(link))]
-    assert [text for text in texts if DIGITS in text] == []
 
 
 def test_reprs_show_the_last_four_digits() -> None:
@@ -156,7 +118,7 @@ def test_refused_records(build: Any, wrong: dict[str, Any]) -> None:
         build(row)
     except (InvalidRecordError, TypeError) as error:
         if isinstance(error, InvalidRecordError):
-            _shows_no_number(error)
+            shows_no_number(error)
 
 
 ANSWERS: Final[dict[str, dict[str, Any]]] = {
@@ -188,7 +150,7 @@ async def test_failed_calls(name: str, caplog: pytest.LogCaptureFixture) -> None
                 await call
             except VBCError as error:
                 raised += 1
-                _shows_no_number(error)
+                shows_no_number(error)
         assert raised >= 3
     assert DIGITS not in caplog.text
 
@@ -198,7 +160,7 @@ def _calls(vbc: VBCSession) -> Iterator[Any]:
         async for result in vbc.calls.push_all([fields(receiver_number=NUMBER), _record()]):
             assert DIGITS not in repr(result)
             if result.error is not None:
-                _shows_no_number(result.error)
+                shows_no_number(result.error)
 
     yield vbc.calls.push(_record())
     yield vbc.calls.push_batch([_record()])
@@ -216,7 +178,7 @@ async def test_late_record_and_closed_session() -> None:
         for call in (vbc.calls.push(record), vbc.calls.push_batch([record])):
             with pytest.raises(VBCError) as caught:
                 await call
-            _shows_no_number(caught.value)
+            shows_no_number(caught.value)
 
 
 @pytest.mark.slow

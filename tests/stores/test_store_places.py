@@ -362,7 +362,7 @@ async def test_bug_in_a_store_is_logged_with_its_place(caplog: pytest.LogCapture
             await vbc.token()
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
 
-    assert sum("has a bug (AttributeError)" in error for error in errors) == 1
+    assert sum("has a bug (AttributeError at " in error for error in errors) == 1
     assert "test_store_places" in errors[0]
     assert SECRET not in "".join(errors)
     assert any("not counted by others" in error for error in errors)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import logging
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import truecaller_vbc
 from truecaller_vbc import (
     Credentials,
+    MemoryStore,
     MintFailed,
     RefreshFailed,
     StoreRecovered,
@@ -58,6 +61,52 @@ async def test_events_log_and_status_name_account_and_key(caplog: pytest.LogCapt
     assert entry.getMessage().endswith(f" mints left (account {account}, key {key_id})")
     assert (entry.vbc_event, entry.vbc_account, entry.vbc_mints_left) == ("TokenMinted", account, 9)
     assert account_id not in caplog.text + repr(events) + repr(status)
+
+
+class _BuggyStore(MemoryStore):
+    async def read(self, key: str) -> str:
+        raise TypeError
+
+
+async def test_every_log_line_names_account_and_key(caplog: pytest.LogCaptureFixture) -> None:
+    """Lines outside of events, too, say whose they are and where they were written; so do the events of calls."""
+
+    def broken(event: object) -> None:
+        raise KeyError
+
+    caplog.set_level(logging.DEBUG, "truecaller_vbc")
+    async with (
+        Sandbox() as sandbox,
+        VBCSession(sandbox.credentials, base_url=sandbox.base_url, store=_BuggyStore(), on_event=broken) as vbc,
+        VBCSession(sandbox.credentials, base_url=sandbox.base_url) as other,
+    ):
+        heard: list[Any] = []
+        other.subscribe(broken)
+        other.subscribe(heard.append)
+        await vbc.token()
+        await other.labels.list()
+        status = vbc.status()
+
+    records: list[Any] = [record for record in caplog.records if record.name == "truecaller_vbc"]
+    text = caplog.text
+    assert {type(event).__name__ for event in heard} == {"TokenMinted", "CallFinished"}
+    assert {(event.account, event.key_id) for event in heard} == {(status.account, status.key_id)}
+    for sentence in ("a second VBCSession", "has a bug", "not counted by others", "on_event raised", "minted token"):
+        assert sentence in text
+    assert {record.getMessage().partition(" (account ")[2] for record in records} == {
+        f"{status.account}, key {status.key_id})"
+    }
+    assert {(record.vbc_account, record.vbc_key_id) for record in records} == {(status.account, status.key_id)}
+    assert {record.filename for record in records} == {"session.py", "guards.py", "minter.py", "events.py"}
+
+
+def test_log_lines_of_an_account_come_from_its_log() -> None:
+    """No module that knows the account writes to the logger past `AccountLog`."""
+    package = Path(truecaller_vbc.__file__).parent
+    users = {str(path.relative_to(package)) for path in package.rglob("*.py") if "getLogger" in path.read_text()}
+    # A damaged file belongs to all accounts in it, and webhooks name none.
+    without_account = {"stores/file.py", "webhooks/handling.py", "webhooks/receiver.py", "cli/options.py"}
+    assert users == {"account.py"} | without_account
 
 
 async def test_vault_account_is_unknown_at_first(api: Origin) -> None:

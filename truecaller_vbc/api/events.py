@@ -6,14 +6,14 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from ..serialization import Serializable
+from ..account import AccountEvent
 from .responses import FailureOutcome
 
 CallOutcome: TypeAlias = FailureOutcome | Literal["ok", "cancelled"]
 
 
 @attrs.frozen
-class CallFinished(Serializable):
+class CallFinished(AccountEvent):
     """A typed call has ended. Only listeners of `VBCSession.subscribe` get it.
 
     Attributes:

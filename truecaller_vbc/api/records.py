@@ -6,6 +6,7 @@ import functools
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
@@ -75,6 +76,8 @@ def _epoch_ms(value: datetime | int) -> int:
     return value  # type: ignore[return-value]
 
 
+# FastAPI takes a parameter as the body if its class is a dataclass: it asks attrs classes for no schema before that.
+@dataclass(init=False, repr=False, eq=False, match_args=False, kw_only=True)
 @attrs.define(frozen=True, init=False, kw_only=True)
 class CallRecord(Serializable):
     """Describe the numbers and the window of a call, and what the phone shows (API reference, "Call personalisation").

@@ -174,7 +174,7 @@ class TimeParser:
     """
 
     def __init__(self, zone: str | None = None, date_format: str | None = None) -> None:
-        self.zone = None if zone is None else _zone(zone)
+        self.zone: ZoneInfo | None = None if zone is None else _zone(zone)
         self.seen: tzinfo | None = None
         self._format = date_format
         if date_format is not None:

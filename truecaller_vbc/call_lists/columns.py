@@ -160,7 +160,7 @@ class RowParser:
     """
 
     def __init__(self, rules: RecordRules, labels: Mapping[str, str] | None = None) -> None:
-        self.times = TimeParser(rules.timezone, rules.date_format)
+        self.times: TimeParser = TimeParser(rules.timezone, rules.date_format)
         self.label: str | None = None
         self.labels_used: dict[str, tuple[int, int]] = {}
         self._rules = rules

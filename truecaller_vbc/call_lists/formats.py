@@ -84,7 +84,7 @@ class CSVReader:
         if (hint := first.strip('"\r\n')).casefold().startswith("sep=") and len(hint.rstrip(hint[4:5])) == len("sep="):
             delimiter = delimiter or hint[4:5]
             first = self._first_line()
-        self.header_line = self._lines.number
+        self.header_line: int = self._lines.number
         self._reader = csv.reader(
             itertools.chain([first], self._lines),
             strict=True,
@@ -92,7 +92,7 @@ class CSVReader:
             delimiter=delimiter or _delimiter(first),
         )
         try:
-            self.columns = column_names(next(self._reader))
+            self.columns: tuple[str, ...] = column_names(next(self._reader))
         except csv.Error as error:
             raise UnreadableInputError(self.header_line, _complaint(error)) from None
         if any(_LOST.search(name) for name in self.columns):
@@ -350,10 +350,10 @@ class SheetReader:
                 1, f"cannot be read as an Excel workbook ({plain(error, 80)}): open and save it again, or as CSV UTF-8"
             ) from None
         filled = (place for place, cells in enumerate(self._rows, start=1) if any(cell != "" for cell in cells))
-        self.header_line = next(filled, 0)
+        self.header_line: int = next(filled, 0)
         if not self.header_line:
             raise UnreadableInputError(1, "the first sheet is empty: its first row must be the header")
-        self.columns = column_names(self._rows[self.header_line - 1])
+        self.columns: tuple[str, ...] = column_names(self._rows[self.header_line - 1])
 
     def rows(self) -> Generator[Row]:
         """Yield the rows below the header."""

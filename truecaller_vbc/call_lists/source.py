@@ -116,7 +116,7 @@ class Source:
             self._encoding, guessed = self._sniffed()
         except (EOFError, gzip.BadGzipFile, zlib.error):
             raise ConfigurationError(f"{name} is a damaged .gz file: export it again") from None
-        self.format = guessed if guessed is Format.XLSX else options.format or guessed
+        self.format: Format = guessed if guessed is Format.XLSX else options.format or guessed
 
     @property
     def unit(self) -> str:

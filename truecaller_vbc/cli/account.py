@@ -64,7 +64,7 @@ def _plain(value: object) -> object:
     return value.isoformat(timespec="seconds") if isinstance(value, datetime) else value
 
 
-app = typer.Typer(no_args_is_help=True, help="The labels of the account.")
+app: typer.Typer = typer.Typer(no_args_is_help=True, help="The labels of the account.")
 
 
 @app.callback()

@@ -15,7 +15,7 @@ from .numbers import app as numbers
 from .options import with_options
 from .webhooks import app as webhooks
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     # Typer's own tracebacks would show the locals of every frame.

@@ -46,7 +46,7 @@ def read_numbers(file: str) -> list[str]:
     return numbers
 
 
-app = typer.Typer(no_args_is_help=True, help="Which numbers are listed, and in which feature set.")
+app: typer.Typer = typer.Typer(no_args_is_help=True, help="Which numbers are listed, and in which feature set.")
 
 
 Change = Literal["publish", "delist"]

@@ -17,7 +17,7 @@ from .failures import DONE, STOPPED, port_in_use
 from .options import with_options
 
 _KEY = "TRUECALLER_VBC_WEBHOOK_KEY"
-app = typer.Typer(no_args_is_help=True, help="Send webhooks to your receiver, or listen for them.")
+app: typer.Typer = typer.Typer(no_args_is_help=True, help="Send webhooks to your receiver, or listen for them.")
 
 
 @app.command()

@@ -118,7 +118,7 @@ class TokenIssuer:
     """
 
     def __init__(self, rules: SandboxRules) -> None:
-        self.mints = 0
+        self.mints: int = 0
         self._rules = rules
         self._window = mint_window(rules)
         self._live: dict[str, IssuedToken] = {}

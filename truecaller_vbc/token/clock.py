@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import logging
 import socket
 import time
 from collections.abc import Hashable
@@ -14,9 +13,8 @@ from typing import Final, Protocol
 
 import attrs
 
+from ..account import AccountLog
 from .document import StoredClock
-
-_log = logging.getLogger("truecaller_vbc")
 
 _MAX_REMEMBERED: Final = 160
 """More than the entries of one ledger, so that reading a document twice forgets none of its stamps in between."""
@@ -77,7 +75,7 @@ class BootClock:
 
     def __init__(self) -> None:
         # A partial of a C function: it costs readers of the token no Python frame.
-        self.now = functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+        self.now: functools.partial[float] = functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
     def wall(self) -> float:
         """Return seconds since 1970."""
@@ -145,6 +143,7 @@ class DocumentClock:
 
     Args:
         tolerance: how far clocks may differ before a stamp is doubted, in seconds.
+        log: the account's.
 
     Attributes:
         shift: the time of the document minus `Clock.now`.
@@ -153,6 +152,7 @@ class DocumentClock:
     """
 
     tolerance: float
+    _log: AccountLog
     shift: float | None = attrs.field(init=False, default=None)
     unsure: bool = attrs.field(init=False, default=False)
     wrong: bool = attrs.field(init=False, default=False)
@@ -205,7 +205,7 @@ class DocumentClock:
     def _warn(self, ahead: float) -> None:
         if not self._warned:
             self._warned = True
-            _log.warning(
+            self._log.warning(
                 "the clock of this machine and the times in the token store differ by %.0f s: set the clocks of all "
                 "machines that share it (NTP)",
                 abs(ahead),

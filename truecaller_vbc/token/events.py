@@ -5,35 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import attrs
 
+from ..account import AccountEvent, AccountLog
 from ..errors import TokenError
 from ..serialization import Serializable
 
-_log = logging.getLogger("truecaller_vbc")
-
 State: TypeAlias = Literal["empty", "fresh", "stale", "expired"]
-
-
-def _class_name(event: object) -> str:
-    return type(event).__name__
-
-
-@attrs.frozen
-class AccountEvent(Serializable):
-    """What all events of a token have.
-
-    Attributes:
-        account: a short hash of the account's ID, to tell accounts apart.
-        key_id: of the API key.
-        event: the name of its class.
-    """
-
-    account: str = attrs.field(default="", kw_only=True)
-    key_id: str = attrs.field(default="", kw_only=True)
-    event: str = attrs.field(default=attrs.Factory(_class_name, takes_self=True), init=False, repr=False)
 
 
 @attrs.frozen
@@ -135,6 +115,7 @@ TokenEvent: TypeAlias = (
     | StoreRecovered
 )
 
+_EventT = TypeVar("_EventT", bound=AccountEvent)
 _LEVELS: dict[type, int] = {
     TokenMinted: logging.INFO,
     TokenAdopted: logging.INFO,
@@ -215,15 +196,13 @@ class Announcer:
     """
 
     _on_event: Callable[[TokenEvent], object] | None
-    # Returns the short hash of the account's ID and the key ID.
-    _identity: Callable[[], tuple[str, str]]
+    _log: AccountLog
     listeners: tuple[Callable[[Any], object], ...] = attrs.field(init=False, default=())
     _last: object = attrs.field(init=False, default=None)
 
     def __call__(self, event: TokenEvent) -> None:
         """Announce `event`."""
-        account, key_id = self._identity()
-        event = attrs.evolve(event, account=account, key_id=key_id)
+        event = self._named(event)
         error: object = getattr(event, "error", None)
         cause: tuple[type, type] = (type(event), type(error))
         level = _LEVELS[type(event)]
@@ -233,22 +212,28 @@ class Announcer:
             level = logging.DEBUG
         else:
             self._last = cause
-        if _log.isEnabledFor(level):
+        if self._log.isEnabledFor(level):
             fields = {f"vbc_{name}": value for name, value in attrs.asdict(event, recurse=False).items()}
-            _log.log(level, "%s (account %s, key %s)", event, account, key_id, extra=fields)
+            self._log.log(level, "%s", event, extra=fields)
         if self._on_event is not None:
-            _tell(self._on_event, event)
-        self.tell(event)
+            self._tell(self._on_event, event)
+        self._tell_listeners(event)
 
-    def tell(self, event: object) -> None:
+    def tell_listeners(self, event: AccountEvent) -> None:
         """Pass an event to the listeners only."""
+        self._tell_listeners(self._named(event))
+
+    def _named(self, event: _EventT) -> _EventT:
+        account, key_id = self._log.identity()
+        return attrs.evolve(event, account=account, key_id=key_id)
+
+    def _tell_listeners(self, event: AccountEvent) -> None:
         for listener in self.listeners:
-            _tell(listener, event)
+            self._tell(listener, event)
 
-
-def _tell(callback: Callable[[Any], object], event: object) -> None:
-    try:
-        callback(event)
-    except BaseException:
-        # Also a CancelledError of a future that it looked at, or a GeneratorExit: waiting callers must not see it.
-        _log.exception("on_event raised; the token is not affected")
+    def _tell(self, callback: Callable[[Any], object], event: AccountEvent) -> None:
+        try:
+            callback(event)
+        except BaseException:
+            # Also a CancelledError of a future that it looked at, or a GeneratorExit: waiting callers must not see it.
+            self._log.exception("on_event raised; the token is not affected")

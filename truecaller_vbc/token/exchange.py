@@ -50,7 +50,7 @@ class Exchange:
     _clock: DocumentClock = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._clock = DocumentClock(min(_TOLERANCE, self._window * _TOLERANCE_SHARE))
+        self._clock = DocumentClock(min(_TOLERANCE, self._window * _TOLERANCE_SHARE), self._state.log)
 
     @property
     def _window(self) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -13,6 +12,7 @@ from typing import Final, TypeVar
 
 import attrs
 
+from ..account import AccountLog
 from ..credentials import Credentials
 from ..durations import is_finite
 from ..errors import StoreError, StoreRefusedError, TokenError
@@ -22,7 +22,6 @@ from .document import MAX_TIME, Document, dump, load
 from .events import StoreRecovered, StoreUnavailable, TokenEvent
 from .tasks import raise_if_cancelled, reraise_if_cancelled, timeout
 
-_log = logging.getLogger("truecaller_vbc")
 _T = TypeVar("_T")
 _NONE: Final[frozenset[str]] = frozenset()
 _BUGS: Final = (AttributeError, TypeError, NameError, ImportError, NotImplementedError, LookupError, AssertionError)
@@ -61,11 +60,13 @@ class GuardedStore:
         store: any store.
         deadline: seconds for one call.
         announce: called when the store fails and when it works again.
+        log: the account's.
     """
 
     _store: TokenStore
     _deadline: float
     _announce: Callable[[TokenEvent], None]
+    _log: AccountLog
     _failing: frozenset[str] = attrs.field(init=False, default=_NONE)
 
     # Whether a write has succeeded in this process, or gave it a token: then a place that cannot be used is an outage.
@@ -85,7 +86,7 @@ class GuardedStore:
         try:
             return load(text)
         except ValueError as error:
-            _log.warning("the token store has %s; the next mint replaces it", error)
+            self._log.warning("the token store has %s; the next mint replaces it", error)
             return Document(revision=max(0, revision_of(text)))
 
     async def now(self) -> float | None:
@@ -125,7 +126,7 @@ class GuardedStore:
             try:
                 await self._call("release", functools.partial(lease.__aexit__, None, None, None))
             except (StoreDown, StoreRefusedError):
-                _log.debug("a lease could not be released; it ends after its seconds")
+                self._log.debug("a lease could not be released; it ends after its seconds")
 
     async def _call(self, kind: str, call: Callable[[], Awaitable[_T]], kinds: tuple[type, ...] = (object,)) -> _T:
         try:
@@ -149,8 +150,10 @@ class GuardedStore:
         """Log a programming error of a store once, with the places it came from but without its text."""
         if isinstance(error, _BUGS) and not self._bug_was_logged:
             self._bug_was_logged = True
-            frames = "".join(traceback.format_tb(error.__traceback__))
-            _log.error("the token store has a bug (%s), so it is not used:\n%s", type(error).__name__, frames)
+            places = ", ".join(
+                f"{place.filename}:{place.lineno}" for place in traceback.extract_tb(error.__traceback__)
+            )
+            self._log.error("the token store has a bug (%s at %s), so it is not used", type(error).__name__, places)
 
     def _failed(self, kind: str, reason: str) -> None:
         if not self._failing:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -43,8 +42,6 @@ from .refresher import Refresher
 from .state import NEVER, AccountState, CurrentToken, RefreshMode, Rejection, fresh_copy, next_refresh
 from .tasks import GracefulTask, reraise_if_cancelled, timeout
 
-_log = logging.getLogger("truecaller_vbc")
-
 AttemptResult: TypeAlias = AccessToken | TokenError | StoreRefusedError | SessionClosedError | None
 """Result of an attempt to get a token; None if the refresh was deferred."""
 
@@ -69,8 +66,10 @@ def create_holder(
         on_event: called with everything that happens to the token.
     """
     state = AccountState(policy)
-    announce = Announcer(on_event, state.identity)
-    guarded = None if store is None else GuardedStore(store, policy.mint_timeout.total_seconds() / 3, announce)
+    announce = Announcer(on_event, state.log)
+    guarded = (
+        None if store is None else GuardedStore(store, policy.mint_timeout.total_seconds() / 3, announce, state.log)
+    )
     minter = Minter(state, endpoint, source, guarded, policy, clock)
     return TokenHolder(state, minter, policy, clock, announce)
 
@@ -124,7 +123,7 @@ class TokenHolder:
         """Start on the running loop. Mints use `http`; without it, each opens a connection."""
         self.loop = asyncio.get_running_loop()
         self._http = http
-        self._refresher = Refresher(self, self._clock, enabled=in_background)
+        self._refresher = Refresher(self, self._clock, self.state.log, enabled=in_background)
 
     # Reading
 
@@ -209,7 +208,7 @@ class TokenHolder:
             self._is_second_try = False
             error = attempt.exception()  # such as a KeyboardInterrupt, which the loop raises as well
             if error is not None:
-                _log.error("an attempt to get a token was ended by %s", type(error).__name__)
+                self.state.log.error("an attempt to get a token was ended by %s", type(error).__name__)
             self._release(self._bug() if error is not None else attempt.result())
         elif self._closed:
             self._release(_closed_during_mint())
@@ -259,7 +258,7 @@ class TokenHolder:
             return error
         except (Exception, asyncio.CancelledError) as error:
             reraise_if_cancelled(error)
-            _log.exception("an attempt to get a token failed unexpectedly (a bug)")
+            self.state.log.exception("an attempt to get a token failed unexpectedly (a bug)")
             return self._bug()
         # Foreign code swallowed the cancellation by `close`.
         return _closed_during_mint() if self._closed else self._keep(token, is_growing=is_growing)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import contextvars
 import functools
-import logging
 import os
 import random
 import secrets
@@ -36,7 +35,6 @@ from .policy import TokenPolicy
 from .state import AccountState, CurrentToken, Failure, RefreshMode, Wait
 from .tasks import Deadline, cancelled_from_outside, shielded
 
-_log = logging.getLogger("truecaller_vbc")
 _POLL: Final = (0.1, 0.25)
 _MAX_WRITES: Final = 3
 _NO_LOCK: Final = contextlib.nullcontext()
@@ -211,7 +209,7 @@ class Minter:
             self._enter_unsent(attempt)
             raise
         if not is_entered and is_first and mode is RefreshMode.MANDATORY:
-            _log.error(
+            state.log.error(
                 "the token store is down as this process starts, so its token request is not counted by others: if "
                 "programs start often, the account's quota is at risk"
             )

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 from typing import Final, Protocol
 
 import attrs
 
+from ..account import AccountLog
 from .clock import Clock
 from .schedule import NEVER, Schedule, schedule_of
 
-_log = logging.getLogger("truecaller_vbc")
 _SLICE: Final = 30.0
 _PAUSE_AFTER_A_BUG: Final = 60.0
 
@@ -48,6 +47,7 @@ class Refresher:
     Args:
         holder: says when to refresh, and does it.
         clock: the holder's.
+        log: the account's.
         enabled: False to refresh nothing in the background.
 
     Attributes:
@@ -56,6 +56,7 @@ class Refresher:
 
     _holder: Refreshable
     _clock: Clock
+    _log: AccountLog
     enabled: bool = True
     due: float = attrs.field(init=False, default=NEVER)
     _loop: asyncio.AbstractEventLoop = attrs.field(init=False, factory=asyncio.get_running_loop)
@@ -121,6 +122,6 @@ class Refresher:
     def _pause(self, what: str) -> None:
         """Log a bug once per change of state. Callers mint for themselves meanwhile."""
         if not self._is_broken:
-            _log.exception(what)
+            self._log.exception(what)
         self._is_broken = True
         self._look_after(_PAUSE_AFTER_A_BUG)

@@ -7,7 +7,6 @@ datetimes for callers and logs, and decides nothing.
 from __future__ import annotations
 
 import copy
-import logging
 import random
 from collections.abc import Callable
 from datetime import datetime
@@ -17,6 +16,7 @@ from typing import Final, TypeAlias, TypeVar
 
 import attrs
 
+from ..account import AccountLog
 from ..backoff import backoff, grown
 from ..credentials import Credentials
 from ..errors import CredentialsRejectedError, MintQuotaExhaustedError, TokenEndpointError, TokenError, VBCError
@@ -29,7 +29,6 @@ from .model import AccessToken, fingerprint
 from .policy import TokenPolicy
 from .pool import TokenPool
 
-_log = logging.getLogger("truecaller_vbc")
 NEVER: Final = float("inf")
 _SPREAD: Final = (0.8, 1.2)
 _EXACT: Final = (1.0, 1.0)
@@ -172,9 +171,11 @@ class AccountState:
         generation: grows with every new token.
         times: the local times that foreign time stamps mean.
         pool: the older tokens that still live; None if the policy wants one token only.
+        log: for sentences about the account.
     """
 
     _policy: TokenPolicy
+    log: AccountLog = attrs.field(init=False)
     ledger: Ledger = attrs.field(init=False)
     credentials: Credentials | None = attrs.field(init=False, default=None)
     current: CurrentToken | None = attrs.field(init=False, default=None)
@@ -202,6 +203,7 @@ class AccountState:
     _repeats: bool = attrs.field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
+        self.log = AccountLog(self.identity)
         self.ledger = Ledger(self._policy.mint_window.total_seconds(), self._policy.max_mints)
         if self._policy.tokens > 1:
             self.pool = TokenPool(self._policy.tokens, self._policy.usable_for.total_seconds())
@@ -364,7 +366,7 @@ class AccountState:
             return result.age, result.age
         if not self._age_ignored:
             self._age_ignored = True
-            _log.warning(
+            self.log.warning(
                 "the token endpoint says that a new token is %.0f s old (Date minus created_at): the age is ignored",
                 result.age,
             )

@@ -42,7 +42,7 @@ class GracefulTask(asyncio.Task[_T]):
     def __init__(
         self, coroutine: Coroutine[Any, Any, _T], *, loop: asyncio.AbstractEventLoop, grace: float, name: str
     ) -> None:
-        self.cancelled_from_outside = False
+        self.cancelled_from_outside: bool = False
         self._grace = grace
         self._shielded = False
         self._timer: asyncio.TimerHandle | None = None

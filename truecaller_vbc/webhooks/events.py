@@ -109,7 +109,11 @@ def parse(body: bytes | str, content_type: str | None = None) -> Event:
     """
     if content_type is not None and not is_json(content_type):
         raise WebhookError("webhook: Content-Type: send application/json in UTF-8", place="Content-Type")
-    return _event(_load(body))
+    try:
+        return _event(_load(body))
+    except WebhookError as error:
+        del body  # a traceback that captures locals would print its numbers
+        raise error.with_traceback(None) from None
 
 
 def is_json(content_type: str) -> bool:

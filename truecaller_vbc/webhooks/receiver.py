@@ -155,7 +155,7 @@ class Receiver(HandlerRunner):
         from aiohttp import web  # noqa: PLC0415 - a program that only parses needs no server
 
         query, content = request.rel_url.raw_query_string, request.content
-        body = content.read_nowait() if content.is_eof() else content.iter_any()
+        body = SecretBytes(content.read_nowait()) if content.is_eof() else content.iter_any()
         answer = await self.receive(request.method, query, request.headers, body)
         headers = {"Content-Type": "application/json", **dict(answer.headers)}
         response = web.Response(status=answer.status, body=answer.body, headers=headers)
@@ -219,14 +219,14 @@ class Receiver(HandlerRunner):
             found |= hmac.compare_digest(value, key)
         return found
 
-    async def _read(self, body: AsyncIterable[bytes]) -> bytes:
-        """Return the whole body, or as much of it as shows that it is too large."""
+    async def _read(self, body: AsyncIterable[bytes]) -> SecretBytes:
+        """Return the whole body, which tracebacks do not show, or as much of it as shows that it is too large."""
         read = bytearray()
         async for chunk in body:
             read += chunk
             if len(read) > self._max_body:
                 break
-        return bytes(read)
+        return SecretBytes(read)
 
     def _find(self, body: bytes) -> tuple[Event, Handler] | Answer:
         """Return the event in a body with its handler, or the answer without one."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-from ..secret import hidden
+from ..secret import SecretBytes, hidden
 from ..stores.redis import connect, convert_errors
 from .claims import KEEP, MOST, ClaimState, lost
 
@@ -119,7 +119,7 @@ class RedisClaims:
     async def take(self, owner: str, seconds: float) -> tuple[str, bytes] | None:
         """Claim a stored event that is due, for `seconds`, and return its ID and body."""
         taken: list[bytes] | None = await self._run(_TAKE, "", owner, seconds)
-        return None if taken is None else (taken[0].decode(), taken[1])
+        return None if taken is None else (taken[0].decode(), SecretBytes(taken[1]))
 
     async def close(self) -> None:
         """Close the connections, if they were made here."""

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 from ..errors import StoreError, StoreRefusedError
 from ..files import open_private
+from ..secret import SecretBytes
 from .claims import KEEP, MOST, ClaimState, lost
 
 _T = TypeVar("_T")
@@ -111,7 +112,8 @@ class SQLiteClaims:
         """Claim the stored event that is due first, for `seconds`, and return its ID and body."""
         now = time.time()
         values = (owner, now + seconds, now)
-        return await self._transact(lambda connection: connection.execute(_TAKE, values).fetchone())
+        taken = await self._transact(lambda connection: connection.execute(_TAKE, values).fetchone())
+        return None if taken is None else (taken[0], SecretBytes(taken[1]))
 
     async def close(self) -> None:
         """Close the file."""

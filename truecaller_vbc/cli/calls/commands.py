@@ -30,7 +30,7 @@ from .push import VERSION_HELP, PushOptions, push
 from .report import in_words
 from .state import STDIN, is_state, open_state
 
-app = typer.Typer(no_args_is_help=True, help="Tell the API of calls to come, from a list.")
+app: typer.Typer = typer.Typer(no_args_is_help=True, help="Tell the API of calls to come, from a list.")
 
 
 @app.command("push", cls=Command)

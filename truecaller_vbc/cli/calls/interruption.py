@@ -52,7 +52,7 @@ class Interruption:
     """
 
     def __init__(self) -> None:
-        self.asked = asyncio.Event()
+        self.asked: asyncio.Event = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._leave: Callable[[], object] | None = None
 

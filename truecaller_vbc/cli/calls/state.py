@@ -121,8 +121,11 @@ class PushState:
     def __init__(self, path: Path, database: sqlite3.Connection) -> None:
         self.path = path
         self._database = database
-        facts = {name: json.loads(value) for name, value in database.execute("SELECT name, value FROM push")}
-        self.facts = PushFacts(**facts)
+        found = {name: json.loads(value) for name, value in database.execute("SELECT name, value FROM push")}
+        try:
+            self.facts: PushFacts = PushFacts(**found)
+        except TypeError:
+            raise _damaged(path) from None
         count, rows, first = database.execute("SELECT COUNT(*), SUM(size), MIN(first) FROM batches").fetchone()
         if count and (rows, first) != (self.facts.records, 0):
             raise _damaged(path)
