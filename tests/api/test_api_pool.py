@@ -96,6 +96,21 @@ async def test_sessions_share_the_pool() -> None:
         assert sandbox.mints == 2
 
 
+async def test_tokens_that_all_end_in_the_queue() -> None:
+    """A call whose tokens have ended while it waited is sent with one that the session gets."""
+    async with Sandbox() as sandbox, _session(sandbox, 2) as vbc:
+        await asyncio.gather(*(vbc.calls.push(_record(number)) for number in range(4)))
+        waiting = asyncio.create_task(vbc.calls.push(_record()))
+        await asyncio.sleep(0)
+        vbc._holder.state.drop()
+        pool = vbc._holder.state.pool
+        assert pool is not None
+        pool.older = ()
+        vbc._holder._clear_fast_token()
+        await waiting
+        assert sandbox.accepted.total() == 5
+
+
 async def test_wait_is_limited_and_a_cancelled_start_is_given_back() -> None:
     """`max_wait` ends a wait in the queue of a pool; a caller that is cancelled leaves its place."""
 

@@ -304,7 +304,7 @@ class ApiClient:
         timeouts = self._timeouts if request.policy is None else _timeouts(request.policy)
         try:
             send = self._session.request
-            if request.start is not None:
+            if request.start is not None and request.start.token is not None:
                 send = functools.partial(self._session.request_with, request.start.token)
             async with await send(
                 request.method,

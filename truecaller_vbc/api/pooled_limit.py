@@ -8,7 +8,6 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from .rate_limit import RateLimiter
 
-_NEVER: Final = float("inf")
 _MOST_PACES: Final = 32
 
 
@@ -35,7 +34,7 @@ class Pool(Protocol):
 
 
 class Start(NamedTuple):
-    """A start that was granted: the token to send, its pace, and the time."""
+    """A start that was granted: the token to send (None: the session gets one), its pace, and the time."""
 
     token: Any
     pace: RateLimiter
@@ -78,12 +77,13 @@ class PooledLimiter(RateLimiter):
         return loop.time() - began, start
 
     def next_start(self) -> float:
-        """Return when the next start of any token is allowed (loop time); infinity without a token."""
-        return min((pace.next_start() for _, pace in self._lanes()), default=_NEVER)
+        """Return when the next start of any token is allowed (loop time); at once if all have ended."""
+        return min((pace.next_start() for _, pace in self._lanes()), default=0.0)
 
     def take(self, now: float) -> Start:
         """Count a start of the token that is free first."""
-        token, pace = min(self._lanes(), key=lambda lane: lane[1].next_start())
+        lanes = self._lanes() or [(None, RateLimiter(self._most, self._seconds))]
+        token, pace = min(lanes, key=lambda lane: lane[1].next_start())
         return Start(token, pace, pace.take(now))
 
     def give_back(self, taken: Start) -> None:
