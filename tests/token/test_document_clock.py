@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from truecaller_vbc import Credentials, MemoryStore, TokenPolicy
-from truecaller_vbc.account import AccountLog
 from truecaller_vbc.stores.protocol import revision_of
 from truecaller_vbc.token import clock as clocks
 from truecaller_vbc.token.clock import BootClock, DocumentClock, machine_id
@@ -256,7 +255,7 @@ def test_two_machines_that_take_turns_see_the_time_pass() -> None:
 
 
 def _clock() -> DocumentClock:
-    return DocumentClock(60.0, AccountLog(lambda: ("", "")))
+    return DocumentClock(60.0, AccountState(TokenPolicy()).log)
 
 
 def _read(clock: DocumentClock, now: float, wall: float, **known: Any) -> float:

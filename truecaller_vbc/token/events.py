@@ -224,7 +224,7 @@ class Announcer:
         self._tell_listeners(self._named(event))
 
     def _named(self, event: _EventT) -> _EventT:
-        account, key_id = self._log.identity()
+        account, key_id = self._log.account.identity()
         return attrs.evolve(event, account=account, key_id=key_id)
 
     def _tell_listeners(self, event: AccountEvent) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -126,7 +127,7 @@ class GuardedStore:
             try:
                 await self._call("release", functools.partial(lease.__aexit__, None, None, None))
             except (StoreDown, StoreRefusedError):
-                self._log.debug("a lease could not be released; it ends after its seconds")
+                self._log.log(logging.DEBUG, "a lease could not be released; it ends after its seconds")
 
     async def _call(self, kind: str, call: Callable[[], Awaitable[_T]], kinds: tuple[type, ...] = (object,)) -> _T:
         try:

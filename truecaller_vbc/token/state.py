@@ -203,7 +203,7 @@ class AccountState:
     _repeats: bool = attrs.field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
-        self.log = AccountLog(self.identity)
+        self.log = AccountLog(self)
         self.ledger = Ledger(self._policy.mint_window.total_seconds(), self._policy.max_mints)
         if self._policy.tokens > 1:
             self.pool = TokenPool(self._policy.tokens, self._policy.usable_for.total_seconds())
