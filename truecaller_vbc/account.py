@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Final, Protocol
+from collections.abc import Mapping
+from typing import Final, Protocol
 
 import attrs
 
@@ -58,21 +59,32 @@ class AccountLog:
 
     def warning(self, msg: str, *args: object) -> None:
         """Log a warning."""
-        self.log(logging.WARNING, msg, *args)
+        self._write(logging.WARNING, msg, args)
 
     def error(self, msg: str, *args: object) -> None:
         """Log an error."""
-        self.log(logging.ERROR, msg, *args)
+        self._write(logging.ERROR, msg, args)
 
     def exception(self, msg: str, *args: object) -> None:
         """Log an error with the traceback of the exception that is being handled."""
-        self.log(logging.ERROR, msg, *args, exc_info=True)
+        self._write(logging.ERROR, msg, args, exc_info=True)
 
-    def log(self, level: int, msg: str, *args: object, **kwargs: Any) -> None:
-        """Log one sentence; the two are also fields of the record."""
+    def log(self, level: int, msg: str, *args: object, extra: Mapping[str, object] | None = None) -> None:
+        """Log one sentence; the two are also fields of the record, beside `extra`."""
+        self._write(level, msg, args, extra=extra)
+
+    def _write(
+        self,
+        level: int,
+        msg: str,
+        args: tuple[object, ...],
+        *,
+        extra: Mapping[str, object] | None = None,
+        exc_info: bool = False,
+    ) -> None:
         if _log.isEnabledFor(level):
             account, key_id = self.account.identity()
-            extra = {"vbc_account": account, "vbc_key_id": key_id, **kwargs.pop("extra", {})}
+            fields = {"vbc_account": account, "vbc_key_id": key_id, **(extra or {})}
             if account:
                 msg, args = f"{msg} (account %s, key %s)", (*args, account, key_id)
-            _log.log(level, msg, *args, extra=extra, stacklevel=3, **kwargs)
+            _log.log(level, msg, *args, extra=fields, exc_info=exc_info, stacklevel=3)

@@ -111,6 +111,17 @@ async def test_tokens_that_all_end_in_the_queue() -> None:
         assert sandbox.accepted.total() == 5
 
 
+async def test_proof_asks_once_and_survives_errors() -> None:
+    """The first growth asks for the labels with the older token; a failure of that disturbs nothing."""
+    async with Sandbox() as sandbox, _session(sandbox, 3) as vbc:
+        sandbox.fail_next("labels", status=503, times=2)
+        await asyncio.gather(*(vbc.calls.push(_record(number)) for number in range(12)))
+        assert sandbox.mints == 3
+        asked = [record for record in sandbox.log if record.path.endswith("/labels")]
+        assert 1 <= len(asked) <= 3
+        assert sandbox.accepted.total() == 12
+
+
 async def test_wait_is_limited_and_a_cancelled_start_is_given_back() -> None:
     """`max_wait` ends a wait in the queue of a pool; a caller that is cancelled leaves its place."""
 
@@ -121,6 +132,9 @@ async def test_wait_is_limited_and_a_cancelled_start_is_given_back() -> None:
 
         def live_tokens(self) -> list[AccessToken]:
             return [AccessToken("a", None, None)]  # type: ignore[arg-type]
+
+        def unproven(self) -> None:
+            return None
 
         def grow(self) -> None:
             self.asked += 1

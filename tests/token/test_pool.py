@@ -77,6 +77,7 @@ def test_second_growth_waits_for_a_proof() -> None:
                 it.holder.grow()
                 await asyncio.sleep(1)
             assert it.server.mints == 2
+            assert it.holder.unproven() is first
             it.holder.listeners.append(lambda: told.append(1))
             it.holder.accepted(await it.holder.token())
             it.holder.grow()
@@ -84,6 +85,7 @@ def test_second_growth_waits_for_a_proof() -> None:
             it.holder.accepted(first)
             it.holder.accepted(first)
             assert told == [1]
+            assert it.holder.unproven() is None
             it.holder.grow()
             await asyncio.sleep(1)
             assert it.server.mints == 3
@@ -98,6 +100,7 @@ def test_without_a_pool_nothing_grows() -> None:
         async with world() as it:
             await it.holder.token()
             await _grow(it)
+            assert it.holder.unproven() is None
             assert it.server.mints == 1
             assert len(it.holder.status().tokens) == 1
 

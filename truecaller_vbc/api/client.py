@@ -32,7 +32,7 @@ from ..transport_errors import NOT_RETRYABLE, NOT_SENT
 from .events import CallFinished, CallOutcome
 from .foreign_text import mask_token, readable
 from .policy import APIPolicy, CallOptions
-from .pooled_limit import Pool, PooledLimiter, Start
+from .pooled_limit import Pool, PooledLimiter, PoolProof, Start
 from .rate_limit import RateLimiter
 from .responses import JSON, classify, is_passing, lost_body, read_response, undocumented_response
 
@@ -49,6 +49,7 @@ _CLOSED: Final = (("Session is closed",), ("Connector is closed.",))  # aiohttp'
 _BAD_GATEWAY: Final = 502
 _UNREACHABLE: Final = "the API cannot be reached ({}): check the network and the base URL, and call again"
 _RESTED: Final = 0.25
+_LABELS: Final = "/clients/{account}/labels"
 
 
 class Session(Protocol):
@@ -133,17 +134,23 @@ class ApiClient:
 
     def __init__(self, session: Session, policy: APIPolicy) -> None:
         self._session = session
+        self._pool: Pool | None = getattr(session, "pool", None)
         self.policy = policy
         self._sleeping: set[asyncio.Future[None]] = set()
         self.realtime: RateLimiter | None = self._limiter(policy.realtime_rate, policy.realtime_window.total_seconds())
         self.batch: RateLimiter | None = self._limiter(policy.batch_rate, policy.batch_window.total_seconds())
         self._timeouts = _timeouts(policy)
+        self._proof = None if self._pool is None else PoolProof(self._pool, self._ask_with)
 
     def _limiter(self, rate: int | None, seconds: float) -> RateLimiter | None:
         if rate is None:
             return None
-        pool: Pool | None = getattr(self._session, "pool", None)
-        return RateLimiter(rate, seconds) if pool is None else PooledLimiter(rate, seconds, pool)
+        return RateLimiter(rate, seconds) if self._pool is None else PooledLimiter(rate, seconds, self._pool)
+
+    async def _ask_with(self, token: Any) -> None:
+        path = _LABELS.replace("{account}", str(self._session.client_account_id))
+        async with self._session.request_with(token, hdrs.METH_GET, path, timeout=self._timeouts[0]) as response:
+            await response.read()
 
     def policy_for(self, options: CallOptions, *, patient: bool = False) -> APIPolicy | None:
         """Return the policy of one call; None for that of the session.
@@ -168,6 +175,8 @@ class ApiClient:
 
     def close(self) -> None:
         """Fail all waiters with SessionClosedError."""
+        if self._proof is not None:
+            self._proof.close()
         for limiter in (self.realtime, self.batch):
             if limiter is not None:
                 limiter.close()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import contextvars
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple, Protocol
 
 from .rate_limit import RateLimiter
@@ -28,9 +30,45 @@ class Pool(Protocol):
         """Return all tokens that may be sent, newest first."""
         ...
 
+    def unproven(self) -> Any:
+        """Return an older token that the API has not accepted beside the newer one; None if there is no doubt."""
+        ...
+
     def grow(self) -> None:
         """Start to mint a further token, if that is allowed."""
         ...
+
+
+class PoolProof:
+    """Ask the API with an older token of a pool, to learn at once whether it lives beside a newer one.
+
+    Calls would show it as well, but the older token is at its rate when the pool grows.
+
+    Args:
+        pool: has the tokens.
+        ask: sends a harmless request with a token.
+    """
+
+    def __init__(self, pool: Pool, ask: Callable[[Any], Awaitable[object]]) -> None:
+        self._pool = pool
+        self._ask = ask
+        self._asking: asyncio.Task[None] | None = None
+        pool.listeners.append(self._tokens_changed)
+
+    def close(self) -> None:
+        """Ask no more."""
+        if self._asking is not None:
+            self._asking.cancel()
+
+    def _tokens_changed(self) -> None:
+        if (self._asking is None or self._asking.done()) and (token := self._pool.unproven()) is not None:
+            # In an empty context: the context variables of a request must not live on in the task.
+            loop = asyncio.get_running_loop()
+            self._asking = loop.create_task(self._prove(token), context=contextvars.Context())
+
+    async def _prove(self, token: Any) -> None:
+        with contextlib.suppress(Exception):  # a call may prove it later
+            await self._ask(token)
 
 
 class Start(NamedTuple):

@@ -348,6 +348,10 @@ class TokenHolder:
         self.state.used = True
         return self.state.live(self.now())
 
+    def unproven(self) -> AccessToken | None:
+        """Return an older token that the API has not accepted beside the newer one; None if there is no doubt."""
+        return self.state.unproven(self.now())
+
     def grow(self) -> None:
         """Start to mint a further token, if the policy and the quota allow it and none is being minted."""
         if self._attempt is None and not self._closed and self.state.has_room(self.now()):

@@ -67,6 +67,10 @@ class TokenPool:
         older = len(self.live(rejected, now))
         return not self.single and now >= self.grow_at and older + 1 < self.size and (self.proven or not older)
 
+    def unproven(self, rejected: Collection[str], now: float) -> AccessToken | None:
+        """Return an older token that the API has not accepted beside the newer one; None if there is no doubt."""
+        return None if self.proven else next(iter(self.live(rejected, now)), None)
+
     def accept(self, token: AccessToken) -> None:
         """Note that the API accepted this token: if it is an older one, tokens live side by side."""
         if not self.proven and any(one.token is token for one in self.older):

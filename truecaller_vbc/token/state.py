@@ -272,6 +272,10 @@ class AccountState:
         """Return whether a further token may be asked for."""
         return self.pool is not None and self.pool.has_room(self._rejected, now)
 
+    def unproven(self, now: float) -> AccessToken | None:
+        """Return an older token of the pool that the API has not accepted beside the newer one; or None."""
+        return None if self.pool is None else self.pool.unproven(self._rejected, now)
+
     def blocking_error(self, now: float) -> TokenError | None:
         """Return a copy of the error that callers without a token get without a new attempt; or None."""
         failure = self._active_failure(now)
