@@ -69,7 +69,8 @@ _REMEDIES: Final = {
 _CHECK_URL: Final = "check that the store's URL leads to a Redis or Valkey that allows scripts (EVAL)"
 # Errors that are answered while a server starts, fails over or is busy.
 _PASSING: Final = frozenset({"BusyLoadingError", "MaxClientsError", "TryAgainError", "ClusterDownError", "AskError"})
-_PASSING_ANSWERS: Final = ("BUSY", "NOREPLICAS", "UNKILLABLE")
+# The first words of those that redis-py has no class for; redis-py 5 has none for the last three.
+_PASSING_ANSWERS: Final = ("BUSY", "NOREPLICAS", "UNKILLABLE", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN")
 
 
 class RedisStore:
