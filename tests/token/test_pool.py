@@ -289,6 +289,41 @@ def test_closed_holder_does_not_grow() -> None:
     run_virtual(main())
 
 
+def test_pool_that_is_full_by_what_the_store_has() -> None:
+    """A growth that finds older tokens of others in the store, and no newer one, mints nothing."""
+
+    async def main() -> None:
+        async with _pair() as (one, two):
+            await one.holder.token()
+            await _grow(one)
+            await _grow(one)
+            await two.holder.token()
+            pool = two.holder.state.pool
+            assert pool is not None
+            pool.older, pool.proven = (), True
+            two.holder.grow()
+            await asyncio.sleep(1)
+            assert one.server.mints == 3
+            assert _values(two.holder) == _values(one.holder)
+
+    run_virtual(main())
+
+
+def test_disowned_holder_does_not_refresh() -> None:
+    """The copy of a holder in a forked process refreshes nothing."""
+
+    async def main() -> None:
+        async with world() as it:
+            await it.holder.token()
+            it.holder.disown()
+            assert it.holder.fast_token is None
+            it.holder.state.used = True
+            await asyncio.sleep(3_500)
+            assert it.server.mints == 1
+
+    run_virtual(main())
+
+
 @pytest.mark.parametrize("values", [{"tokens": 0}, {"tokens": 8}, {"tokens": True}, {"tokens": 2.0}, {"pool_wait": -1}])
 def test_wrong_sizes(values: Any) -> None:
     """A pool that the quota cannot pay for is refused."""
