@@ -31,7 +31,10 @@ class JumpingClock:
 
     ahead = 0.0
 
-    def now(self) -> float:
+    def __init__(self) -> None:
+        self.now = self._now  # as the library's own clock, made once and not for each session
+
+    def _now(self) -> float:
         """Return seconds since the start of the machine."""
         return time.clock_gettime(time.CLOCK_BOOTTIME) + self.ahead
 

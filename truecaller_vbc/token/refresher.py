@@ -67,6 +67,10 @@ class Refresher:
     def __attrs_post_init__(self) -> None:
         self._schedule = schedule_of(self._loop)
 
+    def __lt__(self, other: object) -> bool:
+        """Compare two that are due at the same time, for the schedule; a number for each would take more memory."""
+        return False
+
     @property
     def dormant(self) -> bool:
         """Whether it does not look before it is woken."""

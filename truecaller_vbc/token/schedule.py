@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import heapq
-import itertools
 import weakref
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 NEVER: Final = float("inf")
 _PAUSE: Final = 0.01
@@ -27,6 +26,10 @@ class Sleeper(Protocol):
         """Do what is due. Return whether work was started that takes time."""
         ...
 
+    def __lt__(self, other: Any) -> bool:
+        """Compare two that are due at the same time; any answer will do."""
+        ...
+
 
 class Schedule:
     """One timer for any number of sleepers.
@@ -37,18 +40,17 @@ class Schedule:
         loop: whose clock and timer are used.
     """
 
-    __slots__ = ("__weakref__", "_at", "_entries", "_loop", "_order", "_timer")
+    __slots__ = ("__weakref__", "_at", "_entries", "_loop", "_timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._entries: list[tuple[float, int, Sleeper]] = []
-        self._order = itertools.count()
+        self._entries: list[tuple[float, Sleeper]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._at = NEVER
 
     def add(self, sleeper: Sleeper) -> None:
         """Wake the sleeper when it is due."""
-        heapq.heappush(self._entries, (sleeper.due, next(self._order), sleeper))
+        heapq.heappush(self._entries, (sleeper.due, sleeper))
         self._arm(sleeper.due)
 
     def _arm(self, at: float) -> None:
@@ -66,7 +68,7 @@ class Schedule:
         looks = starts = 0
         try:
             while entries and entries[0][0] <= self._loop.time() and looks < _MOST_LOOKS and starts < _MOST_STARTS:
-                due, _, sleeper = heapq.heappop(entries)
+                due, sleeper = heapq.heappop(entries)
                 if sleeper.due == due:
                     looks += 1
                     starts += sleeper.look()
