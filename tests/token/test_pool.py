@@ -252,6 +252,27 @@ def test_a_new_token_that_ends_the_older_one() -> None:
     run_virtual(main())
 
 
+def test_dead_current_token_takes_the_pool_along() -> None:
+    """When all tokens are revoked, one mint replaces them, and the pool may grow again."""
+
+    async def main() -> None:
+        async with world(policy=THREE) as it:
+            await it.holder.token()
+            await _grow(it)
+            await asyncio.sleep(60)
+            newest, older = it.holder.live_tokens()
+            it.server.revoke_all()
+            assert await it.holder.rejected(newest)
+            await it.holder.replacement(newest)
+            assert await it.holder.rejected(older)
+            assert it.server.mints == 3
+            assert "PoolEnded" not in it.kinds()
+            await _grow(it)
+            assert len(it.holder.live_tokens()) == 2
+
+    run_virtual(main())
+
+
 def test_pool_belongs_to_its_key() -> None:
     """Older tokens are forgotten when the callable returns another key, and when it returns another account."""
     now = CREDENTIALS

@@ -496,6 +496,8 @@ class AccountState:
         if not self.mints_left(now):
             return Rejection.SPENT
         self._unproven = 0 if current.accepted else self._unproven + 1
+        if self.pool is not None:
+            self.pool.older = ()  # whatever ended the newest has probably ended them, and says nothing about each other
         self.drop()
         return Rejection.DROPPED
 
