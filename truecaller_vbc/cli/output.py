@@ -8,9 +8,8 @@ import os
 import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, BinaryIO, Final, TextIO, cast
+from typing import Any, BinaryIO, Final, TextIO
 
-import attrs
 import typer
 from rich import box
 from rich.console import Console
@@ -81,11 +80,7 @@ def print_json(document: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, frozenset):
-        return sorted(cast(frozenset[str], value))
-    return attrs.asdict(value, recurse=False)
+    return value.isoformat() if isinstance(value, datetime) else value.to_dict()
 
 
 def print_all(found: Sequence[Any], columns: Mapping[str, str], *, as_json: bool) -> None:
