@@ -121,11 +121,8 @@ class PushState:
     def __init__(self, path: Path, database: sqlite3.Connection) -> None:
         self.path = path
         self._database = database
-        found = {name: json.loads(value) for name, value in database.execute("SELECT name, value FROM push")}
-        try:
-            self.facts: PushFacts = PushFacts(**found)
-        except TypeError:
-            raise _damaged(path) from None
+        facts = {name: json.loads(value) for name, value in database.execute("SELECT name, value FROM push")}
+        self.facts: PushFacts = PushFacts(**facts)
         count, rows, first = database.execute("SELECT COUNT(*), SUM(size), MIN(first) FROM batches").fetchone()
         if count and (rows, first) != (self.facts.records, 0):
             raise _damaged(path)
