@@ -9,8 +9,9 @@ import attrs
 import pytest
 
 from truecaller_vbc import MemoryStore
+from truecaller_vbc.token.clock import NEVER
 from truecaller_vbc.token.holder import TokenHolder
-from truecaller_vbc.token.schedule import NEVER, Schedule, schedule_of
+from truecaller_vbc.token.schedule import Schedule, schedule_of
 
 from .test_store_lost import ReadOnlyStore
 from .virtual_time import run_virtual

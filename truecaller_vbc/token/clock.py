@@ -16,6 +16,8 @@ import attrs
 from ..account import AccountLog
 from .document import StoredClock
 
+NEVER: Final = float("inf")
+"""A time that does not come, on any clock."""
 _MAX_REMEMBERED: Final = 160
 """More than the entries of one ledger, so that reading a document twice forgets none of its stamps in between."""
 _NO_TIMES: Final[dict[Hashable, float]] = {}

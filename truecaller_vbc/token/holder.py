@@ -20,7 +20,7 @@ from ..errors import (
     VBCError,
 )
 from ..stores.protocol import TokenStore
-from .clock import Clock
+from .clock import NEVER, Clock
 from .endpoint import TokenEndpoint
 from .events import (
     Announcer,
@@ -39,7 +39,7 @@ from .minter import Minter, RefreshDeferred
 from .model import AccessToken
 from .policy import TokenPolicy
 from .refresher import Refresher
-from .state import NEVER, AccountState, CurrentToken, RefreshMode, Rejection, fresh_copy, next_refresh
+from .state import AccountState, CurrentToken, RefreshMode, Rejection, fresh_copy, next_refresh
 from .tasks import GracefulTask, reraise_if_cancelled, timeout
 
 AttemptResult: TypeAlias = AccessToken | TokenError | StoreRefusedError | SessionClosedError | None

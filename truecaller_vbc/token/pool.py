@@ -8,15 +8,15 @@ demand. Pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
+
+from .clock import NEVER
 
 if TYPE_CHECKING:
     from .model import AccessToken
     from .state import KeyTokens
-
-NEVER: Final = float("inf")
 
 
 @attrs.define(eq=False, repr=False, weakref_slot=False)

@@ -9,8 +9,8 @@ from typing import Final, Protocol
 import attrs
 
 from ..account import AccountLog
-from .clock import Clock
-from .schedule import NEVER, Schedule, schedule_of
+from .clock import NEVER, Clock
+from .schedule import Schedule, schedule_of
 
 _SLICE: Final = 30.0
 _PAUSE_AFTER_A_BUG: Final = 60.0

@@ -8,7 +8,8 @@ import heapq
 import weakref
 from typing import Any, Final, Protocol
 
-NEVER: Final = float("inf")
+from .clock import NEVER
+
 _PAUSE: Final = 0.01
 _MOST_STARTS: Final = 10
 _MOST_LOOKS: Final = 200

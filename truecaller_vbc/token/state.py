@@ -20,7 +20,7 @@ from ..account import AccountLog
 from ..backoff import backoff, grown
 from ..credentials import Credentials
 from ..errors import CredentialsRejectedError, MintQuotaExhaustedError, TokenEndpointError, TokenError, VBCError
-from .clock import RemoteTimes, as_datetime
+from .clock import NEVER, RemoteTimes, as_datetime
 from .document import short_hash
 from .endpoint import Answer, MintResult
 from .events import LedgerEntry, LiveToken, State, TokenStatus
@@ -29,7 +29,6 @@ from .model import AccessToken, fingerprint
 from .policy import TokenPolicy
 from .pool import TokenPool
 
-NEVER: Final = float("inf")
 _SPREAD: Final = (0.8, 1.2)
 _EXACT: Final = (1.0, 1.0)
 # Stated ages are not more precise than this share of a lifetime (a minute), and ``Date`` has whole seconds.
