@@ -200,8 +200,7 @@ class TokenHolder:
         if self._attempt is None:
             self._refresher.wake()
             if (pool := self.state.pool) is not None:
-                for listener in pool.listeners:
-                    listener()
+                pool.tell()
 
     def _settle(self, attempt: asyncio.Task[AttemptResult]) -> None:
         if not attempt.cancelled():

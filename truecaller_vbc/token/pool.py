@@ -75,8 +75,12 @@ class TokenPool:
         """Note that the API accepted this token: if it is an older one, tokens live side by side."""
         if not self.proven and any(one.token is token for one in self.older):
             self.proven = True
-            for listener in self.listeners:
-                listener()
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell the listeners that a token may be new, or that the pool may grow."""
+        for listener in self.listeners:
+            listener()
 
     def end(self, value: str) -> bool:
         """Give up the pool if the rejected token is one of it. Return whether it was."""
