@@ -182,7 +182,8 @@ class Exchange:
         if pool is not None:
             older = tuple(token for one in pool.older if (token := self._stored_token(one)) is not None)
             single = pool.single
-        return KeyState(known.generation, self._stored_token(known), self._stored_failure(at), older, single)
+        failure = self._stored_failure(theirs.failure, at)
+        return KeyState(known.generation, self._stored_token(known), failure, older, single)
 
     def _stored_token(self, known: KeyTokens) -> StoredToken | None:
         if known.token is None:
@@ -191,8 +192,7 @@ class Exchange:
         starts_at = min(known.stamp, known.starts_at + self._shift)
         return StoredToken(known.token.value, known.token.created_at.isoformat(), starts_at, known.age)
 
-    def _stored_failure(self, at: float) -> StoredFailure | None:
-        theirs = self._document.keys.get(self._key, _NOTHING_STORED).failure
+    def _stored_failure(self, theirs: StoredFailure | None, at: float) -> StoredFailure | None:
         if theirs is not None and theirs.api_key not in (None, key_hash(self._state.credentials)):
             # It concerns another API key, which must still rest.
             return theirs if self._is_possible(theirs.retry_at, at) else None

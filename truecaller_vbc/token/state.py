@@ -597,6 +597,7 @@ class AccountState:
         """Return a snapshot."""
         current, failure = self.current, self.failure
         blocked = self._active_failure(now)
+        account, key_id = self.identity()
         return TokenStatus(
             state=self._state(now),
             fingerprint=current.token.fingerprint if current else None,
@@ -609,8 +610,8 @@ class AccountState:
             last_error=fresh_copy(failure.error) if failure else None,
             ready=self.usable(now) is not None or (blocked is None and self.mints_left(now) > 0),
             tokens=tuple(LiveToken(token.fingerprint, token.expires_at) for token in self.live(now)),
-            account=self.identity()[0],
-            key_id=self.identity()[1],
+            account=account,
+            key_id=key_id,
         )
 
     def identity(self) -> tuple[str, str]:
