@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Collection
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast
 
@@ -82,6 +84,24 @@ def scaled(policy: T, factor: float) -> T:
     return cast(T, attrs.evolve(cast(Any, policy), **changes))
 
 
+def check_positive(policy: attrs.AttrsInstance, may_be_zero: Collection[str]) -> None:
+    """Check that every duration of a policy is positive.
+
+    Args:
+        policy: with durations that may be None.
+        may_be_zero: names of the durations that may be 0.
+
+    Raises:
+        ConfigurationError: one is not; the message names it.
+    """
+    zero = timedelta(0)
+    for name in duration_names(type(policy)):
+        value = getattr(policy, name)
+        if value is not None and (value < zero or (value == zero and name not in may_be_zero)):
+            raise ConfigurationError(f"{type(policy).__name__}({name}=...) must be positive")
+
+
+@functools.cache
 def duration_names(kind: type[attrs.AttrsInstance]) -> tuple[str, ...]:
     """Return the names of the fields of an attrs class that are durations."""
     return tuple(field.name for field in attrs.fields(kind) if field.converter in (duration, optional_duration))

@@ -7,7 +7,7 @@ from typing import Final, TypedDict
 
 import attrs
 
-from ..durations import duration, duration_names, optional_duration, scaled
+from ..durations import check_positive, duration, optional_duration, scaled
 from ..errors import ConfigurationError
 
 _MAY_BE_ZERO: Final = ("patience", "max_wait")
@@ -67,10 +67,7 @@ class APIPolicy:
                 continue
             if type(value) is not int or value < 1:
                 raise ConfigurationError(f"APIPolicy({name}=...) must be an int of 1 or more")
-        for name in duration_names(APIPolicy):
-            value = getattr(self, name)
-            if value is not None and (value < timedelta(0) or (value == timedelta(0) and name not in _MAY_BE_ZERO)):
-                raise ConfigurationError(f"APIPolicy({name}=...) must be positive")
+        check_positive(self, _MAY_BE_ZERO)
         if self.retry_first > self.retry_most:
             raise ConfigurationError("APIPolicy needs retry_first <= retry_most")
         if self.poll_first > self.poll_most:

@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from ..durations import duration, duration_names, scaled
+from ..durations import check_positive, duration, scaled
 from ..errors import ConfigurationError
 
 _MIN_MINT_TIMEOUT: Final = timedelta(seconds=2)
@@ -73,11 +73,7 @@ class TokenPolicy:
         for name in ("max_mints", "reserve_mints", "tokens"):
             if type(getattr(self, name)) is not int:
                 raise ConfigurationError(f"TokenPolicy({name}=...) must be an int")
-        zero = timedelta(0)
-        for name in _DURATIONS:
-            may_be_zero = name in _MAY_BE_ZERO
-            if getattr(self, name) < zero or (getattr(self, name) == zero and not may_be_zero):
-                raise ConfigurationError(f"TokenPolicy({name}=...) must be positive")
+        check_positive(self, _MAY_BE_ZERO)
         if self.max_mints < 1 or not 0 <= self.reserve_mints < self.max_mints:
             raise ConfigurationError(
                 "TokenPolicy needs max_mints >= 1 and 0 <= reserve_mints < max_mints: "
@@ -123,6 +119,3 @@ class TokenPolicy:
             mint_timeout=max(shorter.mint_timeout, _MIN_MINT_TIMEOUT),
             close_grace=max(shorter.close_grace, min(self.close_grace, _MIN_CLOSE_GRACE)),
         )
-
-
-_DURATIONS: Final = duration_names(TokenPolicy)
