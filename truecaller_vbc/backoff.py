@@ -7,6 +7,7 @@ from typing import Final
 
 _MAX_STEPS: Final = 32
 _INFINITY: Final = float("inf")
+SPREAD: Final = (0.8, 1.2)
 
 
 def grown(first: float, count: int, *, most: float = _INFINITY, growth: float = 2.0) -> float:
@@ -25,7 +26,7 @@ def backoff(
     first: float,
     count: int,
     *,
-    spread: tuple[float, float],
+    spread: tuple[float, float] = SPREAD,
     most: float = _INFINITY,
     growth: float = 2.0,
 ) -> float:

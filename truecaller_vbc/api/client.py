@@ -42,7 +42,6 @@ _MAX_BYTES: Final = 8 * 1024 * 1024
 _MAX_VALUES: Final = 100_000
 _CONNECT_SHARE: Final = 0.5
 _RETRY_SPREAD: Final = (0.5, 1.0)
-_POLL_SPREAD: Final = (0.8, 1.2)
 _POLL_GROWTH: Final = 1.6
 _HEADERS: Final = {hdrs.CONTENT_TYPE: "application/json"}
 _CLOSED: Final = (("Session is closed",), ("Connector is closed.",))  # aiohttp's own texts
@@ -394,7 +393,7 @@ class ApiClient:
     def _pause(self, count: int) -> float:
         """Return the seconds to wait after look number `count` (from 1 on) of a poll."""
         first, most = self.policy.poll_first.total_seconds(), self.policy.poll_most.total_seconds()
-        return backoff(first, count, spread=_POLL_SPREAD, most=most, growth=_POLL_GROWTH)
+        return backoff(first, count, most=most, growth=_POLL_GROWTH)
 
 
 def _timeouts(policy: APIPolicy) -> tuple[aiohttp.ClientTimeout, aiohttp.ClientTimeout]:

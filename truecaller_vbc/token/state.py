@@ -17,7 +17,7 @@ from typing import Final, TypeAlias, TypeVar
 import attrs
 
 from ..account import AccountLog
-from ..backoff import backoff, grown
+from ..backoff import SPREAD, backoff, grown
 from ..credentials import Credentials
 from ..errors import CredentialsRejectedError, MintQuotaExhaustedError, TokenEndpointError, TokenError, VBCError
 from .clock import NEVER, RemoteTimes, as_datetime
@@ -29,7 +29,6 @@ from .model import AccessToken, fingerprint
 from .policy import TokenPolicy
 from .pool import TokenPool
 
-_SPREAD: Final = (0.8, 1.2)
 _EXACT: Final = (1.0, 1.0)
 # Stated ages are not more precise than this share of a lifetime (a minute), and ``Date`` has whole seconds.
 _AGE_PRECISION: Final = 1 / 60
@@ -388,7 +387,7 @@ class AccountState:
             wait = retry_after
         else:
             most = policy.retry_most.total_seconds()
-            wait = backoff(policy.retry_first.total_seconds(), count, most=most, spread=_SPREAD)
+            wait = backoff(policy.retry_first.total_seconds(), count, most=most)
         until = now + min(wait, self.ledger.window)
         error.retry_at = as_datetime(until + shift)
         self.failure = Failure(error, until, count, key_hash(self.credentials) if rejected else None, shared)
@@ -454,7 +453,7 @@ class AccountState:
         """Refresh at `until` instead of when the token becomes stale."""
         self._postponed_to = until
 
-    def _refresh_backoff(self, count: int, *, spread: tuple[float, float] = _SPREAD) -> float:
+    def _refresh_backoff(self, count: int, *, spread: tuple[float, float] = SPREAD) -> float:
         longest = self._policy.mint_window.total_seconds()
         return backoff(self._policy.refresh_retry.total_seconds(), count, most=longest, spread=spread)
 

@@ -30,7 +30,6 @@ from .state import BatchRow, PushState
 
 _AT_ONCE: Final = 2
 _PATIENCE: Final = 60.0
-_SPREAD: Final = (0.8, 1.2)
 _PAUSE_FIRST: Final = 1.0
 _PAUSE_MOST: Final = 30.0
 _ASKING: Final = "asking what became of them"
@@ -120,7 +119,7 @@ class OutcomeReader:
 
 
 def _pause(count: int) -> float:
-    return backoff(_PAUSE_FIRST, count, spread=_SPREAD, most=_PAUSE_MOST)
+    return backoff(_PAUSE_FIRST, count, most=_PAUSE_MOST)
 
 
 def match(records: Mapping[int, CallRecord], told: Iterable[RecordStatus]) -> dict[int, tuple[str, str]]:

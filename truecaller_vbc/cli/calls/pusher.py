@@ -30,7 +30,6 @@ from .state import PENDING, BatchRow, BatchState, PushState, StateError
 # An answer arrives within the attempt's timeout, or is lost.
 _LAST_ANSWERS: Final = 35.0
 _AT_ONCE: Final = 4
-_SPREAD: Final = (0.8, 1.2)
 _PACE_WAIT_MOST: Final = 15.0
 _SHOWN_EVERY: Final = 0.5
 _SHOWN_ELSEWHERE: Final = 10.0  # a line a minute
@@ -278,7 +277,7 @@ class Pusher:
         self._failures += 1
         last = min(self._silent_since + limits.give_up_after, now + limits.until - time.time())
         most = min(_PACE_WAIT_MOST, limits.wait_most) if isinstance(error, RateLimitedError) else limits.wait_most
-        pause = pause_after(error, backoff(limits.wait_first, self._failures, spread=_SPREAD, most=most), last)
+        pause = pause_after(error, backoff(limits.wait_first, self._failures, most=most), last)
         self._note = f"waiting for the API: {describe(error)}; next look in {pause:.0f} s"
         self._bar.show(self._state.totals(), self._note)
         await unless_asked(self._asked, asyncio.sleep(pause))
