@@ -48,7 +48,8 @@ _CLOSED: Final = (("Session is closed",), ("Connector is closed.",))  # aiohttp'
 _BAD_GATEWAY: Final = 502
 _UNREACHABLE: Final = "the API cannot be reached ({}): check the network and the base URL, and call again"
 _RESTED: Final = 0.25
-_LABELS: Final = "/clients/{account}/labels"
+LABELS: Final = "/clients/{account}/labels"
+"""Path of the labels, which is also asked for where any harmless request will do."""
 
 
 class Session(Protocol):
@@ -147,7 +148,7 @@ class ApiClient:
         return RateLimiter(rate, seconds) if self._pool is None else PooledLimiter(rate, seconds, self._pool)
 
     async def _ask_with(self, token: Any) -> None:
-        path = _LABELS.replace("{account}", str(self._session.client_account_id))
+        path = LABELS.replace("{account}", str(self._session.client_account_id))
         async with self._session.request_with(token, hdrs.METH_GET, path, timeout=self._timeouts[0]) as response:
             await response.read()
 

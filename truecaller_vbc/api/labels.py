@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from functools import partial
-from typing import Final, Unpack, cast
+from typing import Unpack, cast
 
-from .client import ApiClient, ApiRequest
+from .client import LABELS, ApiClient, ApiRequest
 from .lists import ListPage, Numbering, as_params, pages
 from .models import Label
 from .policy import CallOptions
 from .responses import JSON
 from .wire import is_list_of, read_list
-
-_PATH: Final = "/clients/{account}/labels"
 
 
 class Labels:
@@ -61,7 +59,7 @@ class Labels:
         policy = self._client.policy_for(options)
         query = as_params({"limit": limit, "page": page})
         return await self._client.send(
-            ApiRequest("GET", _PATH, _read_page, params=query, call="labels.list", policy=policy)
+            ApiRequest("GET", LABELS, _read_page, params=query, call="labels.list", policy=policy)
         )
 
 
