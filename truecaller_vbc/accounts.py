@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Final, Self, Unpack, cast
+from typing import Any, Final, Self, Unpack
 
 import aiohttp
 
@@ -58,9 +58,10 @@ class VBCAccounts:
         if self._idle <= 0:
             raise ConfigurationError("VBCAccounts(idle=...) must be longer than 0 seconds")
         self._user_http = http
+        store = hidden(store) if isinstance(store, str) else store  # tracebacks can show the locals of this frame
         # Not one for each session: thousands would open a pool of Redis connections each.
-        self._store = open_store(hidden(store) if isinstance(store, str) else store)
-        self._owns_store = isinstance(store, str) and hasattr(self._store, "close")
+        self._store = open_store(store)
+        self._our_store: Any = self._store if isinstance(store, str) else None
         self._options: Any = options
         self._sessions: dict[str, VBCSession] = {}
         self._http: aiohttp.ClientSession | None = None
@@ -86,8 +87,8 @@ class VBCAccounts:
         async with contextlib.AsyncExitStack() as closing:
             if self._http is not None and self._http is not self._user_http:
                 closing.push_async_callback(self._http.close)
-            if self._owns_store:
-                closing.push_async_callback(cast(Any, self._store).close)
+            if hasattr(self._our_store, "close"):
+                closing.push_async_callback(self._our_store.close)
             await asyncio.gather(*(vbc.close() for vbc in sessions.values()))
 
     def __getitem__(self, account_id: str) -> Awaitable[VBCSession]:
