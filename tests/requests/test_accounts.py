@@ -148,6 +148,15 @@ def test_wrong_idle_time(idle: Any) -> None:
         VBCAccounts(Agency.load, idle=idle)  # type: ignore[arg-type]
 
 
+def test_password_of_the_store_is_hidden() -> None:
+    """A traceback that shows the locals of its frames does not show the password in the store's URL."""
+    with pytest.raises(ConfigurationError) as caught:
+        VBCAccounts(Agency.load, store="other://user:hunter2@host")  # type: ignore[arg-type]
+    frames = [entry.frame.f_locals for entry in caught.traceback if entry.path.name != "test_accounts.py"]
+    assert frames
+    assert not any("hunter2" in repr(value) for values in frames for value in values.values())
+
+
 async def test_accounts_must_be_open(agency: Agency) -> None:
     """Accounts that are not open say how to open them, and a callable is needed."""
     accounts = VBCAccounts(agency.load, base_url=agency.url)
