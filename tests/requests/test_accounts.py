@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -152,7 +153,7 @@ def test_password_of_the_store_is_hidden() -> None:
     """A traceback that shows the locals of its frames does not show the password in the store's URL."""
     with pytest.raises(ConfigurationError) as caught:
         VBCAccounts(Agency.load, store="other://user:hunter2@host")  # type: ignore[arg-type]
-    frames = [entry.frame.f_locals for entry in caught.traceback if entry.path.name != "test_accounts.py"]
+    frames = [entry.frame.f_locals for entry in caught.traceback if Path(entry.path).name != "test_accounts.py"]
     assert frames
     assert not any("hunter2" in repr(value) for values in frames for value in values.values())
 
