@@ -29,6 +29,8 @@ _MAX_ERROR_BODY: Final = 64 * 1024
 _STEP: Final = 4096
 _MAX_LOOK: Final = 2.0
 _FIRST_ERROR_STATUS: Final = 400
+_FIRST_SERVER_ERROR: Final = 500
+_MAX_REPLAYS: Final = 2
 _KEEPS_METHOD_AND_BODY: Final = frozenset({307, 308})
 
 
@@ -149,13 +151,15 @@ class Transport:
                     raise self._clash_with_netrc() from None
                 raise
             if response.status < _FIRST_ERROR_STATUS:
-                self._holder.accepted(token)
+                self._holder.accepted(token, began)
             elif await self._should_replay(response, token, data):
-                response.release()
-                token = await _within(http, kwargs, functools.partial(self._holder.replacement, token), began)
-                kwargs["headers"] = _with_token(headers, token)
-                response = await http.request(method, url, **kwargs)
-                await self._judge_replay(response, token)
+
+                async def send_again(rejected: AccessToken) -> tuple[aiohttp.ClientResponse, AccessToken]:
+                    other = await _within(http, kwargs, functools.partial(self._holder.replacement, rejected), began)
+                    kwargs["headers"] = _with_token(headers, other)
+                    return await http.request(method, url, **kwargs), other
+
+                response = await self._replay(response, token, send_again)
         if check:
             await _raise_for_status(response, check)
         return response
@@ -178,20 +182,41 @@ class Transport:
         response = await handler(request)
         if not await self._should_replay(response, token, request.body):
             return response
-        response.release()
-        replacement = await self._holder.replacement(token)
-        request.headers[hdrs.AUTHORIZATION] = replacement.authorization
-        response = await handler(request)
-        await self._judge_replay(response, replacement)
+
+        async def send_again(rejected: AccessToken) -> tuple[aiohttp.ClientResponse, AccessToken]:
+            other = await self._holder.replacement(rejected)
+            request.headers[hdrs.AUTHORIZATION] = other.authorization
+            return await handler(request), other
+
+        return await self._replay(response, token, send_again)
+
+    async def _replay(
+        self,
+        response: aiohttp.ClientResponse,
+        rejected: AccessToken,
+        send_again: Callable[[AccessToken], Awaitable[tuple[aiohttp.ClientResponse, AccessToken]]],
+    ) -> aiohttp.ClientResponse:
+        """Send a request again with another token than the rejected one, at most twice, and return the response."""
+        for _ in range(_MAX_REPLAYS):
+            response.release()
+            response, token = await send_again(rejected)
+            if not await self._should_replay_again(response, rejected, token):
+                break
+            rejected = token
         return response
 
-    async def _judge_replay(self, response: aiohttp.ClientResponse, token: AccessToken) -> None:
-        if response.status < _FIRST_ERROR_STATUS:
-            self._holder.accepted(token)
-            return
+    async def _should_replay_again(
+        self, response: aiohttp.ClientResponse, rejected: AccessToken, token: AccessToken
+    ) -> bool:
+        """Note what the API says of the token of a replay. Return whether to send the request once more."""
         with _closed_on_error(response):
-            if await self._is_dead_token(response, token):
-                self._holder.replacement_rejected(token)
+            if response.status < _FIRST_ERROR_STATUS:
+                self._holder.accepted(token)
+            elif await self._is_dead_token(response, token):
+                return await self._holder.replacement_rejected(rejected, token)
+        if response.status < _FIRST_SERVER_ERROR:
+            self._holder.replacement_accepted(rejected, token)
+        return False
 
     async def _should_replay(self, response: aiohttp.ClientResponse, token: AccessToken, body: object) -> bool:
         """Return whether to send the request again with another token. A dead token is dropped either way."""
@@ -210,9 +235,9 @@ class Transport:
             return False  # after a redirect to another origin, the token was not sent
         if status == 401:  # noqa: PLR2004
             return True
-        if status == 500:  # noqa: PLR2004
+        if status == _FIRST_SERVER_ERROR:
             return await _has_dead_token_message(response)
-        if status < 500:  # noqa: PLR2004
+        if status < _FIRST_SERVER_ERROR:
             self._holder.accepted(token)
         return False
 

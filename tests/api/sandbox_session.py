@@ -29,14 +29,14 @@ async def sandbox_session(
     rules = {"realtime_per_second": None, "batch_per_minute": None, **rules}
     async with (
         Sandbox(SandboxRules(api=ApiRules(**rules)), clock=clock) as sandbox,
-        _counted_http() as http,
+        counted_http() as http,
         VBCSession(sandbox.credentials, base_url=sandbox.base_url, api_policy=policy, http=http) as vbc,
     ):
         yield sandbox, vbc
 
 
 @asynccontextmanager
-async def _counted_http() -> AsyncIterator[aiohttp.ClientSession | None]:
+async def counted_http() -> AsyncIterator[aiohttp.ClientSession | None]:
     """Open an aiohttp session that counts its requests on a virtual loop, so that time does not skip over an answer."""
     loop = asyncio.get_running_loop()
     if not isinstance(loop, VirtualLoop):

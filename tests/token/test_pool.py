@@ -1,48 +1,19 @@
-"""Test a pool of live tokens: what it spends, what it hands out, and when it is given up. In virtual time."""
+"""Test a pool of live tokens: what it spends and what it hands out. In virtual time."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from truecaller_vbc import AccessToken, ConfigurationError, Credentials, MemoryStore, TokenPolicy
-from truecaller_vbc.token.holder import TokenHolder
+from truecaller_vbc import AccessToken, ConfigurationError, Credentials, TokenPolicy
 from truecaller_vbc.token.ledger import Attempt, Outcome
 
+from .pools import THREE, grow, pair, send, values
 from .virtual_time import run_virtual
 from .world import CREDENTIALS, World, world
-
-THREE = TokenPolicy(tokens=3)
-
-
-async def _grow(it: World) -> None:
-    """Ask for a further token, after the API has accepted the older ones, and wait for the end."""
-    for token in it.holder.live_tokens()[1:]:
-        if it.server.accepts_token(token.value):
-            it.holder.accepted(token)
-    it.holder.grow()
-    if it.holder._attempt is not None:
-        await asyncio.wait([it.holder._attempt])
-
-
-def _values(holder: TokenHolder) -> list[str]:
-    return [token.value for token in holder.live_tokens()]
-
-
-@asynccontextmanager
-async def _pair(**options: Any) -> AsyncIterator[tuple[World, World]]:
-    """Open two holders of one account with one store."""
-    store = MemoryStore()
-    async with world(policy=THREE, store=store, **options) as one:
-        two = World(policy=THREE, store=store, server=one.server)
-        two.holder.open(None)
-        yield one, two
-        await two.holder.close()
 
 
 def test_pool_grows_on_demand_up_to_its_size() -> None:
@@ -51,14 +22,14 @@ def test_pool_grows_on_demand_up_to_its_size() -> None:
     async def main() -> None:
         async with world(policy=THREE) as it:
             first = await it.holder.token()
-            assert _values(it.holder) == [first.value]
+            assert values(it.holder) == [first.value]
             for _ in range(5):
-                await _grow(it)
+                await grow(it)
             assert it.server.mints == 3
             assert len(it.holder.live_tokens()) == 3
             newest = await it.holder.token()
-            assert _values(it.holder)[0] == newest.value
-            assert _values(it.holder)[-1] == first.value
+            assert values(it.holder)[0] == newest.value
+            assert values(it.holder)[-1] == first.value
             status = it.holder.status()
             assert [token.fingerprint for token in status.tokens] == [t.fingerprint for t in it.holder.live_tokens()]
             assert status.fingerprint == newest.fingerprint
@@ -82,8 +53,10 @@ def test_second_growth_waits_for_a_proof() -> None:
             it.holder.accepted(await it.holder.token())
             it.holder.grow()
             assert (it.server.mints, told) == (2, [])
-            it.holder.accepted(first)
-            it.holder.accepted(first)
+            it.holder.accepted(first, asyncio.get_running_loop().time() - 100)  # sent before there was a newer one
+            assert told == []
+            for _ in range(2):
+                assert await send(it, first) == 200
             assert told == [1]
             assert it.holder.unproven() is None
             it.holder.grow()
@@ -99,7 +72,7 @@ def test_without_a_pool_nothing_grows() -> None:
     async def main() -> None:
         async with world() as it:
             await it.holder.token()
-            await _grow(it)
+            await grow(it)
             assert it.holder.unproven() is None
             assert it.server.mints == 1
             assert len(it.holder.status().tokens) == 1
@@ -113,8 +86,8 @@ def test_older_tokens_are_not_refreshed_and_end() -> None:
     async def main() -> None:
         async with world(policy=THREE) as it:
             await it.holder.token()
-            await _grow(it)
-            await _grow(it)
+            await grow(it)
+            await grow(it)
             it.holder.state.used = True
             await asyncio.sleep(3_000)
             assert it.server.mints == 4
@@ -136,11 +109,11 @@ def test_growth_leaves_the_reserve() -> None:
             for name in ("a", "b"):  # other processes made these
                 it.holder.state.enter(Attempt(name, now, Outcome.MINTED), now)
             for _ in range(6):
-                await _grow(it)
+                await grow(it)
             assert len(it.holder.live_tokens()) == 1
             assert it.holder.status().mints_left == 2
             await asyncio.sleep(1_801)
-            await _grow(it)
+            await grow(it)
             assert len(it.holder.live_tokens()) == 2
 
     run_virtual(main())
@@ -156,13 +129,13 @@ def test_failed_growth_disturbs_nothing(mood: Any) -> None:
             planned = it.holder.refresh_at()
             it.server.mood = mood
             for _ in range(10):
-                await _grow(it)
+                await grow(it)
             assert it.server.calls == 2
             assert it.holder.refresh_at() == planned
             assert await it.holder.token() == token
             it.server.mood = "ok"
             await asyncio.sleep(1_900)
-            await _grow(it)
+            await grow(it)
             assert len(it.holder.live_tokens()) == 2
 
     run_virtual(main())
@@ -176,7 +149,7 @@ def test_server_that_returns_the_same_token_again() -> None:
             await it.holder.token()
             it.server.mood = "same"
             for _ in range(60):
-                await _grow(it)
+                await grow(it)
                 await asyncio.sleep(30)
             assert it.server.calls == 2
             assert len(it.holder.live_tokens()) == 1
@@ -188,16 +161,16 @@ def test_processes_use_the_same_tokens() -> None:
     """A process adopts all live tokens, and its growth first looks for what others have minted."""
 
     async def main() -> None:
-        async with _pair() as (one, two):
+        async with pair() as (one, two):
             await one.holder.token()
-            await _grow(one)
+            await grow(one)
             await two.holder.token()
-            assert _values(two.holder) == _values(one.holder)
-            await _grow(one)
-            await _grow(two)  # it finds the third token
+            assert values(two.holder) == values(one.holder)
+            await grow(one)
+            await grow(two)  # it finds the third token
             assert one.server.mints == 3
-            assert _values(two.holder) == _values(one.holder)
-            await _grow(two)
+            assert values(two.holder) == values(one.holder)
+            await grow(two)
             assert one.server.mints == 3
 
     run_virtual(main())
@@ -207,9 +180,9 @@ def test_processes_without_a_pool_keep_what_others_stored() -> None:
     """A process of one token writes the document with the older tokens of the others."""
 
     async def main() -> None:
-        async with _pair() as (one, two):
+        async with pair() as (one, two):
             await one.holder.token()
-            await _grow(one)
+            await grow(one)
             plain = World(store=one.holder._minter._store._store, server=one.server)  # type: ignore[union-attr]
             plain.holder.open(None)
             await plain.holder.token()
@@ -217,58 +190,7 @@ def test_processes_without_a_pool_keep_what_others_stored() -> None:
             await plain.holder.save_back()
             await plain.holder.close()
             await two.holder.token()
-            assert _values(two.holder) == _values(one.holder)
-
-    run_virtual(main())
-
-
-def test_a_new_token_that_ends_the_older_one() -> None:
-    """The first rejection of an older token gives the pool up for all processes, once, and costs no mint."""
-
-    async def main() -> None:
-        async with _pair() as (one, two):
-            first = await one.holder.token()
-            await two.holder.token()
-            await _grow(one)
-            one.server.made[first.value].live = False
-            assert await one.holder.rejected(first)
-            replacement = await one.holder.replacement(first)
-            assert one.server.accepts_token(replacement.value)
-            assert not await one.holder.rejected(first) or one.kinds().count("PoolEnded") == 1
-            for _ in range(10):
-                await _grow(one)
-                await asyncio.sleep(60)
-            assert one.server.mints == 2
-            assert _values(one.holder) == [replacement.value]
-            await _grow(two)
-            assert _values(two.holder) == [replacement.value]
-            for _ in range(10):
-                await _grow(two)
-                await asyncio.sleep(60)
-            assert one.server.mints == 2
-            assert "PoolEnded" in one.kinds()
-            assert "PoolEnded" not in two.kinds()
-
-    run_virtual(main())
-
-
-def test_dead_current_token_takes_the_pool_along() -> None:
-    """When all tokens are revoked, one mint replaces them, and the pool may grow again."""
-
-    async def main() -> None:
-        async with world(policy=THREE) as it:
-            await it.holder.token()
-            await _grow(it)
-            await asyncio.sleep(60)
-            newest, older = it.holder.live_tokens()
-            it.server.revoke_all()
-            assert await it.holder.rejected(newest)
-            await it.holder.replacement(newest)
-            assert await it.holder.rejected(older)
-            assert it.server.mints == 3
-            assert "PoolEnded" not in it.kinds()
-            await _grow(it)
-            assert len(it.holder.live_tokens()) == 2
+            assert values(two.holder) == values(one.holder)
 
     run_virtual(main())
 
@@ -285,7 +207,7 @@ def test_pool_belongs_to_its_key() -> None:
         async with world(policy=THREE, source=source) as it:
             for other in (Credentials("account", "key2", "secret"), Credentials("another", "key", "secret")):
                 await it.holder.token()
-                await _grow(it)
+                await grow(it)
                 assert len(it.holder.live_tokens()) == 2
                 now = other
                 it.holder._minter._ask_again = True
@@ -314,10 +236,10 @@ def test_pool_that_is_full_by_what_the_store_has() -> None:
     """A growth that finds older tokens of others in the store, and no newer one, mints nothing."""
 
     async def main() -> None:
-        async with _pair() as (one, two):
+        async with pair() as (one, two):
             await one.holder.token()
-            await _grow(one)
-            await _grow(one)
+            await grow(one)
+            await grow(one)
             await two.holder.token()
             pool = two.holder.state.pool
             assert pool is not None
@@ -325,7 +247,7 @@ def test_pool_that_is_full_by_what_the_store_has() -> None:
             two.holder.grow()
             await asyncio.sleep(1)
             assert one.server.mints == 3
-            assert _values(two.holder) == _values(one.holder)
+            assert values(two.holder) == values(one.holder)
 
     run_virtual(main())
 
@@ -356,12 +278,12 @@ def test_rejected_tokens_are_not_live() -> None:
     """An older token that was rejected is not handed out again, even if the store has it."""
 
     async def main() -> None:
-        async with _pair() as (one, two):
+        async with pair() as (one, two):
             first = await one.holder.token()
-            await _grow(one)
+            await grow(one)
             await two.holder.token()
             two.holder.state._remember_rejected(first.value)
-            assert first.value not in _values(two.holder)
+            assert first.value not in values(two.holder)
             assert isinstance(first, AccessToken)
 
     run_virtual(main())

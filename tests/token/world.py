@@ -54,6 +54,7 @@ class Server:
         self.arrivals: list[float] = []
         self.made: dict[str, Minted] = {}
         self.refused_for_quota = 0
+        self.revoke_previous = False
         self._names = (f"token-{n:06}" for n in itertools.count(1))
 
     @property
@@ -90,6 +91,8 @@ class Server:
         self.arrivals.append(now)
         if mood in ("lost", "hung", "garbage"):
             return _failed(Outcome.UNKNOWN)
+        if self.revoke_previous:
+            self.revoke_all()
         # Different for each, and not made before the last one was handed out, or it would look like a wrong clock.
         since = now - self.arrivals[-2] if len(self.arrivals) > 1 else now
         age = min(2_700.0 + 120.0 * (len(self.made) % 5), since) if mood == "old" else 0.0

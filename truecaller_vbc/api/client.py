@@ -273,15 +273,12 @@ class ApiClient:
                 # The time limit for retries starts with the first failure.
                 deadline = now + policy.patience.total_seconds() if deadline is None else deadline
                 wait = self._wait(request, error, attempt)
+                if wait is not None and isinstance(error, RateLimitedError):
+                    wait = _hold(request, wait, now, deadline)
+                elif attempt >= policy.attempts:
+                    raise
                 if wait is None or now + wait > deadline:
                     raise
-                if not isinstance(error, RateLimitedError):
-                    if attempt >= policy.attempts:
-                        raise
-                elif request.limiter is not None:
-                    # A 429 pauses every request with this token; they then resume at the normal rate.
-                    pace = request.limiter if request.start is None else request.start.pace
-                    pace.pause_until(now + wait)
             await self._sleep(wait)
 
     async def _wait_for_turn(self, request: ApiRequest[Any], limiter: RateLimiter) -> float:
@@ -395,6 +392,20 @@ class ApiClient:
         """Return the seconds to wait after look number `count` (from 1 on) of a poll."""
         first, most = self.policy.poll_first.total_seconds(), self.policy.poll_most.total_seconds()
         return backoff(first, count, most=most, growth=_POLL_GROWTH)
+
+
+def _hold(request: ApiRequest[Any], wait: float, now: float, deadline: float) -> float:
+    """Hold every request with the token that got a 429; they then resume at the normal rate.
+
+    Return the seconds to wait. With a pool, the request waits for its turn with another token instead.
+    """
+    if request.start is not None:
+        # Not beyond the deadline, so that later requests fail as this one does if all tokens are held for long.
+        request.start.pace.pause_until(min(now + wait, deadline))
+        return 0.0
+    if request.limiter is not None and now + wait <= deadline:
+        request.limiter.pause_until(now + wait)
+    return wait
 
 
 def _timeouts(policy: APIPolicy) -> tuple[aiohttp.ClientTimeout, aiohttp.ClientTimeout]:

@@ -148,6 +148,11 @@ class PooledLimiter(RateLimiter):
             self._grow_if_needed(loop.time())
             self._arm(loop)
 
+    def _wake(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        super()._wake(loop, due)
+        if self._waiting:
+            self._grow_if_needed(loop.time())  # a token may have ended meanwhile
+
     def _grow_if_needed(self, now: float) -> None:
         lanes = max(1, len(self._pool.live_tokens()))
         windows = (len(self._waiting) + 1) // (self._most * lanes)

@@ -105,13 +105,13 @@ class StoredFailure:
 
 @attrs.frozen(weakref_slot=False)
 class KeyState:
-    """Token and failure of one API key, its older tokens, and whether a new one was found to end the one before."""
+    """Token and failure of one API key, its older tokens, and until when no further one may be minted beside them."""
 
     generation: int = attrs.field(default=0, validator=_count)
     token: StoredToken | None = None
     failure: StoredFailure | None = None
     older: tuple[StoredToken, ...] = ()
-    single: bool = False
+    single_until: float | None = attrs.field(default=None, validator=_time)
 
 
 @attrs.frozen

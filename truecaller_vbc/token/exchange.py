@@ -75,11 +75,9 @@ class Exchange:
         self.doubtful = torn or self._clock.unsure or self._clock.wrong
         self._merge_ledger(document, now)
         stored = document.keys.get(self._key, _NOTHING_STORED)
+        known = self._state.key_tokens.generation
         self._state.merge_tokens(self._known_tokens(stored, now, shift), now)
-        if (pool := self._state.pool) is not None:
-            pool.single |= stored.single
-            older = (KeyState(token=token) for token in stored.older)
-            pool.add([self._known_tokens(one, now, shift) for one in older], self._state.key_tokens.token, now)
+        self._merge_pool(stored, now, shift, is_newer=stored.generation > known)
         if stored.failure is not None and stored.failure.kind in _SHARED_ERRORS:
             self._merge_failure(stored.failure, now, shift)
 
@@ -104,13 +102,28 @@ class Exchange:
         self.doubtful |= len(attempts) < len(document.attempts)
         state.merge_ledger(attempts, full_until, now)
 
-    def _may_last_until(self, until: float, now: float) -> bool:
+    def _merge_pool(self, stored: KeyState, now: float, shift: float, *, is_newer: bool) -> None:
+        if (pool := self._state.pool) is None:
+            return
+        if is_newer:
+            pool.older = ()  # what the process that has a newer token left out may have been revoked
+        if stored.single_until is not None:
+            until = stored.single_until - self._shift
+            if self._may_last_until(until, now, longest=pool.longest_single):
+                pool.single_until = max(pool.single_until, until)
+            else:
+                self.doubtful = True
+        older = [self._known_tokens(KeyState(token=token), now, shift) for token in stored.older]
+        self._state.add_older(older, now)
+
+    def _may_last_until(self, until: float, now: float, *, longest: float | None = None) -> bool:
         """Return whether a wait until this time is believed.
 
-        None is longer than a window. While the time of the document is not sure, none is believed that has not ended:
-        that costs at most one refused request.
+        None is longer than a window, or than `longest` seconds. While the time of the document is not sure, none is
+        believed that has not ended: that costs at most one refused request.
         """
-        return until <= (now if self._clock.unsure else now + self._window + self._clock.tolerance)
+        most = self._window if longest is None else longest
+        return until <= (now if self._clock.unsure else now + most + self._clock.tolerance)
 
     def _known_tokens(self, stored: KeyState, now: float, shift: float) -> KeyTokens:
         generation = _bounded(stored.generation)
@@ -148,7 +161,7 @@ class Exchange:
             self._clock.read(now, now + shift, written_at=None, reading=None, store=None)
         ledger = self._state.ledger.pruned(now)
         at = now + self._shift
-        ours = self._stored_key(at)
+        ours = self._stored_key(now, at)
         # A document with every key that ever was would grow beyond what can be read.
         keys = self._document.keys.items()
         others = {name: stored for name, stored in keys if self._is_needed(stored, at)}
@@ -175,15 +188,17 @@ class Exchange:
         """Free the document, which is read again before the next use."""
         self._document = _NO_DOCUMENT
 
-    def _stored_key(self, at: float) -> KeyState:
+    def _stored_key(self, now: float, at: float) -> KeyState:
         known, pool = self._state.key_tokens, self._state.pool
         theirs = self._document.keys.get(self._key, _NOTHING_STORED)
-        older, single = theirs.older, theirs.single  # also those of processes with a pool, which this one has not
+        older, single_until = theirs.older, theirs.single_until  # those of processes that have a pool
         if pool is not None:
-            older = tuple(token for one in pool.older if (token := self._stored_token(one)) is not None)
-            single = pool.single
+            older = tuple(token for one in pool.trusted if (token := self._stored_token(one)) is not None)
+            single_until = pool.single_until + self._shift if now < pool.single_until else None
+        elif theirs.token is not None and self._state.is_rejected(theirs.token.value):
+            older = ()  # they may have been revoked together
         failure = self._stored_failure(theirs.failure, at)
-        return KeyState(known.generation, self._stored_token(known), failure, older, single)
+        return KeyState(known.generation, self._stored_token(known), failure, older, single_until)
 
     def _stored_token(self, known: KeyTokens) -> StoredToken | None:
         if known.token is None:

@@ -99,6 +99,7 @@ class TokenHolder:
     # A token that was fresh a moment ago: readers return it without looking at the clock.
     fast_token: AccessToken | None = attrs.field(init=False, default=None)
     _fast_token_timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
+    _growth_timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
     _attempt: asyncio.Task[AttemptResult] | None = attrs.field(init=False, default=None)
     _began: float = attrs.field(init=False, default=0.0)
     # Whether callers have stopped waiting for the running attempt, whose answer is still used.
@@ -199,8 +200,7 @@ class TokenHolder:
         self._settle(attempt)
         if self._attempt is None:
             self._refresher.wake()
-            if (pool := self.state.pool) is not None:
-                pool.tell()
+            self._tell_pool()
 
     def _settle(self, attempt: asyncio.Task[AttemptResult]) -> None:
         if not attempt.cancelled():
@@ -263,9 +263,17 @@ class TokenHolder:
         return _closed_during_mint() if self._closed else self._keep(token, is_growing=is_growing)
 
     def _grow_after(self, at: float) -> None:
+        """Ask for a further token again at a time, and at least a moment later, so that no mint is tried in a loop."""
         assert self.state.pool is not None  # noqa: S101 - only a pool grows
-        # At least a moment later, so that no mint is tried in a loop.
-        self.state.pool.grow_at = max(at, self.now() + self._policy.retry_first.total_seconds())
+        wait = max(at - self.now(), self._policy.retry_first.total_seconds())
+        self.state.pool.grow_at = self.now() + wait
+        if self._growth_timer is not None:
+            self._growth_timer.cancel()
+        self._growth_timer = self.loop.call_later(wait, self._tell_pool)
+
+    def _tell_pool(self) -> None:
+        if self.state.pool is not None and not self._closed:
+            self.state.pool.tell()
 
     def _keep(self, current: CurrentToken, *, is_growing: bool) -> AccessToken | None:
         """Make it the current token. Return None if it has ended since the answer, because the process was stopped."""
@@ -280,6 +288,8 @@ class TokenHolder:
             self.fast_token = current.token
         else:
             self._clear_fast_token()
+        if self.state.pool is not None:
+            self.state.pool.obtained_at = self.loop.time()
         # Waiting callers will use it; otherwise only later reads count as use.
         self.state.keep(current, now, used=is_growing or busy or bool(self._waiters))
         self._has_token = True
@@ -302,7 +312,7 @@ class TokenHolder:
             self.announcer(MintFailed(error, seconds=now - self._began))
             return error
         if is_growing:
-            self._grow_after(self.state.retry_store_at(now))
+            self._grow_after(self.state.growth_retry_at(now))
         elif not isinstance(error, CredentialsRejectedError):
             self.state.refresh_failed(now)
         at = next_refresh(self._next_refresh_at(now), self._clock.wall() - now)
@@ -358,9 +368,9 @@ class TokenHolder:
 
     # Rejection, called by the transport
 
-    def accepted(self, token: AccessToken) -> None:
-        """Note that the API accepted this token."""
-        self.state.accept(token, self.now)
+    def accepted(self, token: AccessToken, sent: float = -NEVER) -> None:
+        """Note that the API accepted this token, and when it was sent, on the event loop's clock."""
+        self.state.accept(token, sent, self.now)
 
     async def rejected(self, token: AccessToken) -> bool:
         """Judge a token that the API rejected. Return whether sending the request again with another one may help.
@@ -368,20 +378,20 @@ class TokenHolder:
         While a mint is under way, it is waited for: where each new token ends the one before, the current token is dead
         between the server's grant and its answer.
         """
-        current = self.state.current
-        if self._attempt is not None and not self._is_overdue and current and current.token.value == token.value:
+        if self._attempt is not None and not self._is_overdue and self.state.is_live(token):
             await self._attempted()
         if self._closed:
             return False
-        verdict = self.state.reject(token, self.now())
+        return await self._follow(self.state.reject(token, self.now()), token)
+
+    async def _follow(self, verdict: Rejection, token: AccessToken) -> bool:
+        """Do what a verdict on a rejected token says. Return whether another token may help."""
+        if verdict is Rejection.OUTDATED:
+            return True
         if verdict is Rejection.DROPPED:
             self._clear_fast_token()
-        if verdict is Rejection.REVOKED:
-            self._minter.unsaved = True  # other processes are told at once
-            self._refresher.wake()
-            self.announcer(PoolEnded(token.fingerprint))
-        elif verdict is not Rejection.OUTDATED:
-            self.announcer(TokenRejected(token.fingerprint, replaced=verdict is Rejection.DROPPED))
+            self._share_pool()
+        self.announcer(TokenRejected(token.fingerprint, replaced=verdict is Rejection.DROPPED))
         if verdict is Rejection.TOO_NEW:
             return self.state.previous_for(token, self.now()) is not None
         if verdict is Rejection.SPENT:
@@ -390,9 +400,37 @@ class TokenHolder:
             return current is not None and current.token.value != token.value
         return verdict is not Rejection.KEPT
 
-    def replacement_rejected(self, token: AccessToken) -> None:
-        """Note that the API rejected the token with which a request was sent again."""
-        self.state.reject_replacement(token, self.now())
+    def replacement_accepted(self, rejected: AccessToken, token: AccessToken) -> None:
+        """Note that the API accepted the token with which a request was sent again."""
+        pool = self.state.pool
+        if pool is None or not pool.holds(rejected.value):
+            return
+        if self.state.judge(rejected, token, self.now()):
+            self.announcer(PoolEnded(rejected.fingerprint))
+        self._share_pool()
+
+    async def replacement_rejected(self, rejected: AccessToken, token: AccessToken) -> bool:
+        """Judge a token with which a request was sent again, and which the API rejected as well.
+
+        Return whether sending it once more may help: only for a pool, if both an older token and the current one are
+        dead.
+        """
+        current = self.state.current
+        if self.state.pool is not None and (
+            current is None or current.token.value not in (rejected.value, token.value)
+        ):
+            return True  # one of them was the current token, and has been rejected and replaced meanwhile
+        verdict = self.state.reject_all(rejected, token, self.now())
+        if verdict is None or current is None:
+            self.state.reject_replacement(token, self.now())
+            return False
+        return verdict is not Rejection.TOO_NEW and await self._follow(verdict, current.token)
+
+    def _share_pool(self) -> None:
+        """Tell other processes at once which older tokens may be used."""
+        if self.state.pool is not None:
+            self._minter.save_later()
+            self._refresher.wake()
 
     async def replacement(self, rejected: AccessToken) -> AccessToken:
         """Return another token than the rejected one.
@@ -456,6 +494,8 @@ class TokenHolder:
         """
         self._closed = True
         self._clear_fast_token()
+        if self._growth_timer is not None:
+            self._growth_timer.cancel()
         self.state.drop()
         self._release(_closed_during_mint())
         await self._refresher.stop()

@@ -284,6 +284,10 @@ class Minter:
             return False
         return True
 
+    def save_later(self) -> None:
+        """Let `save_back` write what changed."""
+        self.unsaved = self._store is not None
+
     async def save_back(self) -> None:
         """Write what the store missed while it was down. Newer things in the store are kept."""
         store = self._store

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from enum import Enum
 from itertools import takewhile
@@ -53,8 +53,6 @@ class Rejection(Enum):
 
     OUTDATED = "outdated"
     """It is no longer the current token: send the request again with the current one."""
-    REVOKED = "revoked"
-    """It was an older token of a pool, so a new token ends the one before: the same, and the pool is given up."""
     TOO_NEW = "too new"
     """It was obtained within the grace period, so the token is not the problem: give the answer to the caller."""
     KEPT = "kept"
@@ -204,7 +202,7 @@ class AccountState:
         self.log = AccountLog(self)
         self.ledger = Ledger(self._policy.mint_window.total_seconds(), self._policy.max_mints)
         if self._policy.tokens > 1:
-            self.pool = TokenPool(self._policy.tokens, self._policy.usable_for.total_seconds())
+            self.pool = TokenPool(self._policy)
 
     # Deciding
 
@@ -222,7 +220,7 @@ class AccountState:
             return Wait(quiet_until, TokenEndpointError("the outcome of the last token requests is unknown"))
         if (failure := self._active_failure(now)) is not None:
             return Wait(failure.until, failure.error)
-        free_at = self.ledger.free_at(now, reserve=self._policy.reserve_mints if advisory else 0)
+        free_at = self.ledger.free_at(now, reserve=self._reserve(mode))
         if free_at <= now:
             return _MINT
         error = MintQuotaExhaustedError(
@@ -266,13 +264,19 @@ class AccountState:
         older = () if self.pool is None else self.pool.live(self._rejected, now)
         return [*older] if current is None else [current.token, *older]
 
+    def is_live(self, token: AccessToken) -> bool:
+        """Return whether a token is the current one or an older one of the pool."""
+        current = self.current
+        is_current = current is not None and current.token.value == token.value
+        return is_current or (self.pool is not None and self.pool.holds(token.value))
+
     def has_room(self, now: float) -> bool:
         """Return whether a further token may be asked for."""
         return self.pool is not None and self.pool.has_room(self._rejected, now)
 
     def unproven(self, now: float) -> AccessToken | None:
         """Return an older token of the pool that the API has not accepted beside the newer one; or None."""
-        return None if self.pool is None else self.pool.unproven(self._rejected, now)
+        return None if self.pool is None else self.pool.unproven(now)
 
     def blocking_error(self, now: float) -> TokenError | None:
         """Return a copy of the error that callers without a token get without a new attempt; or None."""
@@ -292,6 +296,17 @@ class AccountState:
     def _active_failure(self, now: float) -> Failure | None:
         failure = self.failure
         return failure if failure and now < failure.until and failure.applies_to(self.credentials) else None
+
+    def _reserve(self, mode: RefreshMode) -> int:
+        """Return how many mints must be left. Growth also leaves the refreshes that fall due within a window."""
+        policy = self._policy
+        match mode:
+            case RefreshMode.MANDATORY:
+                return 0
+            case RefreshMode.ADVISORY:
+                return policy.reserve_mints
+            case RefreshMode.GROW:
+                return policy.reserve_mints + int(policy.mint_window.total_seconds() / self._fresh_for())
 
     def _max_age(self, mode: RefreshMode) -> float:
         """Return how old an adopted token may be. It must be fresh if callers still have a usable one."""
@@ -449,6 +464,12 @@ class AccountState:
         """Return when to refresh again while the store is down or must be repaired."""
         return now + self._refresh_backoff(1)
 
+    def growth_retry_at(self, now: float) -> float:
+        """Return when to ask for a further token again after a failure."""
+        failure = self.failure
+        until = now + self._refresh_backoff(failure.count if failure else 1)
+        return max(until, failure.until) if failure else until
+
     def postpone_refresh(self, until: float) -> None:
         """Refresh at `until` instead of when the token becomes stale."""
         self._postponed_to = until
@@ -459,17 +480,19 @@ class AccountState:
 
     def change_account(self) -> None:
         """Forget everything: the credentials are of another account, whose quota and tokens are its own."""
-        credentials = self.credentials
+        credentials, pool = self.credentials, self.pool
         self.__init__(self._policy)  # type: ignore[misc]
         self.credentials = credentials
+        if self.pool is not None and pool is not None:
+            self.pool.listeners = pool.listeners
 
     # Rejection
 
-    def accept(self, token: AccessToken, now: Callable[[], float]) -> None:
+    def accept(self, token: AccessToken, sent: float, now: Callable[[], float]) -> None:
         """Note that the API accepted this token, which ends the growth of the rejection grace."""
         current = self.current
         if self.pool is not None:
-            self.pool.accept(token)
+            self.pool.accept(token, sent)
         if current is None or (current.accepted and not self._futile) or current.token is not token:
             return
         current.accepted = True
@@ -479,23 +502,44 @@ class AccountState:
 
     def reject(self, token: AccessToken, now: float) -> Rejection:
         """Judge a token that the API rejected, and drop it if it can be replaced. It is never adopted again."""
-        current = self.current
+        current, pool = self.current, self.pool
         if current is None or current.token.value != token.value:
+            if pool is not None and pool.holds(token.value):
+                if self._replacing_is_futile(now):
+                    return Rejection.KEPT
+                pool.reject(token.value, now)
             self._remember_rejected(token.value)
-            is_revoked = self.pool is not None and self.pool.end(token.value)
-            return Rejection.REVOKED if is_revoked else Rejection.OUTDATED
+            return Rejection.OUTDATED
         if now - current.obtained_at < self._grace():
             return Rejection.TOO_NEW
+        return self._reject_current(current, now)
+
+    def reject_all(self, one: AccessToken, other: AccessToken, now: float) -> Rejection | None:
+        """Judge two tokens that the API rejected for one request: if they are the current one and an older one of it.
+
+        If it is proven that tokens live side by side, the current one is not too new to be known: all were revoked.
+        """
+        current, pool = self.current, self.pool
+        values = one.value, other.value
+        if pool is None or current is None or current.token.value not in values or not pool.trusts_one_of(*values):
+            return None
+        if not pool.proven and now - current.obtained_at < self._grace():
+            return Rejection.TOO_NEW
+        for value in values:
+            pool.reject(value, now)
+        return self._reject_current(current, now)
+
+    def _reject_current(self, current: CurrentToken, now: float) -> Rejection:
         if self._replacing_is_futile(now):
             return Rejection.KEPT
-        self._remember_rejected(token.value)
+        self._remember_rejected(current.token.value)
         if self._active_failure(now) is not None:
             return Rejection.KEPT
         if not self.mints_left(now):
             return Rejection.SPENT
         self._unproven = 0 if current.accepted else self._unproven + 1
         if self.pool is not None:
-            self.pool.older = ()  # whatever ended the newest has probably ended them, and says nothing about each other
+            self.pool.doubt(now)
         self.drop()
         return Rejection.DROPPED
 
@@ -510,6 +554,9 @@ class AccountState:
         if current.replacement or self._futile:
             self._futile += 1
             self._futile_at, self._accepted_at = now, None
+            if self.pool is not None:
+                # The tokens are not the problem: older ones go on to be used for other requests.
+                self._rejected = tuple(value for value in self._rejected if not self.pool.holds(value))
 
     def _replacing_is_futile(self, now: float) -> bool:
         """Tell whether the last replacement was rejected as well, so that another mint would not help either.
@@ -537,6 +584,19 @@ class AccountState:
             return None
         return None if previous.token.value in self._rejected else previous.token
 
+    def judge(self, rejected: AccessToken, accepted: AccessToken, now: float) -> bool:
+        """Judge an older token that was rejected, in whose place another was accepted.
+
+        Return whether the pool is given up.
+        """
+        current = self.current
+        is_newest = current is not None and current.token.value == accepted.value
+        return self.pool is not None and is_newest and self.pool.judge(rejected.value, now)
+
+    def is_rejected(self, value: str) -> bool:
+        """Return whether the API rejected this token."""
+        return value in self._rejected
+
     def _remember_rejected(self, value: str) -> None:
         self._rejected = (*(other for other in self._rejected if other != value), value)[-_MAX_REMEMBERED:]
 
@@ -555,7 +615,7 @@ class AccountState:
     def _put_key_tokens(self, tokens: KeyTokens, now: float) -> None:
         assert self.credentials is not None  # noqa: S101 - tokens belong to a key
         if self.pool is not None:
-            self.pool.add([self.key_tokens], tokens.token, now)
+            self.pool.add([self.key_tokens], tokens.token, self._rejected, now)
         key_id = self.credentials.key_id
         others = (pair for pair in self._keys if pair[0] != key_id)
         self._keys = (*others, (key_id, tokens))[-_MAX_REMEMBERED:]
@@ -584,6 +644,11 @@ class AccountState:
         elif theirs.generation >= ours.generation or later:
             self._put_key_tokens(attrs.evolve(theirs, generation=generation), now)
         self.generation = max(self.generation, theirs.generation)
+
+    def add_older(self, tokens: Iterable[KeyTokens], now: float) -> None:
+        """Add the older tokens of the pool that other processes know."""
+        if self.pool is not None:
+            self.pool.add(tokens, self.key_tokens.token, self._rejected, now)
 
     def merge_failure(self, failure: Failure) -> None:
         """Share the failure of another process, if it concerns our key and lasts longer than our own."""
