@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
@@ -54,38 +54,6 @@ async def test_calls_without_a_queue_mint_one_token() -> None:
             await vbc.calls.push(_record(number))
             await asyncio.sleep(WINDOW / 2)
         assert sandbox.mints == 1
-
-
-async def test_429_holds_its_token_only() -> None:
-    """After a 429 the other tokens go on."""
-    async with Sandbox() as sandbox, _session(sandbox, 2) as vbc:
-        await asyncio.gather(*(vbc.calls.push(_record(number)) for number in range(8)))
-        assert sandbox.mints == 2
-        limiter = vbc.calls._client.realtime
-        assert isinstance(limiter, PooledLimiter)
-        sandbox.fail_next("calls", status=429, headers={"Retry-After": "30"})
-        held = asyncio.create_task(vbc.calls.push(_record()))
-        while not any(pace._paused_until > asyncio.get_running_loop().time() for pace in limiter._paces.values()):
-            await asyncio.sleep(0.01)
-        await asyncio.gather(*(vbc.calls.push(_record(number)) for number in range(3)))
-        held.cancel()
-
-
-@pytest.mark.parametrize("dead_token", ["401", "500"])
-async def test_a_new_token_that_ends_the_older_one(dead_token: Literal["401", "500"]) -> None:
-    """Where each new token ends the one before, no record is lost or doubled, and the pool is given up at once."""
-    kinds: list[str] = []
-    async with (
-        Sandbox(SandboxRules(revoke_previous=True, dead_token=dead_token)) as sandbox,
-        _session(sandbox, 3, on_event=lambda event: kinds.append(type(event).__name__)) as vbc,
-    ):
-        chunks = [[_record(number) for number in range(first, first + 5)] for first in range(0, 60, 5)]
-        await asyncio.gather(*(vbc.calls.push_batch(chunk) for chunk in chunks))
-        assert set(sandbox.accepted.values()) == {1}
-        assert sandbox.accepted.total() == 60
-        assert sandbox.mints == 2
-        assert kinds.count("PoolEnded") == 1
-        assert len(vbc.status().tokens) == 1
 
 
 async def test_sessions_share_the_pool() -> None:

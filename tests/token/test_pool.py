@@ -292,3 +292,51 @@ def test_rejected_tokens_are_not_live() -> None:
 def test_pool_wait_is_a_duration() -> None:
     """It is scaled with the others."""
     assert TokenPolicy().scaled(0.5).pool_wait == timedelta(seconds=1)
+
+
+def test_growth_leaves_the_refreshes_of_a_window() -> None:
+    """If tokens live for less than a window, growth leaves the mints that their refreshes need."""
+
+    async def main() -> None:
+        policy = TokenPolicy(tokens=4, lifetime=900, refresh_ahead=240, refresh_jitter=60)
+        async with world(policy=policy) as it:  # refreshed after 10 minutes: three times in a window
+            await it.holder.token()
+            await grow(it, 6)
+            assert it.server.mints == 4
+            for name in range(4):  # the tokens that others made leave nothing to grow with
+                it.holder.state.enter(Attempt(str(name), it.clock.now(), Outcome.MINTED), it.clock.now())
+            await asyncio.sleep(120)
+            pool = it.holder.state.pool
+            assert pool is not None
+            pool.older = ()
+            await grow(it, 3)
+            assert it.server.mints == 4
+
+    run_virtual(main())
+
+
+def test_growth_is_asked_for_again() -> None:
+    """Listeners are told when a failed growth may be tried again, with growing pauses, also in another account."""
+    now = CREDENTIALS
+
+    async def source() -> Credentials:
+        return now
+
+    async def main() -> None:
+        nonlocal now
+        async with world(policy=THREE, source=source) as it:
+            await it.holder.token()
+            it.holder.listeners.append(it.holder.grow)
+            it.server.mood = "503"
+            it.holder.grow()
+            await asyncio.sleep(1_000)
+            assert 4 <= it.server.calls <= 8
+            it.server.mood = "ok"
+            now = Credentials("another", "key", "secret")
+            it.holder._minter._ask_again = True
+            it.holder.state.drop()
+            await it.holder.token()
+            await asyncio.sleep(1_000)
+            assert len(it.holder.live_tokens()) == 2
+
+    run_virtual(main())
