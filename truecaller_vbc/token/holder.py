@@ -390,7 +390,6 @@ class TokenHolder:
             return True
         if verdict is Rejection.DROPPED:
             self._clear_fast_token()
-            self._share_pool()
         self.announcer(TokenRejected(token.fingerprint, replaced=verdict is Rejection.DROPPED))
         if verdict is Rejection.TOO_NEW:
             return self.state.previous_for(token, self.now()) is not None
@@ -407,7 +406,9 @@ class TokenHolder:
             return
         if self.state.judge(rejected, token, self.now()):
             self.announcer(PoolEnded(rejected.fingerprint))
-        self._share_pool()
+        # Other processes are told at once which older tokens may be used.
+        self._minter.save_later()
+        self._refresher.wake()
 
     async def replacement_rejected(self, rejected: AccessToken, token: AccessToken) -> bool:
         """Judge a token with which a request was sent again, and which the API rejected as well.
@@ -425,12 +426,6 @@ class TokenHolder:
             self.state.reject_replacement(token, self.now())
             return False
         return verdict is not Rejection.TOO_NEW and await self._follow(verdict, current.token)
-
-    def _share_pool(self) -> None:
-        """Tell other processes at once which older tokens may be used."""
-        if self.state.pool is not None:
-            self._minter.save_later()
-            self._refresher.wake()
 
     async def replacement(self, rejected: AccessToken) -> AccessToken:
         """Return another token than the rejected one.
