@@ -59,14 +59,14 @@ def main() -> int:
         return push(PushOptions(file=options.push, connection=Connection()), api_policy=APIPolicy(batch_rate=None))
     random.seed(options.seed)
     with tempfile.TemporaryDirectory() as directory, _sandbox_process(Path(directory)) as (environment, stop_sandbox):
-        small = _write_records(Path(directory) / "small.csv", _SMALL, first=options.records)
+        small = write_records(Path(directory) / "small.csv", _SMALL, first=options.records)
         _, small_peak = _push(small, environment)
-        large = _write_records(Path(directory) / "large.csv", options.records, first=0)
+        large = write_records(Path(directory) / "large.csv", options.records, first=0)
         started = time.perf_counter()
         peaks = [_push(large, environment, kill_at=place)[1] for place in _kill_places(options.kills)]
         exit_code, peak = _push(large, environment)
         seconds = time.perf_counter() - started
-        report = _compare(large, options.records, stop_sandbox())
+        report = compare(large, options.records, stop_sandbox())
     report |= {
         "exit_code": exit_code,
         "kills": options.kills,
@@ -79,7 +79,7 @@ def main() -> int:
     return 0 if report["ok"] and exit_code == (1 if report["unknown"] else 0) else 1
 
 
-def _compare(path: Path, records: int, received: Counter[int]) -> dict[str, Any]:
+def compare(path: Path, records: int, received: Counter[int]) -> dict[str, Any]:
     """Compare the results of the push with what the sandbox received.
 
     Args:
@@ -132,7 +132,7 @@ def _push(path: Path, environment: dict[str, str], kill_at: float | None = None)
             with contextlib.suppress(OSError):
                 found = _PEAK_MEMORY.search(Path(f"/proc/{process.pid}/status").read_text())
                 peak = int(found[1]) if found else peak
-            if kill_at is not None and _begun(state) > kill_at * batches:
+            if kill_at is not None and batches_begun(state) > kill_at * batches:
                 time.sleep(random.uniform(0, 0.1))
                 process.kill()
                 break
@@ -143,7 +143,7 @@ def _push(path: Path, environment: dict[str, str], kill_at: float | None = None)
     return process.wait(), peak
 
 
-def _begun(state: Path) -> int:
+def batches_begun(state: Path) -> int:
     """Count the batches that were announced, while the push has its state locked."""
     try:
         with contextlib.closing(sqlite3.connect(f"file:{state}?mode=ro&immutable=1", uri=True)) as database:
@@ -157,7 +157,8 @@ def _count_records(path: Path) -> int:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(1024 * 1024), b"")) - 1
 
 
-def _write_records(path: Path, records: int, *, first: int) -> Path:
+def write_records(path: Path, records: int, *, first: int) -> Path:
+    """Write a CSV file of this number of valid records, and return its path."""
     now = int(time.time() * 1000)
     with path.open("w") as file:
         file.write("caller_number,receiver_number,starts_at,ends_at,label_id\n")

@@ -1,123 +1,197 @@
-"""Push records with pools of 1, 2, 4 and 7 tokens to a sandbox with the real limits, whose clock runs faster.
+"""Push a million records at the documented rates with pools of 1, 2, 4 and 7 tokens, on a clock that runs faster.
 
-    python benchmarks/pool.py [RECORDS [SPEED]]     # a million and 20 by default; about four minutes
+    python benchmarks/pool.py [--records N] [--scale X] [TOKENS ...]
 
-The arithmetic: a token is worth 60 batches of 500 records in a minute. A last run has a server where each new token
-ends the one before. With 7 tokens and 20 times the speed, the machine is the limit: take 2.
+The sandbox runs in a process of its own with the real limits: 60 batches a minute for each token, 10 tokens in 30
+minutes, one hour of life. Its clock, and all durations of the pushing process, run `scale` times 7 / TOKENS faster.
+With ``--disturbed`` the pushing process is killed (SIGKILL) three times, and all tokens are revoked once, halfway.
+
+The output compares the time from the first batch to the last on the sandbox's clock with the arithmetic (batches / 60 /
+tokens, in minutes), the mints with the plan, and each record of the results with what the sandbox received. `overall`
+has also the start of the processes and the check of the list, which take real time, multiplied by the scale.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import contextlib
 import json
-import math
+import os
+import random
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import attrs
+from benchmarks.million import batches_begun, compare, write_records
+from truecaller_vbc.cli.calls.push import PushOptions, push
+from truecaller_vbc.cli.connection import Connection
+from truecaller_vbc.sandbox import Sandbox
 
-from truecaller_vbc import APIPolicy, Credentials, TokenPolicy, VBCSession
-from truecaller_vbc.sandbox import Sandbox, SandboxRules
-
-SPEED: Final = float(sys.argv[2]) if len(sys.argv) > 2 else 20.0
-BATCH: Final = 500
-A_MINUTE: Final = 60
-IN_FLIGHT: Final = 4
-FIRST: Final = 7_000_010_000
-
-
-async def serve(*, revoking: bool) -> None:
-    """Run a sandbox until standard input ends, and print what it has accepted."""
-    rules = SandboxRules(revoke_previous=revoking)
-    async with Sandbox(rules, clock=lambda: time.monotonic() * SPEED) as sandbox:
-        key = sandbox.credentials
-        print(json.dumps([sandbox.base_url, key.client_account_id, key.key_id, str(key.api_key)]), flush=True)
-        await asyncio.to_thread(sys.stdin.read)
-        counts = sandbox.accepted.values()
-        print(json.dumps([sandbox.mints, len(sandbox.accepted), max(counts, default=0)]), flush=True)
+_BATCH_SIZE: Final = 500
+_RATE: Final = 60
+_KILLS: Final = 3
+_LARGEST: Final = 7
+_WINDOW: Final = 30.0
+_POLL_INTERVAL: Final = 0.02
 
 
-@attrs.frozen
-class Result:
-    """What a push took and what came of it."""
-
-    seconds: float
-    outcomes: Counter[str]
-    mints: int
-    accepted: int
-    most: int
-
-
-def records(count: int) -> Iterator[dict[str, Any]]:
-    """Yield records for different receivers, whose endings the sandbox delivers."""
-    now = int(time.time() * 1000)
-    common = {
-        "caller_number": "+911234567890",
-        "starts_at": now,
-        "ends_at": now + 86_400_000,
-        "label_id": "c6d86658-008d-4c08-98fb-2bf2649d59a5",
-    }
-    for number in range(count):
-        yield common | {"receiver_number": f"+91{FIRST + number * 10}"}
+def main() -> int:
+    """Run the pushes; with an internal option, run the sandbox or one push instead."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tokens", nargs="*", type=int, default=[1, 2, 4, 7], metavar="TOKENS")
+    parser.add_argument("--records", type=int, default=1_000_000)
+    parser.add_argument("--scale", type=float, default=4.0)
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--disturbed", action="store_true")
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--push", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve is not None:
+        return asyncio.run(_serve(options.serve, options.scale))
+    if options.push is not None:
+        return _push_once(options.push, options.tokens[0], options.scale)
+    random.seed(options.seed)
+    rows = [_measure(tokens, options) for tokens in options.tokens]
+    sys.stdout.write(json.dumps(rows, indent=1) + "\n")
+    return 0 if all(row["ok"] and row["mints"] <= row["planned_mints"] for row in rows) else 1
 
 
-async def push(count: int, tokens: int, *, revoking: bool = False) -> Result:
-    """Push the records with a pool of this size."""
-    child = subprocess.Popen(  # noqa: ASYNC220, S603 - it runs beside the push
-        [sys.executable, __file__, "--serve", str(SPEED), str(int(revoking))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={"PYTHONPATH": str(Path(__file__).parents[1])},
-    )
-    assert child.stdin is not None  # noqa: S101
-    assert child.stdout is not None  # noqa: S101
-    base_url, *credentials = json.loads(child.stdout.readline())
-    outcomes: Counter[str] = Counter()
-    policy = attrs.evolve(TokenPolicy(tokens=tokens).scaled(1 / SPEED), rejection_grace=0)
-    async with VBCSession(
-        Credentials(*credentials), base_url=base_url, policy=policy, api_policy=APIPolicy().scaled(1 / SPEED)
-    ) as vbc:
-        await vbc.token()
+def _measure(tokens: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Push all records with a pool of this size, and return the figures."""
+    scale = options.scale * _LARGEST / tokens
+    batches = -(-options.records // _BATCH_SIZE)
+    with tempfile.TemporaryDirectory() as directory, _sandbox_process(Path(directory), scale) as (environment, server):
+        path = write_records(Path(directory) / "calls.csv", options.records, first=0)
+        places = sorted(random.uniform(0.05, 0.95) for _ in range(_KILLS)) if options.disturbed else []
+        revocation = 0.5 if options.disturbed else None
+        exit_code = -1
         started = time.perf_counter()
-        async for result in vbc.calls.push_all(records(count), in_flight=IN_FLIGHT):
-            outcomes[result.outcome] += len(result.chunk.records)
-        seconds = time.perf_counter() - started
-    child.stdin.close()
-    mints, accepted, most = json.loads(child.stdout.readline())
-    child.wait()
-    return Result(seconds, outcomes, mints, accepted, most)
+        for place in [*places, None]:
+            process = _start_push(path, tokens, scale, environment)
+            while process.poll() is None and (place is None or batches_begun(Path(f"{path}.push")) < place * batches):
+                time.sleep(_POLL_INTERVAL)
+                if revocation is not None and batches_begun(Path(f"{path}.push")) > revocation * batches:
+                    server.process.send_signal(signal.SIGUSR1)
+                    revocation = None
+            if place is not None:
+                process.kill()
+            exit_code = process.wait()
+        seconds = (time.perf_counter() - started) * scale
+        received = server.stop()
+        report = compare(path, options.records, Counter({int(n): times for n, times in received["accepted"].items()}))
+    minutes = _arithmetic(batches, tokens, disturbed=options.disturbed)
+    return {
+        "tokens": tokens,
+        **report,
+        "exit_code": exit_code,
+        "minutes": round(received["seconds"] / 60, 2),
+        "arithmetic": round(minutes, 2),
+        "ratio": round(received["seconds"] / 60 / minutes, 3),
+        "overall": round(seconds / 60, 2),
+        "mints": received["mints"],
+        "planned_mints": tokens + (1 + _regrown(tokens) if options.disturbed else 0),
+        "answers": received["answers"],
+        "scale": round(scale, 2),
+        "kills": places,
+    }
 
 
-def arithmetic(count: int, tokens: int) -> float:
-    """Return the seconds that the rates need at the least: the first minute's worth leaves at once."""
-    minutes = math.ceil(count / BATCH / (A_MINUTE * tokens)) - 1
-    return minutes * A_MINUTE / SPEED
+def _regrown(tokens: int) -> int:
+    """Return how many further tokens the quota pays for after a revocation: three of ten mints are a reserve."""
+    return max(0, min(tokens - 1, _LARGEST - (tokens + 1)))
 
 
-async def main(count: int) -> None:
-    """Print a table."""
-    print("| tokens | seconds | arithmetic | ratio | mints | acknowledged | accepted | most for one receiver |")
-    print("|---|---|---|---|---|---|---|---|")
-    for tokens, revoking in ((1, False), (2, False), (4, False), (7, False), (4, True)):
-        it = await push(count, tokens, revoking=revoking)
-        least = arithmetic(count, 1 if revoking else tokens)
-        name = f"{tokens}{', each ends the one before' if revoking else ''}"
-        ratio = it.seconds / least if least else math.nan
-        print(
-            f"| {name} | {it.seconds:.1f} | {least:.1f} | {ratio:.2f} | {it.mints} | {it.outcomes['acknowledged']:,} | "
-            f"{it.accepted:,} | {it.most} |",
-            flush=True,
-        )
+def _arithmetic(batches: int, tokens: int, *, disturbed: bool) -> float:
+    """Return the minutes that the rates allow. A revocation halfway leaves the tokens that the quota pays for."""
+    if not disturbed:
+        return batches / _RATE / tokens
+    first, rest = batches / 2 / _RATE / tokens, batches / 2 / _RATE
+    after = rest / (1 + _regrown(tokens))
+    if first + after <= _WINDOW:
+        return first + after
+    left = rest - (_WINDOW - first) * (1 + _regrown(tokens))  # in minutes of one token, from the end of the window on
+    return _WINDOW + left / tokens
+
+
+class _Server:
+    def __init__(self, process: subprocess.Popen[bytes], path: Path) -> None:
+        self.process = process
+        self._path = path
+
+    def stop(self) -> dict[str, Any]:
+        """Stop the sandbox; return what it has counted."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait()
+        counts: dict[str, Any] = json.loads(self._path.read_text())
+        return counts
+
+
+@contextlib.contextmanager
+def _sandbox_process(directory: Path, scale: float) -> Iterator[tuple[dict[str, str], _Server]]:
+    """Run a sandbox; yield the environment for a push, and the running server."""
+    path = directory / "received.json"
+    process = subprocess.Popen(  # noqa: S603 - this file
+        [sys.executable, __file__, "--serve", str(path), "--scale", str(scale)], stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None  # noqa: S101
+    try:
+        environment = {**os.environ, **json.loads(process.stdout.readline())}
+        environment["TRUECALLER_VBC_STORE"] = (directory / "token.json").as_uri()
+        yield environment, _Server(process, path)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+async def _serve(path: Path, scale: float) -> int:
+    """Run the sandbox until SIGTERM, then write what it received. SIGUSR1 revokes all tokens."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stopped.set)
+    async with Sandbox(clock=lambda: time.monotonic() * scale) as sandbox:
+        loop.add_signal_handler(signal.SIGUSR1, sandbox.revoke_all)
+        credentials = sandbox.credentials
+        variables = {
+            "TRUECALLER_VBC_BASE_URL": sandbox.base_url,
+            "TRUECALLER_VBC_CLIENT_ACCOUNT_ID": credentials.client_account_id,
+            "TRUECALLER_VBC_KEY_ID": credentials.key_id,
+            "TRUECALLER_VBC_API_KEY": str(credentials.api_key),
+        }
+        sys.stdout.write(json.dumps(variables) + "\n")
+        sys.stdout.flush()
+        await stopped.wait()
+        answers = Counter(str(entry.status) for entry in sandbox.log)
+        sent = [entry.at for entry in sandbox.log if entry.path.endswith("dynamic_call_records")]
+        counts = {
+            "accepted": sandbox.accepted,
+            "mints": sandbox.mints,
+            "answers": answers,
+            "seconds": max(sent) - min(sent),
+        }
+        path.write_text(json.dumps(counts))  # noqa: ASYNC240 - no more requests are served
+    return 0
+
+
+def _start_push(path: Path, tokens: int, scale: float, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    arguments = ["--push", str(path), "--scale", str(scale), str(tokens)]
+    return subprocess.Popen(  # noqa: S603 - this file
+        [sys.executable, __file__, *arguments], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def _push_once(file: str, tokens: int, scale: float) -> int:
+    """Push the file as the command does, with all durations scaled."""
+    return push(PushOptions(file=file, connection=Connection(), tokens=tokens), scale=1 / scale)
 
 
 if __name__ == "__main__":
-    if "--serve" in sys.argv:
-        asyncio.run(serve(revoking=sys.argv[-1] == "1"))
-    else:
-        asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000))
+    sys.exit(main())

@@ -110,6 +110,26 @@ def test_429_for_longer_than_the_patience() -> None:
     run_virtual(main())
 
 
+def test_429_without_patience() -> None:
+    """A call that may not wait goes on with a token that is free, and fails at once if none is."""
+
+    async def main() -> None:
+        async with pool_session(2, api=APIPolicy(patience=0)) as (sandbox, vbc, _):
+            loop = asyncio.get_running_loop()
+            await asyncio.gather(*(vbc.calls.push_batch([one]) for one in records(61)))
+            await asyncio.sleep(62)
+            began = loop.time()
+            sandbox.fail_next("batch", status=429, headers={"Retry-After": "30"})
+            await vbc.calls.push_batch([record(61)])
+            sandbox.fail_next("batch", status=429, headers={"Retry-After": "30"})
+            with pytest.raises(RateLimitedError):
+                await vbc.calls.push_batch([record(62)])
+            assert loop.time() - began < 1
+            assert len(sandbox.accepted) == 62
+
+    run_virtual(main())
+
+
 def test_failed_mint_is_tried_again_while_calls_wait() -> None:
     """A further token that could not be had is asked for again by itself, in time for the waiting calls."""
 

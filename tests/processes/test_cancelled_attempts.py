@@ -157,7 +157,7 @@ def test_futile_replacements_end_with_the_lifetime() -> None:
             await asyncio.sleep(10)
             assert await it.holder.rejected(token)
             second = await it.holder.replacement(token)
-            it.holder.replacement_rejected(second)
+            assert not await it.holder.replacement_rejected(token, second)
             await asyncio.sleep(10)
             assert not await it.holder.rejected(second)
             it.holder.accepted(second)

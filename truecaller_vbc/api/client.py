@@ -394,17 +394,18 @@ class ApiClient:
         return backoff(first, count, most=most, growth=_POLL_GROWTH)
 
 
-def _hold(request: ApiRequest[Any], wait: float, now: float, deadline: float) -> float:
+def _hold(request: ApiRequest[Any], wait: float, now: float, deadline: float) -> float | None:
     """Hold every request with the token that got a 429; they then resume at the normal rate.
 
-    Return the seconds to wait. With a pool, the request waits for its turn with another token instead.
+    Return the seconds to wait; None if that takes too long. With a pool, the request waits for its turn with any token.
     """
-    if request.start is not None:
-        # Not beyond the deadline, so that later requests fail as this one does if all tokens are held for long.
-        request.start.pace.pause_until(min(now + wait, deadline))
-        return 0.0
-    if request.limiter is not None and now + wait <= deadline:
-        request.limiter.pause_until(now + wait)
+    limiter, start = request.limiter, request.start
+    if limiter is not None and start is not None:
+        # Not for longer, so that later requests fail as this one does if all tokens are held for long.
+        start.pace.pause_until(now + min(wait, max(limiter.window, deadline - now)))
+        return 0.0 if now < deadline or limiter.next_start() <= now else None
+    if limiter is not None and now + wait <= deadline:
+        limiter.pause_until(now + wait)
     return wait
 
 

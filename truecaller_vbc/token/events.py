@@ -78,12 +78,12 @@ class TokenRejected(AccountEvent):
 
 @attrs.frozen
 class PoolEnded(AccountEvent):
-    """The API rejected an older token of a pool, so a new token ends the one before: one token is used from now on."""
+    """The API rejected an older token of a pool and accepted the newest: one token is used for the next 24 lifetimes."""
 
     fingerprint: str
 
     def __str__(self) -> str:
-        return f"a new token has ended the older token {self.fingerprint}: the account has one token from now on"
+        return f"a new token has ended the older token {self.fingerprint}: the account uses one token for a day"
 
 
 @attrs.frozen

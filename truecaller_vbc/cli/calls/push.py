@@ -81,16 +81,17 @@ class PushOptions(PushPlace):
     arguments: tuple[str, ...] = ()
 
 
-def push(options: PushOptions, *, api_policy: APIPolicy | None = None) -> int:
+def push(options: PushOptions, *, api_policy: APIPolicy | None = None, scale: float = 1.0) -> int:
     """Run the push, print the report, and return the exit code.
 
     Args:
         options: options of the command.
         api_policy: another pace, for benchmarks.
+        scale: factor of all durations of pace, tokens and waits, for benchmarks.
     """
     # A batch that waits for the API's pace inside a call would count as sent: the pusher itself waits.
-    policy = attrs.evolve(api_policy or APIPolicy(batch_rate=options.rate), patience=timedelta(0))
-    return print_report(lambda asked: _Push(options, asked, policy).run(), as_json=options.as_json)
+    policy = attrs.evolve((api_policy or APIPolicy(batch_rate=options.rate)).scaled(scale), patience=timedelta(0))
+    return print_report(lambda asked: _Push(options, asked, policy, scale).run(), as_json=options.as_json)
 
 
 @attrs.frozen
@@ -98,11 +99,12 @@ class _Push:
     _options: PushOptions
     _interruption: Interruption
     _api_policy: APIPolicy
+    _scale: float
 
     def run(self) -> Report:
         options = self._options
         # Made before the input is read, so that a missing setting is reported at once.
-        policy = TokenPolicy(tokens=options.tokens)
+        policy = TokenPolicy(tokens=options.tokens).scaled(self._scale)
         session = None if options.check else options.connection.session(api_policy=self._api_policy, policy=policy)
         if is_state(Path(options.file)):
             with open_push(options) as (source, state):
@@ -159,7 +161,9 @@ class _Push:
         self, source: Source, state: PushState, session: VBCSession, checked: Checked | None, bar: Bar
     ) -> Exception | None:
         asked, options = self._interruption.asked, self._options
-        limits = PushLimits(options.give_up_after, options.limit or math.inf, options.until or math.inf)
+        limits = PushLimits(options.give_up_after, options.limit or math.inf, options.until or math.inf).scaled(
+            self._scale
+        )
         pusher = Pusher(session, Pieces(source), state, self._interruption, bar, limits)
         labels = await pusher.labels()
         ids = None if labels is None else label_ids(labels)

@@ -55,6 +55,10 @@ class PushLimits:
     wait_first: float = 2.0
     wait_most: float = 60.0
 
+    def scaled(self, factor: float) -> PushLimits:
+        """Return the limits with waits multiplied by `factor`."""
+        return attrs.evolve(self, wait_first=self.wait_first * factor, wait_most=self.wait_most * factor)
+
 
 @attrs.define(eq=False, slots=False)
 class Pusher:
