@@ -78,7 +78,7 @@ class TokenRejected(AccountEvent):
 
 @attrs.frozen
 class PoolEnded(AccountEvent):
-    """The API rejected an older token of a pool and accepted the newest: one token is used for the next 24 lifetimes."""
+    """The API rejected an older token of a pool and accepted the newest: one token is used for 24 lifetimes."""
 
     fingerprint: str
 
