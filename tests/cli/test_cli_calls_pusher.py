@@ -182,6 +182,13 @@ async def test_an_outage_of_the_batches_only(run: Run) -> None:
     assert run.totals["unknown"] < 700
 
 
+async def test_an_outage_of_the_labels_only(run: Run) -> None:
+    """Labels that fail time after time do not stop a push while the rest of the API works."""
+    run.sandbox.set_outage("labels", status=503)
+    assert await run(limits=PushLimits(wait_first=0.01, wait_most=0.05)) is None
+    assert run.totals == {"acknowledged": 5200}
+
+
 async def test_an_outage_that_ends_during_the_run(run: Run) -> None:
     """The push waits, says for what, and goes on by itself."""
     run.sandbox.set_outage("api", status=503)

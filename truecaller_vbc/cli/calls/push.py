@@ -161,9 +161,8 @@ class _Push:
         self, source: Source, state: PushState, session: VBCSession, checked: Checked | None, bar: Bar
     ) -> Exception | None:
         asked, options = self._interruption.asked, self._options
-        limits = PushLimits(options.give_up_after, options.limit or math.inf, options.until or math.inf).scaled(
-            self._scale
-        )
+        waits = 2.0 * self._scale, 60.0 * self._scale
+        limits = PushLimits(options.give_up_after, options.limit or math.inf, options.until or math.inf, *waits)
         pusher = Pusher(session, Pieces(source), state, self._interruption, bar, limits)
         labels = await pusher.labels()
         ids = None if labels is None else label_ids(labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import sys
 import time
@@ -31,6 +32,7 @@ from .state import PENDING, BatchRow, BatchState, PushState, StateError
 _LAST_ANSWERS: Final = 35.0
 _AT_ONCE: Final = 4
 _PACE_WAIT_MOST: Final = 15.0
+_LABEL_FAILURES: Final = 3
 _SHOWN_EVERY: Final = 0.5
 _SHOWN_ELSEWHERE: Final = 10.0  # a line a minute
 _MAX_SPLITS: Final = 200
@@ -54,10 +56,6 @@ class PushLimits:
     until: float = math.inf
     wait_first: float = 2.0
     wait_most: float = 60.0
-
-    def scaled(self, factor: float) -> PushLimits:
-        """Return the limits with waits multiplied by `factor`."""
-        return attrs.evolve(self, wait_first=self.wait_first * factor, wait_most=self.wait_most * factor)
 
 
 @attrs.define(eq=False, slots=False)
@@ -99,7 +97,9 @@ class Pusher:
         self._note = ""
 
     async def labels(self) -> list[Label] | None:
-        """Return the labels of the account, waiting until the API answers; None if the key may not list them.
+        """Return the labels of the account, waiting until the API answers.
+
+        None if the key may not list them, or if they alone fail time after time.
 
         Raises:
             VBCError: the API does not answer in time, or refuses the credentials.
@@ -110,11 +110,18 @@ class Pusher:
             try:
                 labels = await self._session.labels.list()
             except ANY_FAILURE as error:
-                if not isinstance(error, APIError) or is_temporary(error):
+                only_labels = self._failures >= _LABEL_FAILURES and await self._answers_elsewhere()
+                if not only_labels and (not isinstance(error, APIError) or is_temporary(error)):
                     await self._wait(error)
                     continue
             self._answers = True  # perhaps that this key may not see the labels
             return labels
+
+    async def _answers_elsewhere(self) -> bool:
+        with contextlib.suppress(*ANY_FAILURE):
+            await anext(self._session.numbers.feature_sets(limit=1), None)
+            return True
+        return False
 
     async def push(self, parser: RowParser) -> Exception | None:
         """Send all batches that may be sent. Return the error that stopped the push, if any."""
