@@ -30,6 +30,7 @@ from ..token.virtual_time import EPOCH
 from .faults import heal
 from .freezer import leases_in_virtual_time
 from .invariants import Violation
+from .recorder import modes_recorded
 from .secret_scanner import SecretScanner
 from .simulation import Simulation
 from .simulation_loop import SimulationLoop
@@ -137,6 +138,7 @@ def run_simulation(seed: int, steps: int, directory: Path, scanner: SecretScanne
         with (
             asyncio.Runner(loop_factory=lambda: loop) as runner,
             leases_in_virtual_time(loop.time),
+            modes_recorded(),
             patch.object(refresher, "schedule_of", SimulationLoop.schedule),
         ):
             runner.run(_play(seed, steps, directory, scanner, report, trace))

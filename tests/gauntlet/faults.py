@@ -125,7 +125,7 @@ def outage_ends(simulation: Simulation) -> str:
 
 
 def revoked(simulation: Simulation) -> str:
-    simulation.sandbox.revoke_all()
+    simulation.revoke_all()
     return ""
 
 

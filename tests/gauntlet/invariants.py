@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from truecaller_vbc import SessionClosedError, TokenError, TokenPolicy, VBCError
+from truecaller_vbc import AccessToken, SessionClosedError, TokenError, TokenPolicy, VBCError
 from truecaller_vbc.errors import CredentialsRejectedError, MintQuotaExhaustedError
 from truecaller_vbc.sandbox.tokens import fingerprint
 
 from .expected_failures import INSTANT, LONGEST_CALL, USABLE, Case, is_expected, knows_of
 from .kept_mints import KeptMints
+from .pool_invariants import PoolChecker
 from .recorder import Attempt
 
 if TYPE_CHECKING:
@@ -50,17 +51,21 @@ class Checker:
         self._found: list[Violation] = []
         self._kept = KeptMints(simulation)
         self._excused: set[tuple[int, str | None]] = set()
+        self.pools = PoolChecker(simulation, self._add)
 
     def _add(self, invariant: str, what: str) -> None:
         self._found.append(Violation(invariant, f"{what} (at {self._simulation.now():.3f})"))
 
     # Mints
 
-    def before_mint(self, attempt: Attempt) -> None:
+    def before_mint(self, session: Session, attempt: Attempt) -> None:
         """Check quota, reserve and need before the POST is sent."""
         self._simulation.recorder.read_log(self._simulation.sandbox)
         self._check_quota(attempt)
-        self._check_need(attempt)
+        if attempt.growing:
+            self.pools.before_growth(session, attempt)
+        else:
+            self._check_need(attempt)
         self._check_pace(attempt)
         self._check_lease(attempt)
 
@@ -81,7 +86,7 @@ class Checker:
         )
         if spent >= POLICY.max_mints:
             self._add("quota", f"session {attempt.actor} asks for one more token with {spent} spent in the window")
-        elif attempt.ahead and spent >= POLICY.max_mints - POLICY.reserve_mints:
+        elif (attempt.ahead or attempt.growing) and spent >= POLICY.max_mints - POLICY.reserve_mints:
             self._add("quota", f"session {attempt.actor} refreshes out of the reserve, with {spent} spent")
 
     def _counts_for(self, attempt: Attempt, other: Attempt) -> bool:
@@ -140,8 +145,9 @@ class Checker:
         return len(self._excused) <= len(simulation.machines) * simulation.all_sessions
 
     def _check_pace(self, attempt: Attempt) -> None:
-        """Check that failed background refreshes keep their distance."""
-        mine = [other for other in self._simulation.recorder.attempts if other.actor == attempt.actor]
+        """Check that failed background refreshes, and failed growths, keep their distance."""
+        attempts = self._simulation.recorder.attempts
+        mine = [other for other in attempts if (other.actor, other.growing) == (attempt.actor, attempt.growing)]
         if not attempt.ahead or not mine or not mine[-1].ahead or mine[-1].error is None:
             return
         if mine[-1].error is CredentialsRejectedError:
@@ -154,6 +160,8 @@ class Checker:
         """Check that the answer was waited for, and that a refusal for the quota could not be known before."""
         if (lost := self._kept.ended(session, attempt)) is not None:
             self._add("no mint is lost", lost)
+        if attempt.growing:
+            self.pools.after_growth(attempt)
         recorder = self._simulation.recorder
         if not any(attempt.sent <= at <= attempt.ended for at in recorder.refusals):
             return
@@ -206,14 +214,18 @@ class Checker:
         stood_still = max(simulation.suspended_at, simulation.freezer.last_frozen(session.number))
         if call.token is None or simulation.loop.time() - stood_still < 1.0:
             return  # the fast path of readers reads no clock for up to a second
-        rules = simulation.settings.sandbox
-        if not simulation.settings.agree_on_time and call.token.value not in self._own_tokens(session):
+        self.check_age(session, call.token)
+
+    def check_age(self, session: Session, token: AccessToken) -> None:
+        """Check that a token that is handed out has not ended."""
+        simulation, rules = self._simulation, self._simulation.settings.sandbox
+        if not simulation.settings.agree_on_time and token.value not in self._own_tokens(session):
             return  # who has no common clock and reads late takes the last write for now; the API then rejects it
         ages_are_told = not rules.reuse_token or (rules.date_header and rules.created_at == "iso")
-        made = simulation.recorder.minted_at(call.token.value)
+        made = simulation.recorder.minted_at(token.value)
         if made is not None:
             # A server that returns a token after its end has a wrong clock, by the rules: that age is ignored.
-            sent = [a.sent for a in simulation.recorder.attempts if a.value == call.token.value]
+            sent = [a.sent for a in simulation.recorder.attempts if a.value == token.value]
             made = max([made, *(at for at in sent if at - made >= USABLE - INSTANT)])
         if (
             ages_are_told
@@ -244,6 +256,7 @@ class Checker:
             for shown in (status, session.vbc, session.vbc.ledger(), session.vbc.current_token, status.last_error):
                 simulation.scanner.scan(repr(shown), f"the repr of a {type(shown).__name__}")
             self._check_sizes(session)
+        self.pools.after_step()
         for lost in self._kept.lost():
             self._add("no mint is lost", lost)
         self._check_tasks()
@@ -302,7 +315,7 @@ class Checker:
             await self._has_token(session, until)
         if self._share_only_the_account() and simulation.settings.sandbox.revoke_previous:
             return  # each new token revokes the token of the other session, without end
-        simulation.sandbox.revoke_all()
+        simulation.revoke_all()
         for session in list(simulation.sessions):
             await self._has_access(session)
 
@@ -332,7 +345,7 @@ class Checker:
         simulation = self._simulation
         until = simulation.now() + RECOVERY_TIME
         while True:
-            call = await simulation.call(session, "get")
+            call = await simulation.call(session, "get" if session.pool is None else "older")
             self.after_step()
             if call.status == 200:
                 return

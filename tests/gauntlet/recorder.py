@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final
+from unittest.mock import patch
 
 import aiohttp
 import attrs
@@ -12,10 +16,13 @@ from truecaller_vbc.errors import TokenError
 from truecaller_vbc.sandbox import Sandbox
 from truecaller_vbc.sandbox.tokens import IssuedToken, QuotaSpentError, fingerprint
 from truecaller_vbc.token.endpoint import Answer, TokenEndpoint
+from truecaller_vbc.token.minter import Minter
+from truecaller_vbc.token.state import CurrentToken, RefreshMode
 
 NEVER: Final = float("inf")
 _NEWEST: Final = 40
 _ROUNDING: Final = 0.001
+_mode: Final = ContextVar[RefreshMode]("_mode")
 
 
 @attrs.define
@@ -27,6 +34,7 @@ class Attempt:
         group: number of the store; sessions that share it know of each other's attempts.
         sent: time of sending.
         ahead: whether the sender had a usable token.
+        growing: whether a further token was wanted beside the current one.
         ended: time of the answer; infinity while there is none.
         answer: the parsed answer.
         overdue: when its callers stopped waiting; infinity if they did not. Timers stand still while a machine sleeps.
@@ -38,6 +46,7 @@ class Attempt:
     group: int
     sent: float
     ahead: bool
+    growing: bool = False
     ended: float = NEVER
     answer: Answer | None = None
     overdue: float = NEVER
@@ -136,6 +145,24 @@ class Recorder:
     def group(self, attempt_of: int) -> list[Attempt]:
         """Return the attempts of all sessions that share a store."""
         return [attempt for attempt in self.attempts if attempt.group == attempt_of]
+
+
+@contextmanager
+def modes_recorded() -> Generator[None]:
+    """Let `is_growing` know what each attempt is made for."""
+    obtain = Minter.obtain
+
+    async def obtain_in_mode(self: Minter, http: Any, mode: RefreshMode) -> CurrentToken:
+        _mode.set(mode)
+        return await obtain(self, http, mode)
+
+    with patch.object(Minter, "obtain", obtain_in_mode):
+        yield
+
+
+def is_growing() -> bool:
+    """Return whether the running attempt is made for a further token of a pool."""
+    return _mode.get(RefreshMode.MANDATORY) is RefreshMode.GROW
 
 
 class RecordingEndpoint:

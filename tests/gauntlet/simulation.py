@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -16,14 +16,15 @@ from truecaller_vbc.sandbox import Sandbox, SandboxRules
 from truecaller_vbc.secret import Secret
 from truecaller_vbc.stores import TokenStore
 from truecaller_vbc.token.endpoint import Answer
-from truecaller_vbc.token.events import TokenEvent
+from truecaller_vbc.token.events import PoolEnded, TokenEvent
 
 from ..token.virtual_time import EPOCH, LoopClock
 from .expected_failures import INSTANT, LEASE, TIMEOUT, WINDOW
-from .faulty_store import ClockedStore, FaultyStore, StoreCondition
+from .faulty_store import ClockedStore, FaultyStore, StoreCondition, documents_in
 from .freezer import Freezer
 from .invariants import Checker
-from .recorder import NEVER, Attempt, Recorder, RecordingEndpoint
+from .pooled_session import PooledSession
+from .recorder import NEVER, Attempt, Recorder, RecordingEndpoint, is_growing
 from .secret_scanner import SecretScanner
 from .simulation_loop import SimulationLoop
 
@@ -72,6 +73,8 @@ class Session:
         self.number = number
         self.group = group
         self.opened = simulation.now()
+        self.opened_loop = simulation.loop.time()
+        self.tokens = simulation.pools.size_for_next()
         self.machine = simulation.rng.choice(simulation.machines)
         self.closed = False
         self.store = store
@@ -80,21 +83,43 @@ class Session:
             simulation.vault if simulation.settings.vault else simulation.right_credentials(),
             base_url=simulation.sandbox.base_url,
             store=store,
-            policy=POLICY,
+            policy=attrs.evolve(POLICY, tokens=self.tokens),
             clock=self.machine,
             on_event=self._on_event,
         )
         minter = self.vbc._holder._minter
         minter._endpoint = cast(Any, RecordingEndpoint(minter._endpoint, self))
+        self.pool: PooledSession | None = None
+
+    async def open(self) -> None:
+        await self.vbc.open()
+        if self.tokens > 1:
+            self.pool = PooledSession(self)
+
+    async def close(self) -> None:
+        if self.pool is not None:
+            self.pool.close()
+        await self.vbc.close()
 
     def _on_event(self, event: TokenEvent) -> None:
         self.simulation.scanner.scan(repr(event), "the repr of an event")
         self.simulation.count(f"event {type(event).__name__}")
+        if isinstance(event, PoolEnded):
+            self.simulation.checker.pools.ended(self, event.fingerprint)
 
     def usable(self) -> AccessToken | None:
         """Return the token that the session could return now, without using the session."""
         current = self.vbc._holder.state.usable(self.simulation.now())
         return current.token if current is not None else None
+
+    def live(self) -> list[AccessToken]:
+        """Return the tokens that the session could return now, without using the session."""
+        return self.vbc._holder.state.live(self.simulation.now())
+
+    def current_value(self) -> str | None:
+        """Return the current token, ended or not."""
+        current = self.vbc._holder.state.current
+        return current.token.value if current is not None else None
 
     # The wire
 
@@ -103,9 +128,9 @@ class Session:
         recorder.read_log(self.simulation.sandbox)
         # A token that the API has rejected is no token to refresh ahead of.
         ahead = (token := self.usable()) is not None and token.fingerprint not in recorder.dead
-        attempt = Attempt(self.number, self.group, self.simulation.now(), ahead=ahead)
+        attempt = Attempt(self.number, self.group, self.simulation.now(), ahead=ahead, growing=is_growing())
         attempt.shift = self.vbc._holder._minter._exchange._clock.shift
-        self.simulation.checker.before_mint(attempt)
+        self.simulation.checker.before_mint(self, attempt)
         self.simulation.recorder.attempts.append(attempt)
         self.simulation.loop.call_later(TIMEOUT, self._overdue, attempt)
         return attempt
@@ -186,6 +211,28 @@ class Settings:
         )
 
 
+@attrs.frozen
+class Pools:
+    """How many tokens the sessions of a simulation may have.
+
+    Args:
+        rng: of its own, so that simulations of one token go on as they did.
+        tokens: number for most sessions; 1 in most simulations.
+    """
+
+    rng: random.Random
+    tokens: int
+
+    @classmethod
+    def drawn(cls, seed: int) -> Pools:
+        rng = random.Random(f"pools of {seed}")
+        return cls(rng, rng.choices((1, 2, 3, 5), (6, 1, 2, 1))[0])
+
+    def size_for_next(self) -> int:
+        """Return the number for the next session: some processes of a fleet have one token only."""
+        return self.tokens if self.tokens == 1 or self.rng.random() < 0.85 else 1
+
+
 class Simulation:
     """Run steps, and let the checker see everything that happens.
 
@@ -233,6 +280,8 @@ class Simulation:
         self.paused = False
         self.freezer = Freezer(self)
         self.condition.reached = self.reached
+        self.pools = Pools.drawn(seed)
+        self.revocations: list[float] = []
         self.granted: dict[int, float] = {}
         self._met: set[tuple[int, str]] = set()
         self.checker = Checker(self)
@@ -250,6 +299,11 @@ class Simulation:
         object.__setattr__(self.sandbox.credentials, "api_key", Secret(new))
         self.scanner.known.add(new)
         self.key_changed_at = self.now()
+        self.revoke_all()
+
+    def revoke_all(self) -> None:
+        """End all tokens at the server."""
+        self.revocations.append(self.now())
         self.sandbox.revoke_all()
 
     async def vault(self) -> Credentials:
@@ -269,6 +323,8 @@ class Simulation:
         met = (self.loop.process, point)
         if point == "read":
             self.recorder.store_read(self.loop.process, self.now())
+            if self.settings.shared:
+                self.checker.pools.store_read(self.loop.process, documents_in(self._shared))
         if point in ("read", "write") and met not in self._met and not self.settings.agree_on_time:
             # Without a clock in the store, each new process takes its wall clock, or the last write if that is later.
             self._met.add(met)
@@ -306,7 +362,7 @@ class Simulation:
         number = self.all_sessions
         shared = self.settings.shared
         session = Session(self, number, 0 if shared else number, self._shared if shared else self._new_store(number))
-        await self._start(session, session.vbc.__aenter__())
+        await self._start(session, session.open())
         self.sessions.append(session)
         return session
 
@@ -315,6 +371,11 @@ class Simulation:
         with self.loop.as_process(session.number):
             return asyncio.create_task(coroutine)
 
+    def in_process(self, session: Session, callback: Callable[[], object]) -> None:
+        """Call something in the process of a session, now or when that process goes on."""
+        with self.loop.as_process(session.number):
+            self.loop.call_soon(callback)
+
     async def close_session(self, session: Session) -> None:
         await self._start(session, self._close(session))
 
@@ -322,7 +383,7 @@ class Simulation:
         session.closed = True
         if session in self.sessions:  # it may be replaced twice, if its process is frozen before the first time
             self.sessions.remove(session)
-        await session.vbc.close()
+        await session.close()
 
     # Calls
 
@@ -356,6 +417,9 @@ class Simulation:
         vbc = session.vbc
         if call.kind == "token":
             call.token = await vbc.token()
+            return
+        if call.kind in ("older", "paced") and session.pool is not None:
+            await (session.pool.send_older(call) if call.kind == "older" else session.pool.send_paced(call))
             return
         if call.kind == "middleware":
             async with aiohttp.ClientSession(middlewares=(vbc.auth,)) as http:

@@ -88,9 +88,44 @@ async def storm(simulation: Simulation) -> str:
     results = []
     for _ in range(14):
         results.append((await simulation.call(session, "get")).result)
-        simulation.sandbox.revoke_all()
+        simulation.revoke_all()
         await asyncio.sleep(simulation.rng.uniform(25, 60))
     return " ".join(results)
+
+
+async def paced_burst(simulation: Simulation) -> str:
+    """Start more typed calls at once than one token is good for, so that the pool grows."""
+    session = _any_session(simulation)
+    size = simulation.rng.choice((4, 8, 16, 30))
+    results = await asyncio.gather(*(simulation.call(session, "paced") for _ in range(size)))
+    return " ".join(sorted({call.result for call in results}))
+
+
+async def paced_burst_in_background(simulation: Simulation) -> str:
+    """Start the same, and continue while the calls wait for their turn."""
+    session = _any_session(simulation)
+    size = simulation.rng.choice((8, 30))
+    callers = [simulation.call(session, "paced") for _ in range(size)]
+    await asyncio.sleep(simulation.rng.choice((0.0, 0.3, 2.0)))
+    for caller in callers[: simulation.rng.choice((0, 0, 2))]:
+        caller.cancel()
+    return str(size)
+
+
+async def older_tokens(simulation: Simulation) -> str:
+    """Send a few requests with any of the live tokens."""
+    session = _any_session(simulation)
+    results = await asyncio.gather(*(simulation.call(session, "older") for _ in range(4)))
+    return " ".join(call.result for call in results)
+
+
+async def growth_everywhere(simulation: Simulation) -> str:
+    """Ask for a further token in every process at once."""
+    for session in simulation.sessions:
+        if session.pool is not None:
+            simulation.in_process(session, session.vbc._holder.grow)
+    await asyncio.sleep(simulation.rng.choice((0.0, 0.5, 5.0)))
+    return " ".join(str(len(session.live())) for session in simulation.sessions)
 
 
 async def session_opened(simulation: Simulation) -> str:
@@ -129,11 +164,17 @@ _STEPS: Final[dict[str, tuple[int, Step]]] = {
     "all healed": (3, all_healed),
     **{name: (weight, partial(inflict, fault=fault)) for name, (weight, fault) in FAULTS.items()},
 }
-_NAMES: Final = list(_STEPS)
-_WEIGHTS: Final = [weight for weight, _ in _STEPS.values()]
+_POOL_STEPS: Final[dict[str, tuple[int, Step]]] = {
+    **_STEPS,
+    "paced burst": (16, paced_burst),
+    "paced burst in the background": (10, paced_burst_in_background),
+    "older tokens": (16, older_tokens),
+    "growth everywhere": (10, growth_everywhere),
+}
 
 
 def next_step(simulation: Simulation) -> tuple[str, Step]:
     """Draw the next step from the simulation's random numbers."""
-    (name,) = simulation.rng.choices(_NAMES, _WEIGHTS)
-    return name, _STEPS[name][1]
+    steps = _STEPS if simulation.pools.tokens == 1 else _POOL_STEPS
+    (name,) = simulation.rng.choices(list(steps), [weight for weight, _ in steps.values()])
+    return name, steps[name][1]
