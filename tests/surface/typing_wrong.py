@@ -1,7 +1,9 @@
 """Use the public names wrongly. Type checkers must report each line that has an ignore comment; it is never run.
 
-mypy reports an ignore comment without an error, so each of these lines is known to be one.
+mypy and pyright report an ignore comment without an error, so each of these lines is known to be one.
 """
+
+# pyright: reportUnnecessaryTypeIgnoreComment=true
 
 from __future__ import annotations
 
