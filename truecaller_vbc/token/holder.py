@@ -11,6 +11,7 @@ import aiohttp
 import attrs
 
 from ..credentials import CredentialsSource
+from ..durations import seconds
 from ..errors import (
     CredentialsRejectedError,
     SessionClosedError,
@@ -70,9 +71,7 @@ def create_holder(
     """
     state = AccountState(policy)
     announce = Announcer(on_event, state.log)
-    guarded = (
-        None if store is None else GuardedStore(store, policy.mint_timeout.total_seconds() / 3, announce, state.log)
-    )
+    guarded = None if store is None else GuardedStore(store, seconds(policy.mint_timeout / 3), announce, state.log)
     minter = Minter(state, endpoint, source, guarded, policy, clock)
     return TokenHolder(state, minter, policy, clock, announce)
 

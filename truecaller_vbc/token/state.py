@@ -18,6 +18,7 @@ import attrs
 from ..account import AccountLog
 from ..backoff import SPREAD, backoff, grown
 from ..credentials import Credentials
+from ..durations import seconds
 from ..errors import CredentialsRejectedError, MintQuotaExhaustedError, TokenEndpointError, TokenError, VBCError
 from .clock import NEVER, RemoteTimes, as_datetime
 from .document import short_hash
@@ -133,7 +134,7 @@ class AccountState:
 
     def __attrs_post_init__(self) -> None:
         self.log = AccountLog(self)
-        self.ledger = Ledger(self._policy.mint_window.total_seconds(), self._policy.max_mints)
+        self.ledger = Ledger(seconds(self._policy.mint_window), self._policy.max_mints)
         if self._policy.tokens > 1:
             self.pool = TokenPool(self._policy)
         self.rejections = Rejections(self._policy, self.pool)
