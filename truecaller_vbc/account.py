@@ -51,7 +51,7 @@ class AccountLog:
     __slots__ = ("account",)
 
     def __init__(self, account: Account) -> None:
-        self.account = account
+        self.account: Account = account
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - as loggers have it
         """Tell whether sentences of this level are logged."""

@@ -105,3 +105,9 @@ def check_positive(policy: attrs.AttrsInstance, may_be_zero: Collection[str]) ->
 def duration_names(kind: type[attrs.AttrsInstance]) -> tuple[str, ...]:
     """Return the names of the fields of an attrs class that are durations."""
     return tuple(field.name for field in attrs.fields(kind) if field.converter in (duration, optional_duration))
+
+
+@functools.lru_cache(maxsize=256)
+def seconds(value: timedelta) -> float:
+    """Return the seconds of a duration: one object for equal ones, since thousands of sessions keep them."""
+    return value.total_seconds()

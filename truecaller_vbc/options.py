@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from ssl import SSLContext
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal
 
 import aiohttp
+from typing_extensions import TypedDict
 from yarl import URL
 
 from .credentials import CredentialsSource
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from .api.policy import APIPolicy
 
 
-class RequestOptions(TypedDict, total=False):
+# Closed classes: ty takes an unknown keyword for one of the extra keys that others may have.
+class RequestOptions(TypedDict, total=False, closed=True):
     """Name the keyword arguments of aiohttp that `VBCSession.request` and its shorthands pass on."""
 
     params: Query
@@ -52,9 +54,7 @@ class RequestOptions(TypedDict, total=False):
     middlewares: Sequence[aiohttp.ClientMiddlewareType] | None
 
 
-class SharedOptions(TypedDict, total=False):
-    """Name the arguments of `VBCSession` that many accounts can share, which `VBCAccounts` takes."""
-
+class _CommonOptions(TypedDict, total=False):
     base_url: str | URL
     policy: TokenPolicy | None
     on_event: Callable[[TokenEvent], object] | None
@@ -64,7 +64,11 @@ class SharedOptions(TypedDict, total=False):
     api_policy: APIPolicy | None
 
 
-class SessionOptions(SharedOptions, total=False):
+class SharedOptions(_CommonOptions, total=False, closed=True):
+    """Name the arguments of `VBCSession` that many accounts can share, which `VBCAccounts` takes."""
+
+
+class SessionOptions(_CommonOptions, total=False, closed=True):
     """Name the arguments of `VBCSession` that `VBCSession.from_env` takes."""
 
     credentials: CredentialsSource

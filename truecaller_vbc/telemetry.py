@@ -79,8 +79,14 @@ class _Instruments:
             explicit_bucket_boundaries_advisory=_SECONDS,
         )
 
-        def gauge(name: str, unit: str, what: str, value: Callable[[_Reporter, TokenStatus], float | None]) -> None:
-            meter.create_observable_gauge(name, [functools.partial(self._observe, value)], unit, what)
+        def gauge(
+            name: str,
+            unit: str,
+            what: str,
+            value: Callable[[_Reporter, TokenStatus], float | None],
+            merge: Callable[[list[float]], float] = min,
+        ) -> None:
+            meter.create_observable_gauge(name, [functools.partial(self._observe, value, merge)], unit, what)
 
         gauge("vbc.mints.left", "", "Mints that may still be made", lambda _, status: status.mints_left)
         gauge("vbc.token.remaining", "s", "Time until the token expires", lambda _, status: _remaining(status))
@@ -88,15 +94,24 @@ class _Instruments:
         gauge(
             "vbc.store.up", "", "1 if the shared store works, else 0", lambda reporter, _: float(reporter.store_is_up)
         )
-        gauge("vbc.calls.waiting", "", "Typed calls that wait for their turn", lambda _, status: status.calls_waiting)
+        gauge(
+            "vbc.calls.waiting", "", "Typed calls that wait for their turn", lambda _, status: status.calls_waiting, sum
+        )
 
     def _observe(
-        self, value: Callable[[_Reporter, TokenStatus], float | None], _: CallbackOptions
+        self,
+        value: Callable[[_Reporter, TokenStatus], float | None],
+        merge: Callable[[list[float]], float],
+        _: CallbackOptions,
     ) -> Iterable[Observation]:
+        # Sessions of one account and key are one series: of two observations the SDK would keep either.
+        series: dict[tuple[tuple[str, str], ...], list[float]] = {}
         for reporter in tuple(self.reporters):
             status = reporter.vbc.status()
             if (number := value(reporter, status)) is not None:
-                yield Observation(number, _about(status))
+                series.setdefault(tuple(_about(status).items()), []).append(number)
+        for about, numbers in series.items():
+            yield Observation(merge(numbers), dict(about))
 
 
 _instruments = functools.cache(_Instruments)

@@ -11,15 +11,10 @@ from django.urls import path
 from truecaller_vbc import VBCSession
 
 settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["127.0.0.1"], SECRET_KEY=os.urandom(16).hex())
-session: VBCSession | None = None
+session = VBCSession.from_env()
 
 
 async def labels(request: HttpRequest) -> JsonResponse:
-    """Under ASGI: one session for the life of the process, opened by the first request."""
-    global session
-    if session is None:
-        session = VBCSession.from_env()
-        await session.open()
     return JsonResponse([label.to_dict() for label in await session.labels.list()], safe=False)
 
 
@@ -29,6 +24,16 @@ async def labels_of_wsgi(request: HttpRequest) -> JsonResponse:
         return JsonResponse([label.to_dict() for label in await vbc.labels.list()], safe=False)
 
 
+async def asgi(scope, receive, send) -> None:
+    """Under ASGI: keep one session from the server's start to its end. Django leaves these two messages to us."""
+    if scope["type"] != "lifespan":
+        return await django(scope, receive, send)
+    await receive()
+    async with session:
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+    return await send({"type": "lifespan.shutdown.complete"})
+
+
 urlpatterns = [path("labels", labels), path("wsgi/labels", labels_of_wsgi)]
-asgi = get_asgi_application()
-wsgi = get_wsgi_application()
+django, wsgi = get_asgi_application(), get_wsgi_application()

@@ -190,10 +190,11 @@ def test_closing_a_session_whose_calls_wait_for_a_token() -> None:
             calls = [asyncio.create_task(vbc.calls.push_batch([one])) for one in records(61)]
             await asyncio.sleep(5)
             assert vbc.status().calls_waiting == 1
-            timer = vbc._holder._growth_timer
-            assert timer is not None
+            pool = vbc._holder.state.pool
+            assert pool is not None
+            assert pool.timer is not None
             await vbc.close()
-            assert timer.cancelled()
+            assert pool.timer.cancelled()
             results = await asyncio.gather(*calls, return_exceptions=True)
             assert [type(result) for result in results].count(SessionClosedError) == 1
 

@@ -36,7 +36,7 @@ WEB: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     "litestar": ("litestar", (*PYTHON, "uvicorn", "litestar_app:app", "--port={port}"), "/labels"),
     "quart": ("hypercorn", (*PYTHON, "hypercorn", "quart_app:app", "--bind=127.0.0.1:{port}"), "/labels"),
     "aiohttp": ("aiohttp", (sys.executable, "aiohttp_app.py", "{port}"), "/labels"),
-    "django": ("django", (*PYTHON, "uvicorn", "--lifespan=off", "django_app:asgi", "--port={port}"), "/labels"),
+    "django": ("django", (*PYTHON, "uvicorn", "--lifespan=on", "django_app:asgi", "--port={port}"), "/labels"),
     "django under WSGI": ("django", (sys.executable, "-c", WSGI, "{port}"), "/wsgi/labels"),
 }
 ENQUEUE: Final = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -232,6 +233,41 @@ async def test_litestar() -> None:
     app = litestar.Litestar([labels, handler])
     assert (await call(app, "GET", "/labels"))[1][0]["id"] == "id"
     assert await call(app, "GET", "/record") == (200, FIELDS)
+
+
+@pytest.mark.filterwarnings("ignore:.*body marker:DeprecationWarning")  # the marker is missing from older ones
+async def test_litestar_checks_a_body() -> None:
+    """A record as a body of Litestar is checked by the library's rules, and needs no optional field."""
+    litestar = pytest.importorskip("litestar")
+
+    @litestar.post("/record", status_code=200)  # type: ignore[untyped-decorator]
+    async def handler(data: CallRecord) -> dict[str, Any]:
+        return data.to_dict()
+
+    app = litestar.Litestar([handler])
+    sent = {**FIELDS, "starts_at": RECORD.starts_at, "ends_at": RECORD.ends_at}
+    del sent["dynamic_call_reason"]
+    assert await call(app, "POST", "/record", sent) == (200, FIELDS)
+    status, answer = await call(app, "POST", "/record", {**sent, "caller_number": "911140000000"})
+    assert (status, "a plus and the country code are needed" in str(answer)) == (400, True)
+
+
+def test_record_is_a_dataclass_that_checks() -> None:
+    """What builds a dataclass from its fields gets the optional ones and the checks."""
+    defaults = {field.name for field in dataclasses.fields(CallRecord) if field.default is None}
+    assert defaults == {"dynamic_label_name", "dynamic_call_reason"}
+    record = CallRecord.__new__(CallRecord)
+    for name, value in {**FIELDS, "caller_number": "911140000000"}.items():
+        object.__setattr__(record, name, value)
+    with pytest.raises(InvalidRecordError):
+        record.__post_init__()
+
+
+def test_problem_without_a_receiver() -> None:
+    """A record without a receiver has problems without a receiver."""
+    with pytest.raises(InvalidRecordError) as caught:
+        CallRecord.from_mapping({})
+    assert {problem.receiver for problem in caught.value.problems} == {""}
 
 
 def test_pydantic_is_not_needed() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 import pytest
 
-from truecaller_vbc import APIError, TokenError, UnknownOutcomeError, VBCSession
+from truecaller_vbc import APIError, APIPolicy, MemoryStore, TokenError, UnknownOutcomeError, VBCSession
 from truecaller_vbc.sandbox import Sandbox
 
 from ..api.sandbox_session import record
@@ -22,6 +23,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from truecaller_vbc.telemetry import instrument
 
 NUMBER: Final = "+919876543210"
+SLOW: Final = APIPolicy(realtime_rate=1, realtime_window=60)
 
 
 class Collected:
@@ -164,6 +166,34 @@ async def test_two_sessions_with_one_provider() -> None:
     assert [point.attributes["vbc.account"] for point in one] == accounts[:1]
     assert bounds[0] < 0.01
     assert bounds[-1] > 1
+
+
+async def test_two_sessions_of_one_account() -> None:
+    """Sessions of one account and key are one series: the sum of the calls that wait, the lowest of other values."""
+    collected = Collected()
+    async with (
+        Sandbox() as sandbox,
+        VBCSession(sandbox.credentials, base_url=sandbox.base_url, store=MemoryStore(), api_policy=SLOW) as vbc,
+        VBCSession(sandbox.credentials, base_url=sandbox.base_url, store=MemoryStore(), api_policy=SLOW) as other,
+    ):
+        with (
+            instrument(vbc, meter_provider=collected.meters),
+            instrument(other, meter_provider=collected.meters),
+        ):
+            await vbc.calls.push(record())
+            idle = collected.metrics()
+            await other.calls.push(record())
+            waiting = [asyncio.create_task(session.calls.push(record())) for session in (vbc, other)]
+            while vbc.status().calls_waiting + other.status().calls_waiting < len(waiting):
+                await asyncio.sleep(0)
+            busy = collected.metrics()
+            points = collected.points("vbc.calls.waiting")
+            for task in waiting:
+                task.cancel()
+
+    assert idle["vbc.mints.left",] == 9  # 10 for the other session
+    assert (busy["vbc.calls.waiting",], busy["vbc.mints.left",], busy["vbc.token.ready",]) == (2, 9, 1)
+    assert len(points) == 1
 
 
 async def test_beside_the_instrumentation_of_aiohttp() -> None:

@@ -163,8 +163,8 @@ def test_futile_replacements_end_with_the_lifetime() -> None:
             it.holder.accepted(second)
             assert not await it.holder.rejected(second)
             await asyncio.sleep(3600)
-            assert not state._replacing_is_futile(it.holder.now())
-            assert not state._replacing_is_futile(it.holder.now())
+            assert not state.rejections.is_futile(it.holder.now())
+            assert not state.rejections.is_futile(it.holder.now())
 
     run_virtual(main())
 

@@ -18,7 +18,7 @@ from truecaller_vbc import CallRecord, TokenError, TokenPolicy, VBCSession
 from truecaller_vbc.sandbox import Sandbox
 
 from ..frameworks.asgi import call
-from .snippets import ROOT, run, run_cell, snippet, unused
+from .snippets import run, run_cell, snippet, unused
 
 LABEL = "c6d86658-008d-4c08-98fb-2bf2649d59a5"
 STORE_FOLDER = "/var/lib/app"
@@ -237,17 +237,6 @@ async def test_telemetry(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -
     """The OpenTelemetry snippet runs."""
     await run(TELEMETRY)["main"]()
     assert "FlowerEra" in capsys.readouterr().out
-
-
-def test_grafana_board() -> None:
-    """The board asks for metrics that `telemetry` has, in the names that Prometheus gives them."""
-    board = json.loads((ROOT / "docs" / "grafana.json").read_text())
-    asked = {target["expr"] for panel in board["panels"] for target in panel["targets"]}
-    named = {name for text in asked for name in re.findall(r"vbc_[a-z_]+(?=\{)", text)}
-    known = set(re.findall(r'"(vbc\.[a-z_.]+)"', (ROOT / "truecaller_vbc" / "telemetry.py").read_text()))
-    plain = {re.sub(r"(_total|(_seconds)?(_count|_bucket)?)$", "", name) for name in named}
-    attributes = {"vbc.account", "vbc.key_id", "vbc.attempts", "vbc.pace_wait", "vbc.call", "vbc.outcome"}
-    assert plain == {name.replace(".", "_") for name in known - attributes}
 
 
 async def test_aiohttp_web(sandbox: Sandbox, tmp_path: Path) -> None:

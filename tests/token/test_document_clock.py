@@ -21,8 +21,9 @@ from truecaller_vbc.token.clock import BootClock, DocumentClock, machine_id
 from truecaller_vbc.token.document import Document, StoredClock, dump, load
 from truecaller_vbc.token.endpoint import Answer, MintResult
 from truecaller_vbc.token.exchange import Exchange
+from truecaller_vbc.token.known_tokens import CurrentToken
 from truecaller_vbc.token.ledger import Attempt, Outcome
-from truecaller_vbc.token.state import AccountState, CurrentToken, Mint, RefreshMode
+from truecaller_vbc.token.state import AccountState, Mint, RefreshMode
 
 from .virtual_time import LoopClock, run_virtual
 from .world import world
@@ -220,7 +221,7 @@ def test_short_processes_see_the_time_pass() -> None:
     for _ in range(POLICY.max_mints):
         ahead.reads()
         ahead.mints()
-        ahead.state._remember_rejected(f"t{len(shared.mints)}")
+        ahead.state.rejections.remember(f"t{len(shared.mints)}")
     document = json.loads(shared.text or "")
     next(iter(document["keys"].values()))["token"] = None
     shared.text = json.dumps(document)

@@ -175,7 +175,7 @@ def test_only_the_latest_rejected_tokens_are_remembered() -> None:
         async with world() as it:
             for number in range(1000):
                 await it.holder.rejected(AccessToken(f"token-{number}", datetime.now(UTC), datetime.now(UTC)))
-            assert list(it.holder.state._rejected)[-1] == "token-999"
-            assert len(it.holder.state._rejected) == 32
+            assert list(it.holder.state.rejections.values)[-1] == "token-999"
+            assert len(it.holder.state.rejections.values) == 32
 
     run_virtual(main())

@@ -282,7 +282,7 @@ def test_rejected_tokens_are_not_live() -> None:
             first = await one.holder.token()
             await grow(one)
             await two.holder.token()
-            two.holder.state._remember_rejected(first.value)
+            two.holder.state.rejections.remember(first.value)
             assert first.value not in values(two.holder)
             assert isinstance(first, AccessToken)
 

@@ -201,7 +201,7 @@ def test_route_that_refuses_every_token() -> None:
                     assert await send(it, token, route=401) == 401
                     assert await send(it, await it.holder.token(), route=401) == 401
             assert it.server.mints == 4
-            assert it.holder.state._futile == 1
+            assert it.holder.state.rejections.futile == 1
             assert values(it.holder) == ["token-000004", "token-000002", "token-000001"]
             for token in it.holder.live_tokens():
                 assert await send(it, token) == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import AsyncGenerator
 from functools import partial
 from typing import Unpack, cast
@@ -25,7 +26,7 @@ class Labels:
         self._client = client
         self._numbering = Numbering()
 
-    async def list(self, **options: Unpack[CallOptions]) -> list[Label]:
+    async def list(self, **options: Unpack[CallOptions]) -> builtins.list[Label]:
         """Return all labels. A `CallRecord` takes the ``id`` of one whose ``label_type`` is ``dynamic``.
 
         Args:

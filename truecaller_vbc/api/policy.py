@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Final, TypedDict
+from typing import Final
 
 import attrs
+from typing_extensions import TypedDict
 
 from ..durations import check_positive, duration, optional_duration, scaled
 from ..errors import ConfigurationError
@@ -13,7 +14,7 @@ from ..errors import ConfigurationError
 _MAY_BE_ZERO: Final = ("patience", "max_wait")
 
 
-class CallOptions(TypedDict, total=False):
+class CallOptions(TypedDict, total=False, closed=True):
     """Name the numbers of `APIPolicy` that each typed call takes for itself."""
 
     timeout: float | timedelta

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
@@ -150,8 +151,12 @@ class CallRecord(Serializable):
         except TypeError:
             pass  # neither text nor a number
         problems = self._problems() or [("", "must have plain strings and ints for its fields")]
-        receiver = _shown(self.receiver_number)
+        receiver = _shown(self.receiver_number or "")
         raise InvalidRecordError([Problem(field, text, None, receiver) for field, text in problems])
+
+    def __post_init__(self) -> None:
+        # msgspec, and so Litestar, builds a dataclass without its `__init__`, and calls this.
+        self.__attrs_post_init__()
 
     @classmethod
     def from_mapping(cls, row: Mapping[str, Any]) -> CallRecord:
@@ -208,7 +213,7 @@ class CallRecord(Serializable):
         extra = [(mask_numbers_in(_shown(name)), f"is no field; there are {', '.join(_FIELDS)}") for name in unknown]
         if _text(row.get("label_id", "")) is None and row.get("label_id", "") is not None:
             extra.append(("label_id", "is missing: give the dynamic label's ID, or None to leave it out deliberately"))
-        receiver = _shown(_text(known["receiver_number"]))
+        receiver = _shown(_text(known["receiver_number"]) or "")
         raise InvalidRecordError([*problems, *(Problem(field, text, None, receiver) for field, text in extra)])
 
     @classmethod
@@ -281,6 +286,11 @@ def _encoded_rest(label_id: str | None, name: str | None, reason: str | None) ->
     given = {field: value for field, value in fields.items() if value is not None}
     return f",{json.dumps(given)[1:-1]}" if given else ""
 
+
+# A class with slots has no attributes that `dataclass` could take the defaults from, and msgspec needs them.
+for _field in dataclass_fields(CallRecord):
+    if _field.name in {"dynamic_label_name", "dynamic_call_reason"}:
+        _field.default = None
 
 _FIELDS: Final = tuple(field.name for field in attrs.fields(CallRecord))
 _NAMES: Final = frozenset(_FIELDS)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias, TypedDict, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
 from aiohttp import web
+from typing_extensions import TypedDict
 
 from .responses import refusal
 from .rules import one_of, seconds, whole
@@ -30,7 +31,7 @@ Body: TypeAlias = str | bytes | dict[str, Any] | list[Any]
 _FIRST_ERROR = 400
 
 
-class FaultOptions(TypedDict, total=False):
+class FaultOptions(TypedDict, total=False, closed=True):
     """Name the keyword arguments of a `Fault`."""
 
     status: int | None

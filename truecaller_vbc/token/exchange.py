@@ -14,10 +14,11 @@ import attrs
 from ..errors import CredentialsRejectedError, TokenEndpointError
 from .clock import DocumentClock, as_datetime, machine_by_wall
 from .document import Document, KeyState, StoredAttempt, StoredClock, StoredFailure, StoredToken, short_hash
+from .known_tokens import KeyTokens
 from .ledger import Attempt, Outcome
 from .model import AccessToken, fingerprint
 from .policy import TokenPolicy
-from .state import AccountState, Failure, KeyTokens, key_hash
+from .state import AccountState, Failure, key_hash
 
 _NO_DOCUMENT: Final = Document()
 _NOTHING_STORED: Final = KeyState()
@@ -195,7 +196,7 @@ class Exchange:
         if pool is not None:
             older = tuple(token for one in pool.trusted if (token := self._stored_token(one)) is not None)
             single_until = pool.single_until + self._shift if now < pool.single_until else None
-        elif theirs.token is not None and self._state.is_rejected(theirs.token.value):
+        elif theirs.token is not None and theirs.token.value in self._state.rejections.values:
             older = ()  # they may have been revoked together
         failure = self._stored_failure(theirs.failure, at)
         return KeyState(known.generation, self._stored_token(known), failure, older, single_until)

@@ -11,6 +11,7 @@ import aiohttp
 import attrs
 
 from ..credentials import CredentialsSource
+from ..durations import seconds
 from ..errors import (
     CredentialsRejectedError,
     SessionClosedError,
@@ -35,11 +36,14 @@ from .events import (
     TokenStatus,
 )
 from .guards import GuardedStore
+from .known_tokens import CurrentToken
 from .minter import Minter, RefreshDeferred
 from .model import AccessToken
 from .policy import TokenPolicy
 from .refresher import Refresher
-from .state import AccountState, CurrentToken, RefreshMode, Rejection, fresh_copy, next_refresh
+from .rejection import Rejection
+from .state import AccountState, RefreshMode, fresh_copy
+from .status import entries, next_refresh, snapshot
 from .tasks import GracefulTask, reraise_if_cancelled, timeout
 
 AttemptResult: TypeAlias = AccessToken | TokenError | StoreRefusedError | SessionClosedError | None
@@ -67,9 +71,7 @@ def create_holder(
     """
     state = AccountState(policy)
     announce = Announcer(on_event, state.log)
-    guarded = (
-        None if store is None else GuardedStore(store, policy.mint_timeout.total_seconds() / 3, announce, state.log)
-    )
+    guarded = None if store is None else GuardedStore(store, seconds(policy.mint_timeout / 3), announce, state.log)
     minter = Minter(state, endpoint, source, guarded, policy, clock)
     return TokenHolder(state, minter, policy, clock, announce)
 
@@ -99,7 +101,6 @@ class TokenHolder:
     # A token that was fresh a moment ago: readers return it without looking at the clock.
     fast_token: AccessToken | None = attrs.field(init=False, default=None)
     _fast_token_timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
-    _growth_timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
     _attempt: asyncio.Task[AttemptResult] | None = attrs.field(init=False, default=None)
     _began: float = attrs.field(init=False, default=0.0)
     # Whether callers have stopped waiting for the running attempt, whose answer is still used.
@@ -264,12 +265,12 @@ class TokenHolder:
 
     def _grow_after(self, at: float) -> None:
         """Ask for a further token again at a time, and at least a moment later, so that no mint is tried in a loop."""
-        assert self.state.pool is not None  # noqa: S101 - only a pool grows
+        pool = self.state.pool
+        assert pool is not None  # noqa: S101 - only a pool grows
         wait = max(at - self.now(), self._policy.retry_first.total_seconds())
-        self.state.pool.grow_at = self.now() + wait
-        if self._growth_timer is not None:
-            self._growth_timer.cancel()
-        self._growth_timer = self.loop.call_later(wait, self._tell_pool)
+        pool.grow_at = self.now() + wait
+        pool.cancel_timer()
+        pool.timer = self.loop.call_later(wait, self._tell_pool)
 
     def _tell_pool(self) -> None:
         if self.state.pool is not None and not self._closed:
@@ -370,7 +371,7 @@ class TokenHolder:
 
     def accepted(self, token: AccessToken, sent: float = -NEVER) -> None:
         """Note that the API accepted this token, and when it was sent, on the event loop's clock."""
-        self.state.accept(token, sent, self.now)
+        self.state.rejections.accept(token, self.state.current, sent, self.now)
 
     async def rejected(self, token: AccessToken) -> bool:
         """Judge a token that the API rejected. Return whether sending the request again with another one may help.
@@ -392,7 +393,7 @@ class TokenHolder:
             self._clear_fast_token()
         self.announcer(TokenRejected(token.fingerprint, replaced=verdict is Rejection.DROPPED))
         if verdict is Rejection.TOO_NEW:
-            return self.state.previous_for(token, self.now()) is not None
+            return self.state.rejections.previous_for(token, self.state.current, self.now()) is not None
         if verdict is Rejection.SPENT:
             await self._attempted()
             current = self.state.current
@@ -404,7 +405,7 @@ class TokenHolder:
         pool = self.state.pool
         if pool is None or not pool.holds(rejected.value):
             return
-        if self.state.judge(rejected, token, self.now()):
+        if self.state.judge_older(rejected, token, self.now()):
             self.announcer(PoolEnded(rejected.fingerprint))
         # Other processes are told at once which older tokens may be used.
         self._minter.save_later()
@@ -421,9 +422,9 @@ class TokenHolder:
             current is None or current.token.value not in (rejected.value, token.value)
         ):
             return True  # one of them was the current token, and has been rejected and replaced meanwhile
-        verdict = self.state.reject_all(rejected, token, self.now())
+        verdict = self.state.reject_both(rejected, token, self.now())
         if verdict is None or current is None:
-            self.state.reject_replacement(token, self.now())
+            self.state.rejections.reject_replacement(token, current, self.now())
             return False
         return verdict is not Rejection.TOO_NEW and await self._follow(verdict, current.token)
 
@@ -433,7 +434,7 @@ class TokenHolder:
         Raises:
             TokenError: no token was obtained.
         """
-        if (previous := self.state.previous_for(rejected, self.now())) is not None:
+        if (previous := self.state.rejections.previous_for(rejected, self.state.current, self.now())) is not None:
             return previous
         return await self.token()
 
@@ -442,7 +443,7 @@ class TokenHolder:
     def status(self) -> TokenStatus:
         """Return a snapshot, without any I/O."""
         now = self.now()
-        return self.state.status(now, self._clock.wall() - now, self._next_refresh_at(now))
+        return snapshot(self.state, now, self._clock.wall() - now, self._next_refresh_at(now))
 
     def _next_refresh_at(self, now: float) -> float:
         at = self.state.refresh_at(now)
@@ -455,7 +456,7 @@ class TokenHolder:
     def ledger(self) -> tuple[LedgerEntry, ...]:
         """Return the attempts of the last window."""
         now = self.now()
-        return self.state.entries(now, self._clock.wall() - now)
+        return entries(self.state, now, self._clock.wall() - now)
 
     @property
     def account_id(self) -> str | None:
@@ -489,8 +490,8 @@ class TokenHolder:
         """
         self._closed = True
         self._clear_fast_token()
-        if self._growth_timer is not None:
-            self._growth_timer.cancel()
+        if self.state.pool is not None:
+            self.state.pool.cancel_timer()
         self.state.drop()
         self._release(_closed_during_mint())
         await self._refresher.stop()

@@ -30,9 +30,10 @@ from .document import short_hash
 from .endpoint import TokenEndpoint
 from .exchange import Exchange
 from .guards import GuardedStore, StoreDown, ask_for_credentials
+from .known_tokens import CurrentToken
 from .ledger import Attempt, Outcome
 from .policy import TokenPolicy
-from .state import AccountState, CurrentToken, Failure, RefreshMode, Wait
+from .state import AccountState, Failure, RefreshMode, Wait
 from .tasks import Deadline, cancelled_from_outside, shielded
 
 _POLL: Final = (0.1, 0.25)

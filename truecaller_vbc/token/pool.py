@@ -7,22 +7,21 @@ demand.
 A server may end older tokens when it makes a new one, which is not documented. The API's answers tell: an older token
 that is accepted after the newest was obtained proves that they live side by side. One that is rejected is a sign of the
 opposite, until the same request is sent again with the newest: if that is accepted, the pool is given up for a day; if
-it is rejected as well, all tokens were revoked, which says nothing about the next ones. Pure.
+it is rejected as well, all tokens were revoked, which says nothing about the next ones.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 
 from .clock import NEVER
+from .known_tokens import KeyTokens
+from .model import AccessToken
 from .policy import TokenPolicy
-
-if TYPE_CHECKING:
-    from .model import AccessToken
-    from .state import KeyTokens
 
 SINGLE_LIFETIMES: Final = 24
 
@@ -42,6 +41,7 @@ class TokenPool:
         doubted_until: tokens that began until then may have been revoked together with a current one that was rejected.
         grow_at: before that time no further token is asked for.
         listeners: called when a token may be new, and when the pool may grow.
+        timer: for the next time when the listeners are to be called.
     """
 
     _policy: TokenPolicy
@@ -52,6 +52,7 @@ class TokenPool:
     doubted_until: float = attrs.field(init=False, default=-NEVER)
     grow_at: float = attrs.field(init=False, default=-NEVER)
     listeners: list[Callable[[], object]] = attrs.field(init=False, factory=list["Callable[[], object]"])
+    timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
 
     def add(
         self, tokens: Iterable[KeyTokens], newest: AccessToken | None, rejected: Collection[str], now: float
@@ -91,6 +92,11 @@ class TokenPool:
         """Tell the listeners that a token may be new, or that the pool may grow."""
         for listener in self.listeners:
             listener()
+
+    def cancel_timer(self) -> None:
+        """Cancel the timer, if there is one."""
+        if self.timer is not None:
+            self.timer.cancel()
 
     # Rejected tokens
 

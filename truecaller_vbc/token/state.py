@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable, Iterable
-from datetime import datetime
+from collections.abc import Iterable
 from enum import Enum
 from itertools import takewhile
 from typing import Final, TypeAlias, TypeVar
@@ -19,15 +18,17 @@ import attrs
 from ..account import AccountLog
 from ..backoff import SPREAD, backoff, grown
 from ..credentials import Credentials
+from ..durations import seconds
 from ..errors import CredentialsRejectedError, MintQuotaExhaustedError, TokenEndpointError, TokenError, VBCError
 from .clock import NEVER, RemoteTimes, as_datetime
 from .document import short_hash
 from .endpoint import Answer, MintResult
-from .events import LedgerEntry, LiveToken, State, TokenStatus
+from .known_tokens import CurrentToken, KeyTokens
 from .ledger import Attempt, Ledger, Outcome
 from .model import AccessToken, fingerprint
 from .policy import TokenPolicy
 from .pool import TokenPool
+from .rejection import Rejection, Rejections
 
 _EXACT: Final = (1.0, 1.0)
 # Stated ages are not more precise than this share of a lifetime (a minute), and ``Date`` has whole seconds.
@@ -46,67 +47,6 @@ class RefreshMode(Enum):
     """The current token is still usable: the reserve must stay, and a store that is down defers the refresh."""
     GROW = "grow"
     """A further token is wanted beside the current one, on the same terms."""
-
-
-class Rejection(Enum):
-    """What a rejected token means."""
-
-    OUTDATED = "outdated"
-    """It is no longer the current token: send the request again with the current one."""
-    TOO_NEW = "too new"
-    """It was obtained within the grace period, so the token is not the problem: give the answer to the caller."""
-    KEPT = "kept"
-    """It cannot be replaced now; other endpoints may still accept it."""
-    SPENT = "spent"
-    """No mint is left; only another process may have a newer token."""
-    DROPPED = "dropped"
-    """It is to be replaced."""
-
-
-@attrs.define(weakref_slot=False)
-class CurrentToken:
-    """A token and what this process decided about it.
-
-    Args:
-        token: for the callers.
-        generation: grows with every new token.
-        refresh_after: when it becomes stale; drawn once.
-        unusable_after: when it stops being returned to callers.
-        obtained_at: start of `TokenPolicy.rejection_grace`.
-        adopted: found in the store instead of minted.
-        repeated: minted, but the server returned the same token again.
-        accepted: whether the API has accepted it.
-        replacement: minted because the API rejected the one before.
-    """
-
-    token: AccessToken
-    generation: int
-    refresh_after: float
-    unusable_after: float
-    obtained_at: float = 0.0
-    adopted: bool = False
-    repeated: bool = False
-    accepted: bool = False
-    replacement: bool = False
-
-
-@attrs.frozen(weakref_slot=False)
-class KeyTokens:
-    """The newest known token of one API key.
-
-    Args:
-        generation: of the key's newest token; it grows with each.
-        token: the token; None if none is known.
-        starts_at: when its life began, on `Clock.now`.
-        stamp: the same as it is in the shared document; infinity if it is not there yet.
-        age: in seconds, as the server stated it, of the last minted token that was more than a minute old.
-    """
-
-    generation: int = 0
-    token: AccessToken | None = None
-    starts_at: float = 0.0
-    stamp: float = NEVER
-    age: float = 0.0
 
 
 @attrs.frozen
@@ -167,6 +107,7 @@ class AccountState:
         generation: grows with every new token.
         times: the local times that foreign time stamps mean.
         pool: the older tokens that still live; None if the policy wants one token only.
+        rejections: what is known of rejected tokens.
         log: for sentences about the account.
     """
 
@@ -180,19 +121,12 @@ class AccountState:
     generation: int = attrs.field(init=False, default=0)
     times: RemoteTimes = attrs.field(init=False, factory=RemoteTimes)
     pool: TokenPool | None = attrs.field(init=False, default=None)
+    rejections: Rejections = attrs.field(init=False)
     # Tuples: there is usually one entry, and an idle session should need little memory.
     _keys: tuple[tuple[str, KeyTokens], ...] = attrs.field(init=False, default=())
-    _rejected: tuple[str, ...] = attrs.field(init=False, default=())
     _newest_value: str | None = attrs.field(init=False, default=None)
     _postponed_to: float | None = attrs.field(init=False, default=None)
     _refresh_failures: int = attrs.field(init=False, default=0)
-    _unproven: int = attrs.field(init=False, default=0)
-    # For a token that the API does not know yet: the one before may still live.
-    _previous: CurrentToken | None = attrs.field(init=False, default=None)
-    # Replacements in a row that the API rejected as well, the time of the last, and of the last accepted token since.
-    _futile: int = attrs.field(init=False, default=0)
-    _futile_at: float = attrs.field(init=False, default=0.0)
-    _accepted_at: float | None = attrs.field(init=False, default=None)
     _age_ignored: bool = attrs.field(init=False, default=False)
     # When the request for the last minted token was sent, and whether the server has returned a token twice.
     _last_sent: float = attrs.field(init=False, default=-NEVER)
@@ -200,9 +134,10 @@ class AccountState:
 
     def __attrs_post_init__(self) -> None:
         self.log = AccountLog(self)
-        self.ledger = Ledger(self._policy.mint_window.total_seconds(), self._policy.max_mints)
+        self.ledger = Ledger(seconds(self._policy.mint_window), self._policy.max_mints)
         if self._policy.tokens > 1:
             self.pool = TokenPool(self._policy)
+        self.rejections = Rejections(self._policy, self.pool)
 
     # Deciding
 
@@ -218,7 +153,7 @@ class AccountState:
             return Wait(now, TokenEndpointError("as many tokens live as may"))
         if advisory and (quiet_until := self._quiet_until()) > now:
             return Wait(quiet_until, TokenEndpointError("the outcome of the last token requests is unknown"))
-        if (failure := self._active_failure(now)) is not None:
+        if (failure := self.active_failure(now)) is not None:
             return Wait(failure.until, failure.error)
         free_at = self.ledger.free_at(now, reserve=self._reserve(mode))
         if free_at <= now:
@@ -234,7 +169,7 @@ class AccountState:
     def adoptable(self, now: float, mode: RefreshMode) -> CurrentToken | None:
         """Return the newest known token if it makes a mint unnecessary."""
         known = self.key_tokens
-        if known.token is None or known.token.value in self._rejected:
+        if known.token is None or known.token.value in self.rejections.values:
             return None
         if mode is RefreshMode.GROW and self.current is not None and self.current.token.value == known.token.value:
             return None
@@ -261,7 +196,7 @@ class AccountState:
     def live(self, now: float) -> list[AccessToken]:
         """Return all tokens that may be handed out, newest first."""
         current = self.usable(now)
-        older = () if self.pool is None else self.pool.live(self._rejected, now)
+        older = () if self.pool is None else self.pool.live(self.rejections.values, now)
         return [*older] if current is None else [current.token, *older]
 
     def is_live(self, token: AccessToken) -> bool:
@@ -272,7 +207,7 @@ class AccountState:
 
     def has_room(self, now: float) -> bool:
         """Return whether a further token may be asked for."""
-        return self.pool is not None and self.pool.has_room(self._rejected, now)
+        return self.pool is not None and self.pool.has_room(self.rejections.values, now)
 
     def unproven(self, now: float) -> AccessToken | None:
         """Return an older token of the pool that the API has not accepted beside the newer one; or None."""
@@ -280,7 +215,7 @@ class AccountState:
 
     def blocking_error(self, now: float) -> TokenError | None:
         """Return a copy of the error that callers without a token get without a new attempt; or None."""
-        failure = self._active_failure(now)
+        failure = self.active_failure(now)
         return fresh_copy(failure.error) if failure else None
 
     def mints_left(self, now: float) -> int:
@@ -293,7 +228,8 @@ class AccountState:
         unknown = sum(1 for _ in takewhile(_is_unknown, reversed(attempts)))
         return attempts[-1].at + self._refresh_backoff(unknown, spread=_EXACT) if unknown else -NEVER
 
-    def _active_failure(self, now: float) -> Failure | None:
+    def active_failure(self, now: float) -> Failure | None:
+        """Return the last failure while it forbids another attempt."""
         failure = self.failure
         return failure if failure and now < failure.until and failure.applies_to(self.credentials) else None
 
@@ -439,9 +375,9 @@ class AccountState:
     def keep(self, token: CurrentToken, now: float, *, used: bool) -> None:
         """Make it the current token. `used` says whether callers are using it already."""
         token.obtained_at = now
-        token.replacement = not token.adopted and self.current is None and bool(self._rejected)
+        token.replacement = not token.adopted and self.current is None and bool(self.rejections.values)
         if self.current is not None and self.current.token.value != token.token.value:
-            self._previous = self.current
+            self.rejections.previous = self.current
         self.current, self.used = token, used
         is_stale = now >= token.refresh_after
         if (token.repeated or is_stale) and not token.adopted:
@@ -488,103 +424,27 @@ class AccountState:
 
     # Rejection
 
-    def accept(self, token: AccessToken, sent: float, now: Callable[[], float]) -> None:
-        """Note that the API accepted this token, which ends the growth of the rejection grace."""
-        current = self.current
-        if self.pool is not None:
-            self.pool.accept(token, sent)
-        if current is None or (current.accepted and not self._futile) or current.token is not token:
-            return
-        current.accepted = True
-        self._unproven = 0
-        if self._futile:
-            self._accepted_at = now()
-
     def reject(self, token: AccessToken, now: float) -> Rejection:
         """Judge a token that the API rejected, and drop it if it can be replaced. It is never adopted again."""
-        current, pool = self.current, self.pool
-        if current is None or current.token.value != token.value:
-            if pool is not None and pool.holds(token.value):
-                if self._replacing_is_futile(now):
-                    return Rejection.KEPT
-                pool.reject(token.value, now)
-            self._remember_rejected(token.value)
-            return Rejection.OUTDATED
-        if now - current.obtained_at < self._grace():
-            return Rejection.TOO_NEW
-        return self._reject_current(current, now)
+        verdict = self.rejections.judge(token, self.current, self._no_mint(now), now)
+        if verdict is Rejection.DROPPED:
+            self.drop()
+        return verdict
 
-    def reject_all(self, one: AccessToken, other: AccessToken, now: float) -> Rejection | None:
-        """Judge two tokens that the API rejected for one request: if they are the current one and an older one of it.
+    def reject_both(self, one: AccessToken, other: AccessToken, now: float) -> Rejection | None:
+        """Judge the current token if the API rejected it and an older one for the same request; None if not."""
+        verdict = self.rejections.judge_both(one, other, self.current, self._no_mint(now), now)
+        if verdict is Rejection.DROPPED:
+            self.drop()
+        return verdict
 
-        If it is proven that tokens live side by side, the current one is not too new to be known: all were revoked.
-        """
-        current, pool = self.current, self.pool
-        values = one.value, other.value
-        if pool is None or current is None or current.token.value not in values or not pool.trusts_one_of(*values):
-            return None
-        if not pool.proven and now - current.obtained_at < self._grace():
-            return Rejection.TOO_NEW
-        for value in values:
-            pool.reject(value, now)
-        return self._reject_current(current, now)
-
-    def _reject_current(self, current: CurrentToken, now: float) -> Rejection:
-        if self._replacing_is_futile(now):
+    def _no_mint(self, now: float) -> Rejection | None:
+        """Return the verdict on a token that cannot be replaced now; None if one may be minted."""
+        if self.active_failure(now) is not None:
             return Rejection.KEPT
-        self._remember_rejected(current.token.value)
-        if self._active_failure(now) is not None:
-            return Rejection.KEPT
-        if not self.mints_left(now):
-            return Rejection.SPENT
-        self._unproven = 0 if current.accepted else self._unproven + 1
-        if self.pool is not None:
-            self.pool.doubt(now)
-        self.drop()
-        return Rejection.DROPPED
+        return None if self.mints_left(now) else Rejection.SPENT
 
-    def reject_replacement(self, token: AccessToken, now: float) -> None:
-        """Note that the API rejected a token with which a request was sent again.
-
-        One that was refreshed as planned may have been revoked together with the one before: it only confirms.
-        """
-        current = self.current
-        if current is None or current.token is not token or current.adopted:
-            return
-        if current.replacement or self._futile:
-            self._futile += 1
-            self._futile_at, self._accepted_at = now, None
-            if self.pool is not None:
-                # The tokens are not the problem: older ones go on to be used for other requests.
-                self._rejected = tuple(value for value in self._rejected if not self.pool.holds(value))
-
-    def _replacing_is_futile(self, now: float) -> bool:
-        """Tell whether the last replacement was rejected as well, so that another mint would not help either.
-
-        For one lifetime of a token, unless the API accepted tokens since and has stopped accepting them: that may be a
-        revocation. The silence that counts as such doubles with each futile replacement.
-        """
-        if not self._futile:
-            return False
-        if now >= self._futile_at + self._policy.lifetime.total_seconds():
-            self._futile = 0
-            return False
-        if self._accepted_at is None:
-            return True
-        longest = self._policy.mint_window.total_seconds()
-        silence = grown(self._policy.rejection_grace.total_seconds(), self._futile + 1, most=longest)
-        return now - self._accepted_at < silence
-
-    def previous_for(self, rejected: AccessToken, now: float) -> AccessToken | None:
-        """Return the token before, if the current one was rejected within its grace period and that one still lives."""
-        current, previous = self.current, self._previous
-        if current is None or previous is None or current.token.value != rejected.value:
-            return None
-        if now - current.obtained_at >= self._grace() or now >= previous.unusable_after:
-            return None
-        return None if previous.token.value in self._rejected else previous.token
-
-    def judge(self, rejected: AccessToken, accepted: AccessToken, now: float) -> bool:
+    def judge_older(self, rejected: AccessToken, accepted: AccessToken, now: float) -> bool:
         """Judge an older token that was rejected, in whose place another was accepted.
 
         Return whether the pool is given up.
@@ -592,18 +452,6 @@ class AccountState:
         current = self.current
         is_newest = current is not None and current.token.value == accepted.value
         return self.pool is not None and is_newest and self.pool.judge(rejected.value, now)
-
-    def is_rejected(self, value: str) -> bool:
-        """Return whether the API rejected this token."""
-        return value in self._rejected
-
-    def _remember_rejected(self, value: str) -> None:
-        self._rejected = (*(other for other in self._rejected if other != value), value)[-_MAX_REMEMBERED:]
-
-    def _grace(self) -> float:
-        """Return the grace period; it doubles with each token in a row that the API never accepted."""
-        longest = self._policy.mint_window.total_seconds()
-        return grown(self._policy.rejection_grace.total_seconds(), self._unproven + 1, most=longest)
 
     # Sharing with other processes
 
@@ -615,7 +463,7 @@ class AccountState:
     def _put_key_tokens(self, tokens: KeyTokens, now: float) -> None:
         assert self.credentials is not None  # noqa: S101 - tokens belong to a key
         if self.pool is not None:
-            self.pool.add([self.key_tokens], tokens.token, self._rejected, now)
+            self.pool.add([self.key_tokens], tokens.token, self.rejections.values, now)
         key_id = self.credentials.key_id
         others = (pair for pair in self._keys if pair[0] != key_id)
         self._keys = (*others, (key_id, tokens))[-_MAX_REMEMBERED:]
@@ -648,61 +496,21 @@ class AccountState:
     def add_older(self, tokens: Iterable[KeyTokens], now: float) -> None:
         """Add the older tokens of the pool that other processes know."""
         if self.pool is not None:
-            self.pool.add(tokens, self.key_tokens.token, self._rejected, now)
+            self.pool.add(tokens, self.key_tokens.token, self.rejections.values, now)
 
     def merge_failure(self, failure: Failure) -> None:
         """Share the failure of another process, if it concerns our key and lasts longer than our own."""
         if failure.applies_to(self.credentials) and (self.failure is None or self.failure.until < failure.until):
             self.failure = failure
 
-    # Reporting
-
-    def status(self, now: float, shift: float, refresh_at: float) -> TokenStatus:
-        """Return a snapshot."""
-        current, failure = self.current, self.failure
-        blocked = self._active_failure(now)
-        account, key_id = self.identity()
-        return TokenStatus(
-            state=self._state(now),
-            fingerprint=current.token.fingerprint if current else None,
-            generation=self.generation,
-            expires_at=current.token.expires_at if current else None,
-            next_refresh_at=next_refresh(refresh_at, shift),
-            mints_in_window=self.ledger.spent(now),
-            mints_left=self.mints_left(now),
-            retry_at=blocked.error.retry_at if blocked else None,
-            last_error=fresh_copy(failure.error) if failure else None,
-            ready=self.usable(now) is not None or (blocked is None and self.mints_left(now) > 0),
-            tokens=tuple(LiveToken(token.fingerprint, token.expires_at) for token in self.live(now)),
-            account=account,
-            key_id=key_id,
-        )
-
     def identity(self) -> tuple[str, str]:
         """Return a short hash of the account's ID, and the key ID; empty until they are known."""
         known = self.credentials
         return (short_hash(known.client_account_id)[:8], known.key_id) if known else ("", "")
 
-    def _state(self, now: float) -> State:
-        if self.current is None:
-            return "empty"
-        if self.usable(now) is None:
-            return "expired"
-        return "fresh" if now < self.current.refresh_after else "stale"
-
-    def entries(self, now: float, shift: float) -> tuple[LedgerEntry, ...]:
-        """Return the attempts of the last window."""
-        attempts = self.ledger.pruned(now).attempts
-        return tuple(LedgerEntry(as_datetime(a.at + shift), a.outcome.value, a.minted_by) for a in attempts)
-
 
 def _is_unknown(attempt: Attempt) -> bool:
     return attempt.outcome is Outcome.UNKNOWN
-
-
-def next_refresh(at: float, shift: float) -> datetime | None:
-    """Return the time of the next refresh for people; None for `NEVER`."""
-    return None if at == NEVER else as_datetime(at + shift)
 
 
 def account_key(base_url: object, credentials: Credentials) -> str:
