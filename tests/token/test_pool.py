@@ -141,6 +141,21 @@ def test_failed_growth_disturbs_nothing(mood: Any) -> None:
     run_virtual(main())
 
 
+def test_growth_that_the_server_puts_off_for_a_second() -> None:
+    """It is asked for again after a minute all the same: callers have tokens."""
+
+    async def main() -> None:
+        async with world(policy=THREE) as it:
+            await it.holder.token()
+            it.server.mood, it.server.retry_after = "429", 1.0
+            for _ in range(47):
+                await grow(it)
+                await asyncio.sleep(1)
+            assert it.server.calls == 2
+
+    run_virtual(main())
+
+
 def test_server_that_returns_the_same_token_again() -> None:
     """Growth that brings the same token spends one mint an hour at most."""
 

@@ -108,6 +108,45 @@ def test_current_token_that_was_replaced_first() -> None:
     run_virtual(main())
 
 
+@pytest.mark.parametrize("seconds", [10, 600, 2_500], ids=["too new", "later", "near the end of the older ones"])
+def test_all_tokens_revoked_again(seconds: float) -> None:
+    """An older token from before the first revocation says nothing about the replacement, which is replaced as well."""
+
+    async def main() -> None:
+        async with world(policy=THREE) as it:
+            await it.holder.token()
+            await grow(it, 2)
+            await asyncio.sleep(60)
+            older = it.holder.live_tokens()[1]
+            it.server.revoke_all()
+            assert await send(it, await it.holder.token()) == 200
+            await asyncio.sleep(seconds)
+            it.server.revoke_all()
+            assert await send(it, older) == (401 if seconds < 30 else 200)
+            await asyncio.sleep(30)
+            assert await send(it, await it.holder.token()) == 200
+            assert it.server.mints == 5
+            assert "PoolEnded" not in it.kinds()
+
+    run_virtual(main())
+
+
+def test_all_tokens_revoked_as_the_older_ones_near_their_end() -> None:
+    """A request that was sent with a token near its end is sent with the replacement of the current one."""
+
+    async def main() -> None:
+        async with world(policy=THREE) as it:
+            first = await it.holder.token()
+            await asyncio.sleep(1_500)
+            await grow(it, 2)
+            await asyncio.sleep(1_000)
+            it.server.revoke_all()
+            assert await send(it, first) == 200
+            assert (it.server.mints, it.kinds().count("PoolEnded")) == (4, 0)
+
+    run_virtual(main())
+
+
 def test_older_tokens_outlive_a_current_one_that_was_revoked() -> None:
     """If only the current token is revoked, the older ones go on."""
 

@@ -101,16 +101,9 @@ class TokenPool:
     # Rejected tokens
 
     def reject(self, value: str, now: float) -> None:
-        """Note that an older token was rejected: until that was judged, the pool does not grow.
-
-        A token near its end may have ended, which is no sign.
-        """
-        policy = self._policy
-        fresh_for = (policy.lifetime - policy.refresh_ahead - policy.refresh_jitter).total_seconds()
-        if any(one.starts_at + fresh_for <= now for one in self.older if _value(one) == value):
-            self._remove(value)
-        elif self.holds(value):
-            self.grow_at = max(self.grow_at, now + policy.mint_timeout.total_seconds())
+        """Note that an older token was rejected: until that was judged, the pool does not grow."""
+        if self.holds(value):
+            self.grow_at = max(self.grow_at, now + self._policy.mint_timeout.total_seconds())
 
     def judge(self, rejected: str, now: float) -> bool:
         """Judge a rejected token, in whose place the newest was accepted. Return whether the pool is given up."""
@@ -118,7 +111,7 @@ class TokenPool:
         if one is None:
             return False
         self.grow_at = -NEVER
-        if one.starts_at <= self.doubted_until:
+        if not self._is_sign(one, now):
             self._remove(rejected)
             return False
         is_over = not self.proven
@@ -145,9 +138,15 @@ class TokenPool:
         """Return whether it is an older token, or one that was rejected and not judged."""
         return any(_value(one) == value for one in self.older)
 
-    def trusts_one_of(self, *values: str) -> bool:
-        """Return whether one of these tokens says something about the current one: it was not doubted before."""
-        return any(_value(one) in values for one in self.trusted)
+    def is_sign(self, value: str, now: float) -> bool:
+        """Return whether the rejection of this older token says something about the current one."""
+        return any(self._is_sign(one, now) for one in self.older if _value(one) == value)
+
+    def _is_sign(self, one: KeyTokens, now: float) -> bool:
+        """Return whether it was not doubted before, and is not so near its end that it may have ended."""
+        policy = self._policy
+        fresh_for = (policy.lifetime - policy.refresh_ahead - policy.refresh_jitter).total_seconds()
+        return one.starts_at > self.doubted_until and now < one.starts_at + fresh_for
 
     def _remove(self, value: str) -> None:
         self.older = tuple(one for one in self.older if _value(one) != value)

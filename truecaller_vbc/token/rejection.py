@@ -101,10 +101,13 @@ class Rejections:
         """Judge the current token if the API rejected it and an older one for the same request; None if not.
 
         If it is proven that tokens live side by side, the current one is not too new to be known: all were revoked.
+        An older one whose end is no sign counts as if the request had been sent with the current one only.
         """
         pool, values = self._pool, (one.value, other.value)
-        if pool is None or current is None or current.token.value not in values or not pool.trusts_one_of(*values):
+        if pool is None or current is None or current.token.value not in values or not any(map(pool.holds, values)):
             return None
+        if not any(pool.is_sign(value, now) for value in values):
+            return self.judge(current.token, current, no_mint, now)
         if not pool.proven and self._is_too_new(current, now):
             return Rejection.TOO_NEW
         for value in values:

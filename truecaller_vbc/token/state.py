@@ -403,7 +403,7 @@ class AccountState:
     def growth_retry_at(self, now: float) -> float:
         """Return when to ask for a further token again after a failure."""
         failure = self.failure
-        until = now + self._refresh_backoff(failure.count if failure else 1)
+        until = now + self._refresh_backoff(max(1, failure.count) if failure else 1)
         return max(until, failure.until) if failure else until
 
     def postpone_refresh(self, until: float) -> None:
