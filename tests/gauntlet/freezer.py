@@ -95,6 +95,15 @@ class Freezer:
         """Return whether a process was last frozen between two times."""
         return since <= self._frozen_at.get(process, float("-inf")) <= until
 
+    def frozen_during(self, call: Call) -> list[float]:
+        """Return when the process of a call was last frozen, if that was during the call."""
+        frozen_at = self._frozen_at.get(call.session, float("-inf"))
+        return [frozen_at] if call.began <= frozen_at else []
+
+    def another_thawed(self, process: int, since: float, until: float) -> bool:
+        """Return whether another process went on between two times: it may then have written what it knew before."""
+        return any(since <= at <= until for other, at in self._awake_since.items() if other != process)
+
     def frozen_for(self, process: int, since: float) -> float:
         """Return for how many seconds a process was last frozen; 0 if that began before `since`."""
         frozen_at = self._frozen_at.get(process)

@@ -122,6 +122,8 @@ class Checker:
             is_repeated = len(answered_with_it) > 1 or (made is not None and made < other.sent)
             slack = took if is_repeated else INSTANT
             slack += self._simulation.settings.clock_error
+            if self._simulation.freezer.another_thawed(other.actor, other.sent, other.ended):
+                return  # what that process wrote meanwhile stays, if it is of the same generation
             young = made is not None and attempt.sent - min(made, other.sent) < REFRESH_AFTER - slack
             if young and fingerprint(other.value) not in recorder.dead and not self._clocks_excuse(attempt, other):
                 self._add(
@@ -146,15 +148,21 @@ class Checker:
 
     def _check_pace(self, attempt: Attempt) -> None:
         """Check that failed background refreshes, and failed growths, keep their distance."""
-        attempts = self._simulation.recorder.attempts
-        mine = [other for other in attempts if (other.actor, other.growing) == (attempt.actor, attempt.growing)]
-        if not attempt.ahead or not mine or not mine[-1].ahead or mine[-1].error is None:
+        last = self._last_of_its_kind(attempt)
+        if not attempt.ahead or last is None or not last.ahead or last.error is None:
             return
-        if mine[-1].error is CredentialsRejectedError:
+        if last.error is CredentialsRejectedError:
             return  # credentials from a callable are tried again at once
         # It has failed when its callers stop waiting, although the request goes on.
-        if attempt.sent - min(mine[-1].ended, mine[-1].overdue) < LEAST_REFRESH_WAIT:
+        if attempt.sent - min(last.ended, last.overdue) < LEAST_REFRESH_WAIT:
             self._add("one mint for one need", f"session {attempt.actor} tries a failed refresh again at once")
+
+    def _last_of_its_kind(self, attempt: Attempt) -> Attempt | None:
+        """Return the sender's last attempt for the same purpose, or any success since."""
+        for other in reversed(self._simulation.recorder.attempts):
+            if other.actor == attempt.actor and (other.growing == attempt.growing or other.value is not None):
+                return other
+        return None
 
     def after_mint(self, session: Session, attempt: Attempt) -> None:
         """Check that the answer was waited for, and that a refusal for the quota could not be known before."""

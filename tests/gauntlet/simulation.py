@@ -444,11 +444,13 @@ class Simulation:
     def decided_at(self, call: Call) -> list[float]:
         """Return when the result of a call may have been decided.
 
-        That is before the machine slept, if it did so before delivery or while the vault was asked once more.
+        That is before the machine slept, if it did so before delivery or while the vault was asked once more; the same
+        for its process, if that was frozen.
         """
         awake = self.loop.time() - self.suspended_at
         asleep_meanwhile = call.began_loop <= self.suspended_at and awake <= VAULT_TIME + INSTANT
-        return [self.now(), self.now() - self.suspended_for] if asleep_meanwhile else [self.now()]
+        before = [self.now() - self.suspended_for] if asleep_meanwhile else []
+        return [self.now(), *before, *self.freezer.frozen_during(call)]
 
     # The end
 
