@@ -153,6 +153,8 @@ class Checker:
             return
         if last.error is CredentialsRejectedError:
             return  # credentials from a callable are tried again at once
+        if last.error is MintQuotaExhaustedError and self._simulation.settings.vault:
+            return  # other credentials may have another quota
         # It has failed when its callers stop waiting, although the request goes on.
         if attempt.sent - min(last.ended, last.overdue) < LEAST_REFRESH_WAIT:
             self._add("one mint for one need", f"session {attempt.actor} tries a failed refresh again at once")
@@ -199,6 +201,8 @@ class Checker:
                 self._add("typed errors", f"session {session.number} is open and says {error}")
         elif isinstance(error, TokenError):
             self._check_token_error(session, call, error)
+        elif isinstance(error, RuntimeError) and session.closed:
+            return  # aiohttp's error for a body that is read after the session was closed
         elif isinstance(error, VBCError) or not isinstance(error, DOCUMENTED_ERRORS):
             self._add("typed errors", f"a {call.kind} raised {error!r}")
 

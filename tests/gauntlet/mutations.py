@@ -25,6 +25,7 @@ from truecaller_vbc.token.state import AccountState, RefreshMode
 from truecaller_vbc.transport import Transport
 
 from . import simulation
+from .pool_mutations import POOL_MUTATIONS, POOL_SEEDS
 from .process_mutations import PROCESS_MUTATIONS, PROCESS_SEEDS, forgets_late_answers, mints_after_its_lease
 from .simulation import Settings
 
@@ -258,6 +259,7 @@ MUTATIONS: Final[dict[Mutation, str]] = {
     keeps_a_rejected_token: "recovery",
     uses_expired_tokens: "no expired token",
     **PROCESS_MUTATIONS,
+    **POOL_MUTATIONS,
 }
 """The invariant that each mutation violates."""
 
@@ -273,6 +275,7 @@ FIRST_SEEDS: Final[dict[Mutation, int]] = {
     fails_with_a_bug: 3,
     uses_expired_tokens: 6,
     **PROCESS_SEEDS,
+    **POOL_SEEDS,
 }
 """A seed that detects the mutation early, where the first one does not."""
 

@@ -166,10 +166,10 @@ _STEPS: Final[dict[str, tuple[int, Step]]] = {
 }
 _POOL_STEPS: Final[dict[str, tuple[int, Step]]] = {
     **_STEPS,
-    "paced burst": (16, paced_burst),
+    "paced burst": (24, paced_burst),
     "paced burst in the background": (10, paced_burst_in_background),
-    "older tokens": (16, older_tokens),
-    "growth everywhere": (10, growth_everywhere),
+    "older tokens": (24, older_tokens),
+    "growth everywhere": (20, growth_everywhere),
 }
 
 

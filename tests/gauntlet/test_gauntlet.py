@@ -22,6 +22,7 @@ from .mutations import (
     leaks_memory,
     undo,
 )
+from .pool_mutations import POOL_MUTATIONS, pools_everywhere
 from .real_processes import RealGauntlet
 
 pytestmark = pytest.mark.slow
@@ -70,6 +71,8 @@ def test_mutation_is_detected(mutation: Mutation, tmp_path: Path, monkeypatch: p
     simulations = [(FIRST_SEEDS.get(mutation, 1) + number, 60) for number in range(40)]
     if mutation in LEAKS:
         simulations = [(seed, 8) for seed, _ in simulations[:8]]
+    if mutation in POOL_MUTATIONS:
+        pools_everywhere(monkeypatch)
     mutation(monkeypatch)
 
     with pytest.raises(Violation) as caught:
