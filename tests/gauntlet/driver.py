@@ -17,6 +17,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Awaitable
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -28,12 +29,13 @@ from truecaller_vbc.token import refresher
 
 from ..token.virtual_time import EPOCH
 from .faults import heal
-from .freezer import leases_in_virtual_time
+from .freezer import stores_in_virtual_time
 from .invariants import Violation
 from .recorder import modes_recorded
 from .secret_scanner import SecretScanner
 from .simulation import Simulation
 from .simulation_loop import SimulationLoop
+from .site import Site
 from .steps import next_step
 
 SIMULATION_STEPS: Final = 250
@@ -137,7 +139,7 @@ def run_simulation(seed: int, steps: int, directory: Path, scanner: SecretScanne
     try:
         with (
             asyncio.Runner(loop_factory=lambda: loop) as runner,
-            leases_in_virtual_time(loop.time),
+            stores_in_virtual_time(loop.time, lambda: loop.wall()),
             modes_recorded(),
             patch.object(refresher, "schedule_of", SimulationLoop.schedule),
         ):
@@ -169,34 +171,51 @@ def _check_end(loop: SimulationLoop) -> None:
 async def _play(
     seed: int, steps: int, directory: Path, scanner: SecretScanner, report: Report, trace: list[str]
 ) -> None:
-    simulation = Simulation(seed, directory, scanner)
-    scanner.known.add(str(simulation.sandbox.credentials.api_key))
+    site = Site(seed, directory, scanner)
+    for _ in range(site.pools.accounts):
+        Simulation(site)
     try:
-        async with simulation.sandbox:
-            # A fixed start makes a seed repeat exactly: fractions of seconds would depend on the date.
-            simulation.sandbox._clock._started_wall = datetime.fromtimestamp(EPOCH, UTC)
+        async with AsyncExitStack() as sandboxes:
+            for account in site.accounts:
+                scanner.known.add(str(account.sandbox.credentials.api_key))
+                await sandboxes.enter_async_context(account.sandbox)
+                # A fixed start makes a seed repeat exactly: fractions of seconds would depend on the date.
+                account.sandbox._clock._started_wall = datetime.fromtimestamp(EPOCH, UTC)
             try:
-                await simulation.open_session()
+                await site.accounts[0].open_session()
                 for number in range(steps):
-                    name, step = next_step(simulation)
-                    simulation.count(name)
-                    said = await _in_time(step(simulation))
-                    trace.append(f"{number} {simulation.now():.6f} {name}: {said or ''}".rstrip(": "))
-                    simulation.checker.after_step()
-                await heal(simulation)
-                await simulation.checker.check_recovery()
+                    await _take_step(site, number, trace)
+                for account in site.accounts:
+                    await heal(account)
+                for account in site.accounts:
+                    await account.checker.check_recovery()
             finally:
-                trace.append(f"end {simulation.now():.6f} mints {len(simulation.recorder.mints)}")
-                await simulation.end()
+                trace.append(f"end {site.now():.6f} mints {_mints(site)}")
+                await site.end()
     finally:
         report.simulations += 1
         report.steps += len(trace) - 1
-        report.sessions += simulation.all_sessions
-        report.mints += len(simulation.recorder.mints)
-        report.seconds += simulation.now()
-        report.counts.update(simulation.counts)
+        report.sessions += site.processes * len(site.accounts)
+        report.mints += _mints(site)
+        report.seconds += site.now()
+        report.counts.update(site.counts)
         # A digest, since whole traces would be growth of the report itself.
         report.traces.append(hashlib.sha256("\n".join(trace).encode()).hexdigest())
+
+
+async def _take_step(site: Site, number: int, trace: list[str]) -> None:
+    account = site.accounts[0] if len(site.accounts) == 1 else site.rng.choice(site.accounts)
+    name, step = next_step(account)
+    site.count(name)
+    said = await _in_time(step(account))
+    which = f" of account {account.number}" if len(site.accounts) > 1 else ""
+    trace.append(f"{number} {site.now():.6f} {name}{which}: {said or ''}".rstrip(": "))
+    for each in site.accounts:
+        each.checker.after_step()
+
+
+def _mints(site: Site) -> int:
+    return sum(len(account.recorder.mints) for account in site.accounts)
 
 
 def _open_descriptors() -> int:

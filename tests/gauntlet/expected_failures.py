@@ -32,7 +32,7 @@ SETTLE_TIME: Final = 60.0
 def settled_at(simulation: Simulation) -> float:
     """Return since when no read is running that began before the store worked. It does not end while machines sleep."""
     at = simulation.condition.healthy_since + SETTLE_TIME
-    for began, seconds in simulation.suspensions:
+    for began, seconds in simulation.site.suspensions:
         if simulation.condition.healthy_since <= began < at:
             at += seconds
     return at
@@ -47,7 +47,7 @@ def knows_of(simulation: Simulation, actor: int, group: int, other: Attempt) -> 
         return True
     shared = other.group == group and settled_at(simulation) < other.sent
     has_told = other.ended == NEVER or simulation.freezer.had_time(other.actor, other.ended)
-    return shared and has_told and simulation.stepped_at < other.sent
+    return shared and has_told and simulation.site.stepped_at < other.sent
 
 
 @attrs.frozen
@@ -74,9 +74,9 @@ class Case:
 def is_expected(case: Case, error: TokenError) -> bool:
     """Return whether `error` had a cause."""
     simulation = case.simulation
-    if simulation.settings.shared and case.now < simulation.stepped_back_until + WINDOW + LEASE:
+    if simulation.settings.shared and case.now < simulation.site.stepped_back_until + WINDOW + LEASE:
         return True  # stored times that now lie in the future are cut to a window
-    if any(since <= case.now <= until for since, until in simulation.false_times):
+    if any(since <= case.now <= until for since, until in simulation.site.false_times):
         return True  # no false time in a document keeps anybody waiting for longer than a window
     if isinstance(error, MintQuotaExhaustedError):
         return _quota_is_spent(case)

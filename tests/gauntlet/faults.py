@@ -147,20 +147,20 @@ async def connections_refused(simulation: Simulation) -> str:
 def wall_clock_stepped(simulation: Simulation) -> str:
     by = simulation.rng.choice((-86_400.0, -3_600.0, -90.0, -1.0, 1.0, 90.0, 3_600.0, 86_400.0))
     simulation.clock.step(by)
-    simulation.stepped_a_day |= abs(simulation.clock.stepped) > _ABOUT_A_DAY
+    simulation.site.stepped_a_day |= abs(simulation.clock.stepped) > _ABOUT_A_DAY
     if simulation.settings.store_clock:
         return f"{by:g}, which the store does not mind"
-    simulation.stepped_at = simulation.now()
+    simulation.site.stepped_at = simulation.now()
     if by < 0:
-        simulation.stepped_back_until = max(simulation.stepped_back_until, simulation.now()) - by
+        simulation.site.stepped_back_until = max(simulation.site.stepped_back_until, simulation.now()) - by
     return f"{by:g}"
 
 
 async def suspended(simulation: Simulation) -> str:
     seconds = simulation.rng.choice((5.0, 300.0, 1_900.0, 3_700.0, 40_000.0))
-    simulation.suspensions.append((simulation.now(), seconds))
+    simulation.site.suspensions.append((simulation.now(), seconds))
     simulation.clock.suspend(seconds)
-    simulation.suspended_at, simulation.suspended_for = simulation.loop.time(), seconds
+    simulation.site.suspended_at, simulation.site.suspended_for = simulation.loop.time(), seconds
     await asyncio.sleep(1.01)  # the fast path of readers reads no clock for up to a second
     return f"{seconds:g}"
 
@@ -180,7 +180,7 @@ def store_is_back(simulation: Simulation) -> str:
 
 def store_forgets(simulation: Simulation) -> str:
     """Empty the store like a restarted Redis, or damage its file."""
-    inner = simulation._shared.inner
+    inner = simulation.site.store.inner
     damaged = simulation.rng.choice(("", "{", '{"documents": 7}', "\x00" * 40))
     if isinstance(inner, MemoryStore):
         for key in inner._documents:
@@ -206,7 +206,7 @@ def document_poisoned(simulation: Simulation) -> str:
             continue
         said, stamps = poisoned(document, simulation.rng, at)
         replace_document(store, key, json.dumps(document))
-        simulation.poisoned(stamp - at + simulation.now() for stamp in stamps)
+        simulation.site.poisoned(stamp - at + simulation.now() for stamp in stamps)
         if simulation.condition.fault is None:
             simulation.condition.lost()
     return said

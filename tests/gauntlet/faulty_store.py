@@ -30,7 +30,7 @@ class StoreCondition:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self.reached: Callable[[str], Awaitable[None]] | None = None
+        self.reached: Callable[[str, str | None], Awaitable[None]] | None = None
         self.fault: StoreFault | None = None
         self.healthy_since = float("-inf")
         self.lease_free_since = float("-inf")
@@ -61,31 +61,31 @@ class FaultyStore:
         self._condition = condition
 
     async def read(self, key: str) -> str | None:
-        await self._suffer("read")
+        await self._suffer("read", key)
         return await self.inner.read(key)
 
     async def write(self, key: str, document: str) -> bool | None:
-        await self._suffer("write")
+        await self._suffer("write", key)
         return await self.inner.write(key, document)
 
     @asynccontextmanager
     async def lease(self, key: str, seconds: float) -> AsyncGenerator[bool]:
-        await self._suffer("lease")
+        await self._suffer("lease", key)
         if self._condition.fault == "lease is taken":
             yield False
             return
         async with self.inner.lease(key, seconds) as granted:
             if granted:
-                await self._reach("granted")
+                await self._reach("granted", key)
             yield granted
-        await self._suffer("release")
+        await self._suffer("release", key)
 
-    async def _reach(self, point: str) -> None:
+    async def _reach(self, point: str, key: str | None = None) -> None:
         if self._condition.reached is not None:
-            await self._condition.reached(point)
+            await self._condition.reached(point, key)
 
-    async def _suffer(self, kind: str) -> None:
-        await self._reach(kind)
+    async def _suffer(self, kind: str, key: str | None = None) -> None:
+        await self._reach(kind, key)
         fault = self._condition.fault
         if fault == "is slow":
             await asyncio.sleep(1.5)

@@ -13,7 +13,8 @@ from truecaller_vbc import SessionClosedError
 from .faulty_store import documents_in
 
 if TYPE_CHECKING:
-    from .simulation import Session, Simulation
+    from .simulated_session import Session
+    from .simulation import Simulation
 
 _LONGEST: Final = 5.0
 _RIGHT: Final = 0

@@ -15,7 +15,8 @@ from .pool_invariants import PoolChecker
 from .recorder import Attempt
 
 if TYPE_CHECKING:
-    from .simulation import Call, Session, Simulation
+    from .simulated_session import Call, Session
+    from .simulation import Simulation
 
 POLICY: Final = TokenPolicy()
 WINDOW: Final = POLICY.mint_window.total_seconds()
@@ -104,7 +105,7 @@ class Checker:
 
         Where wall clocks have been set by about a day, some drop the times of others, as the docs say.
         """
-        return attempt.has_time_of(other) and not self._simulation.stepped_a_day
+        return attempt.has_time_of(other) and not self._simulation.site.stepped_a_day
 
     def _check_need(self, attempt: Attempt) -> None:
         """Check that the sender does not know of a token that is young and not rejected."""
@@ -144,7 +145,7 @@ class Checker:
         if simulation.settings.agree_on_time or maker.actor == attempt.actor or self._share_time(attempt, maker):
             return False
         self._excused.add((attempt.actor, other.value))
-        return len(self._excused) <= len(simulation.machines) * simulation.all_sessions
+        return len(self._excused) <= len(simulation.machines) * simulation.site.processes
 
     def _check_pace(self, attempt: Attempt) -> None:
         """Check that failed background refreshes, and failed growths, keep their distance."""
@@ -176,7 +177,7 @@ class Checker:
         if not any(attempt.sent <= at <= attempt.ended for at in recorder.refusals):
             return
         # The sandbox sleeps with the machine, so it may count a request that much later.
-        since = attempt.sent - WINDOW - LEASE - self._simulation.suspended_for
+        since = attempt.sent - WINDOW - LEASE - self._simulation.site.suspended_for
         recent = [other for other in recorder.attempts if other.sent > since and other is not attempt]
         explained = self._simulation.settings.sandbox.count_failed or any(
             other.outcome == "unknown" or not self._counts_for(attempt, other) for other in recent
@@ -223,7 +224,7 @@ class Checker:
 
     def _check_token_age(self, session: Session, call: Call) -> None:
         simulation = self._simulation
-        stood_still = max(simulation.suspended_at, simulation.freezer.last_frozen(session.number))
+        stood_still = max(simulation.site.suspended_at, simulation.freezer.last_frozen(session.number))
         if call.token is None or simulation.loop.time() - stood_still < 1.0:
             return  # the fast path of readers reads no clock for up to a second
         self.check_age(session, call.token)
@@ -242,7 +243,7 @@ class Checker:
         if (
             ages_are_told
             and made is not None
-            and max(simulation.stepped_at, simulation.poisoned_at) < made
+            and max(simulation.site.stepped_at, simulation.site.poisoned_at) < made
             and simulation.now() >= made + LIFETIME
         ):
             self._add(
@@ -272,6 +273,7 @@ class Checker:
         for lost in self._kept.lost():
             self._add("no mint is lost", lost)
         self._check_tasks()
+        self._check_apart()
         self._check_output()
         self.raise_first()
 
@@ -286,12 +288,22 @@ class Checker:
     def _check_tasks(self) -> None:
         simulation = self._simulation
         ours = sum(task.get_name().startswith("truecaller_vbc") for task in asyncio.all_tasks())
-        if ours > 2 * (len(simulation.sessions) + len(simulation.closing)):
-            self._add("nothing grows", f"{ours} tasks of {len(simulation.sessions)} sessions")
+        accounts = simulation.site.accounts
+        sessions = sum(len(account.sessions) for account in accounts)
+        if ours > 2 * (sessions + len(accounts) * sum(len(account.closing) for account in accounts)):
+            self._add("nothing grows", f"{ours} tasks of {sessions} sessions")
         for call in simulation.waiting:
             frozen = simulation.freezer.last_frozen(call.session)
             if simulation.loop.time() - max(call.began_loop, frozen) > LONGEST_CALL:
                 self._add("no call lacks a token", f"a {call.kind} of session {call.session} never ends")
+
+    def _check_apart(self) -> None:
+        """Check that no token is sent for another account."""
+        simulation = self._simulation
+        for other in simulation.site.accounts:
+            theirs = {fingerprint(mint.value) for mint in other.recorder.mints}
+            if other is not simulation and theirs & simulation.recorder.dead:
+                self._add("accounts are apart", f"account {simulation.number} got a token of account {other.number}")
 
     def _check_output(self) -> None:
         simulation = self._simulation
@@ -333,7 +345,7 @@ class Checker:
 
     def _share_only_the_account(self) -> bool:
         """Return whether several sessions share the account but not a store."""
-        return not self._simulation.settings.shared and self._simulation.all_sessions > 1
+        return not self._simulation.settings.shared and self._simulation.site.processes > 1
 
     async def _has_token(self, session: Session, until: float) -> None:
         simulation = self._simulation

@@ -11,7 +11,8 @@ from .faulty_store import documents_in
 from .recorder import Attempt
 
 if TYPE_CHECKING:
-    from .simulation import Session, Simulation
+    from .simulated_session import Session
+    from .simulation import Simulation
 
 _WRITTEN_WITHIN: Final = 10.0
 _ROUNDING: Final = 1.0
@@ -47,7 +48,7 @@ class KeptMints:
         # A store that fails, or being frozen, takes time off the lease before the request is sent.
         healthy = settled_at(simulation) < attempt.sent
         healthy &= simulation.freezer.last_frozen(session.number) + 2 * LEASE < simulation.loop.time()
-        healthy &= simulation.suspended_at + 2 * LEASE < simulation.loop.time()
+        healthy &= simulation.site.suspended_at + 2 * LEASE < simulation.loop.time()
         if error is not None and _CUT in str(error) and healthy and waited < LEASE - _ROUNDING:
             return f"session {session.number} hung up after {waited:.1f} s, although it had the lease"
         return None
@@ -76,7 +77,7 @@ class KeptMints:
             # One that was minted while the store was down does not replace a stored one that has not ended.
             is_alive = known.token is not None and attempt.ended < known.starts_at + USABLE
             return None if is_alive else f"{took}, is not kept"
-        if not simulation.settings.agree_on_time or simulation.stepped_at >= attempt.sent:
+        if not simulation.settings.agree_on_time or simulation.site.stepped_at >= attempt.sent:
             return None  # to a machine whose clock differs, its time may be one that cannot be true
         if simulation.condition.fault is None and settled_at(simulation) < attempt.sent:
             stored = documents_in(session.store)

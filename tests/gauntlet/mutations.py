@@ -24,10 +24,9 @@ from truecaller_vbc.token.ledger import Ledger
 from truecaller_vbc.token.state import AccountState, RefreshMode
 from truecaller_vbc.transport import Transport
 
-from . import simulation
 from .pool_mutations import POOL_MUTATIONS, POOL_SEEDS
 from .process_mutations import PROCESS_MUTATIONS, PROCESS_SEEDS, forgets_late_answers, mints_after_its_lease
-from .simulation import Settings
+from .settings import Settings
 
 Mutation: TypeAlias = Callable[[pytest.MonkeyPatch], None]
 
@@ -45,7 +44,7 @@ def server_grants_less(patch: pytest.MonkeyPatch) -> None:
         it = drawn(rng)
         return attrs.evolve(it, sandbox=attrs.evolve(it.sandbox, max_mints=2, count_failed=False))
 
-    patch.setattr(simulation.Settings, "drawn", with_fewer_mints)
+    patch.setattr(Settings, "drawn", with_fewer_mints)
 
 
 def waits_too_long(patch: pytest.MonkeyPatch) -> None:
@@ -223,7 +222,7 @@ def clocks_apart(patch: pytest.MonkeyPatch) -> None:
         most = max(2, it.most_sessions)
         return attrs.evolve(it, shared=True, clocks_apart=True, store_clock=False, most_sessions=most)
 
-    patch.setattr(simulation.Settings, "drawn", without_common_clock)
+    patch.setattr(Settings, "drawn", without_common_clock)
 
 
 _OPENED: Final[list[int]] = []

@@ -18,7 +18,8 @@ from .recorder import Attempt
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .simulation import Session, Simulation
+    from .simulated_session import Session
+    from .simulation import Simulation
 
 POLICY: Final = TokenPolicy()
 LIFETIME: Final = POLICY.lifetime.total_seconds()
@@ -135,9 +136,9 @@ class PoolChecker:
         if lives and session.pool.proven is not None and session.pool.proven == session.pool.current:
             self._add("a pool ends for a reason", f"session {session.number} had the proof that tokens live together")
 
-    def store_read(self, reader: int, documents: dict[str, str]) -> None:
+    def store_read(self, reader: int, document: str | None) -> None:
         """Note that a session reads the store, and so learns that a pool has ended."""
-        if any(reader not in end.seen for end in self._ended) and any(map(_is_single, documents.values())):
+        if any(reader not in end.seen for end in self._ended) and _is_single(document):
             for end in self._ended:
                 if self._is_sure(end):
                     end.seen.setdefault(reader, self._simulation.loop.time())
@@ -145,7 +146,7 @@ class PoolChecker:
     def _is_sure(self, end: Ended) -> bool:
         """Return whether nothing happened to the store and the clocks since that could make others doubt."""
         simulation = self._simulation
-        troubled = max(settled_at(simulation), simulation.stepped_at, simulation.poisoned_at)
+        troubled = max(settled_at(simulation), simulation.site.stepped_at, simulation.site.poisoned_at)
         return simulation.settings.agree_on_time and troubled < end.at
 
     def _must_use_one(self, session: Session, *, since: float = 0.0) -> Ended | None:
@@ -174,7 +175,9 @@ class PoolChecker:
             awake = simulation.freezer.last_frozen(session.number) + _MERGED_WITHIN < simulation.loop.time()
             end = self._must_use_one(session, since=_MERGED_WITHIN)
             if len(alive) > 1 and awake and end is not None:
-                self._add("one token", f"session {session.number} has {len(alive)} tokens {self._since(end):.0f} s after")
+                self._add(
+                    "one token", f"session {session.number} has {len(alive)} tokens {self._since(end):.0f} s after"
+                )
         for end in self._ended:
             self._check_told(end)
 
@@ -186,14 +189,14 @@ class PoolChecker:
         end.checked = True
         if session.closed or not self._is_sure(end) or simulation.condition.fault is not None:
             return
-        if not any(map(_is_single, documents_in(session.store).values())):
+        if not _is_single(documents_in(session.store).get(simulation.key)):
             self._add("one token", f"session {session.number} has told nothing of the end of its pool")
 
 
-def _is_single(document: str) -> bool:
+def _is_single(document: str | None) -> bool:
     """Return whether a stored document says that a pool has ended."""
     try:
-        keys: Any = json.loads(document)["keys"].values()
+        keys: Any = json.loads(document or "")["keys"].values()
         return any(state.get("single_until") is not None for state in keys)
     except (ValueError, KeyError, TypeError, AttributeError):
         return False

@@ -15,7 +15,7 @@ from truecaller_vbc.token.holder import TokenHolder
 from truecaller_vbc.token.pool import TokenPool
 from truecaller_vbc.token.state import AccountState, RefreshMode
 
-from . import simulation
+from .settings import Pools, Settings
 
 Mutation: TypeAlias = Callable[[pytest.MonkeyPatch], None]
 
@@ -131,8 +131,16 @@ def takes_a_revocation_for_a_refusal(patch: pytest.MonkeyPatch) -> None:
 
 
 def pools_everywhere(patch: pytest.MonkeyPatch) -> None:
-    """Let every simulation have a pool, of two, three or five tokens."""
-    patch.setattr(simulation.Pools, "drawn", lambda seed: simulation.Pools(random.Random(seed), (2, 3, 5)[seed % 3]))
+    """Let every simulation have a pool of two, three or five tokens, a fleet, and few faults."""
+    drawn = Settings.drawn
+
+    def of_a_fleet(rng: random.Random) -> Settings:
+        it = drawn(rng)
+        rules = attrs.evolve(it.sandbox, token_lifetime=3600.0, reuse_token=False)
+        return attrs.evolve(it, sandbox=rules, shared=True, clocks_apart=False, most_sessions=3)
+
+    patch.setattr(Settings, "drawn", of_a_fleet)
+    patch.setattr(Pools, "drawn", lambda seed: Pools(random.Random(seed), (2, 3, 5)[seed % 3], 1, calm=True))
 
 
 POOL_MUTATIONS: Final[dict[Mutation, str]] = {

@@ -12,7 +12,7 @@ from truecaller_vbc.errors import PaceExceededError
 from truecaller_vbc.token.holder import TokenHolder
 
 if TYPE_CHECKING:
-    from .simulation import Call, Session
+    from .simulated_session import Call, Session
 
 _MOST: Final = 3
 _SECONDS: Final = 1.0

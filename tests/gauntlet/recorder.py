@@ -178,7 +178,7 @@ class RecordingEndpoint:
 
     async def mint(self, http: aiohttp.ClientSession, credentials: Credentials, seconds: float) -> Answer:
         attempt = self._session.mint_started()
-        await self._session.simulation.reached("minting")
+        await self._session.simulation.freezer.reached("minting")
         answer = await self._inner.mint(http, credentials, seconds)
         self._session.mint_ended(attempt, answer)
         return answer

@@ -9,6 +9,7 @@ import socket
 import sys
 import termios
 from array import array
+from collections.abc import Callable
 from typing import Any, Final
 
 from .frozen_processes import ProcessesLoop
@@ -72,10 +73,12 @@ class SimulationLoop(ProcessesLoop):
     Attributes:
         virtual: current time.
         unhandled: what the loop's exception handler received.
+        wall: the right time, by which file stores forget documents; set by the simulation.
     """
 
     def __init__(self) -> None:
         self.virtual = 0.0
+        self.wall: Callable[[], float] = self.time
         self.unhandled: list[str] = []
         selector = _Selector()
         selector.loop = self

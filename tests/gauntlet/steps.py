@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from .faults import FAULTS, heal, inflict
 
 if TYPE_CHECKING:
-    from .simulation import Session, Simulation
+    from .simulated_session import Session
+    from .simulation import Simulation
 
 Step: TypeAlias = "Callable[[Simulation], Awaitable[str | None]]"
 _KINDS: Final = ("token", "token", "get", "get", "get", "post", "middleware", "hurried")
@@ -173,8 +174,13 @@ _POOL_STEPS: Final[dict[str, tuple[int, Step]]] = {
 }
 
 
+_CALM_STEPS: Final[dict[str, tuple[int, Step]]] = {
+    name: (5 * weight if name not in FAULTS else weight, step) for name, (weight, step) in _POOL_STEPS.items()
+}
+
+
 def next_step(simulation: Simulation) -> tuple[str, Step]:
     """Draw the next step from the simulation's random numbers."""
-    steps = _STEPS if simulation.pools.tokens == 1 else _POOL_STEPS
+    steps = _STEPS if simulation.pools.tokens == 1 else _CALM_STEPS if simulation.pools.calm else _POOL_STEPS
     (name,) = simulation.rng.choices(list(steps), [weight for weight, _ in steps.values()])
     return name, steps[name][1]
