@@ -139,7 +139,7 @@ def run_simulation(seed: int, steps: int, directory: Path, scanner: SecretScanne
     try:
         with (
             asyncio.Runner(loop_factory=lambda: loop) as runner,
-            stores_in_virtual_time(loop.time, lambda: loop.wall()),
+            stores_in_virtual_time(loop.time, loop.right_time),
             modes_recorded(),
             patch.object(refresher, "schedule_of", SimulationLoop.schedule),
         ):

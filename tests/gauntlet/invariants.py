@@ -145,7 +145,7 @@ class Checker:
         if simulation.settings.agree_on_time or maker.actor == attempt.actor or self._share_time(attempt, maker):
             return False
         self._excused.add((attempt.actor, other.value))
-        return len(self._excused) <= len(simulation.machines) * simulation.site.processes
+        return len(self._excused) <= len(simulation.site.machines) * simulation.site.processes
 
     def _check_pace(self, attempt: Attempt) -> None:
         """Check that failed background refreshes, and failed growths, keep their distance."""

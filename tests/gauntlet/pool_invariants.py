@@ -150,7 +150,7 @@ class PoolChecker:
         return simulation.settings.agree_on_time and troubled < end.at
 
     def _must_use_one(self, session: Session, *, since: float = 0.0) -> Ended | None:
-        """Return the end of the pool that a session knows of for so many seconds; None if it may have several tokens."""
+        """Return the end of the pool that a session has known of for so long; None if it may have several tokens."""
         simulation = self._simulation
         for end in self._ended:
             is_over = simulation.now() >= end.at + SINGLE_FOR - INSTANT

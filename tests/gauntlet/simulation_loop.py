@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Callable
 from typing import Any, Final
 
+from ..token.virtual_time import EPOCH
 from .frozen_processes import ProcessesLoop
 
 _GRACE: Final = 0.001
@@ -73,12 +74,12 @@ class SimulationLoop(ProcessesLoop):
     Attributes:
         virtual: current time.
         unhandled: what the loop's exception handler received.
-        wall: the right time, by which file stores forget documents; set by the simulation.
+        slept: returns for how long the machines have slept; set by the simulation.
     """
 
     def __init__(self) -> None:
         self.virtual = 0.0
-        self.wall: Callable[[], float] = self.time
+        self.slept: Callable[[], float] = float
         self.unhandled: list[str] = []
         selector = _Selector()
         selector.loop = self
@@ -87,6 +88,10 @@ class SimulationLoop(ProcessesLoop):
 
     def time(self) -> float:
         return self.virtual
+
+    def right_time(self) -> float:
+        """Return the time that a clock would show that was never set, by which file stores forget documents."""
+        return EPOCH + self.time() + self.slept()
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         done = self.create_future()

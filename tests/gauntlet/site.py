@@ -64,7 +64,7 @@ class Site:
         self.loop = cast(SimulationLoop, asyncio.get_running_loop())
         self.clock = LoopClock(self.loop.time)
         self.now = self.clock.now
-        self.loop.wall = lambda: EPOCH + self.now()
+        self.loop.slept = lambda: self.clock.slept
         self.settings = Settings.drawn(self.rng)
         offsets = [self.rng.uniform(-3600.0, 3600.0) for _ in range(3)] if self.settings.clocks_apart else [0.0]
         self.machines = [Machine(self.clock, off) for off in offsets]
