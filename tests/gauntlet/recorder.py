@@ -16,8 +16,9 @@ from truecaller_vbc.errors import TokenError
 from truecaller_vbc.sandbox import Sandbox
 from truecaller_vbc.sandbox.tokens import IssuedToken, QuotaSpentError, fingerprint
 from truecaller_vbc.token.endpoint import Answer, TokenEndpoint
+from truecaller_vbc.token.known_tokens import CurrentToken
 from truecaller_vbc.token.minter import Minter
-from truecaller_vbc.token.state import CurrentToken, RefreshMode
+from truecaller_vbc.token.state import RefreshMode
 
 NEVER: Final = float("inf")
 _NEWEST: Final = 40
