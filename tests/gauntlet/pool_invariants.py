@@ -103,8 +103,8 @@ class PoolChecker:
             for other in simulation.recorder.attempts
             if other.sent > since and knows_of(simulation, attempt.actor, attempt.group, other)
         ]
-        growths = sum(other.growing and other.value is not None for other in recent)
-        others = sum(not other.growing and other.counts for other in recent)
+        growths = sum(other.growing and other.ahead and other.value is not None for other in recent)
+        others = sum(other.counts and not (other.growing and other.ahead) for other in recent)
         revocations = sum(at > since for at in simulation.revocations)
         if growths > _LOST_MINTS + others + revocations:
             self._add("no mint loop", f"{growths} further tokens in an hour, although each ended the one before")
