@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
@@ -27,7 +28,7 @@ from truecaller_vbc.transport import Transport
 from .account_mutations import ACCOUNT_MUTATIONS, counts_all_accounts_together
 from .pool_mutations import POOL_MUTATIONS, POOL_SEEDS
 from .process_mutations import PROCESS_MUTATIONS, PROCESS_SEEDS, forgets_late_answers, mints_after_its_lease
-from .settings import Settings
+from .settings import Pools, Settings
 
 Mutation: TypeAlias = Callable[[pytest.MonkeyPatch], None]
 
@@ -212,6 +213,11 @@ def never_retries_rejected_credentials(patch: pytest.MonkeyPatch) -> None:
         return blocked(self, now)
 
     patch.setattr(AccountState, "blocking_error", without_end)
+
+
+def alone(patch: pytest.MonkeyPatch) -> None:
+    """Let every session have one token and one account."""
+    patch.setattr(Pools, "drawn", lambda seed: Pools(random.Random(seed), tokens=1, accounts=1, calm=False))
 
 
 def clocks_apart(patch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,7 @@ class Pools:
 
     @classmethod
     def drawn(cls, seed: int) -> Pools:
-        rng = random.Random(f"pools of {seed}")
+        rng = random.Random(f"tokens of {seed}")
         tokens = rng.choices((1, 2, 3, 5), (6, 1, 2, 1))[0]
         accounts = rng.choices((1, 2, 3, 4), (8, 1, 1, 1))[0]
         return cls(rng, tokens, accounts, calm=tokens > 1 and rng.random() < 0.4)

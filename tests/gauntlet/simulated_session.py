@@ -89,7 +89,7 @@ class Session:
         self.pool: PooledSession | None = None
 
     async def open(self) -> None:
-        await self.vbc.open()
+        await self.vbc.__aenter__()
         if self.tokens > 1:
             self.pool = PooledSession(self)
 

@@ -18,6 +18,7 @@ from .mutations import (
     FIRST_SEEDS,
     MUTATIONS,
     Mutation,
+    alone,
     clocks_apart,
     leaks_descriptors,
     leaks_memory,
@@ -74,8 +75,10 @@ def test_mutation_is_detected(mutation: Mutation, tmp_path: Path, monkeypatch: p
         simulations = [(seed, 8) for seed, _ in simulations[:8]]
     if mutation in POOL_MUTATIONS:
         pools_everywhere(monkeypatch)
-    if mutation in ACCOUNT_MUTATIONS:
+    elif mutation in ACCOUNT_MUTATIONS:
         accounts_everywhere(monkeypatch)
+    else:
+        alone(monkeypatch)
     mutation(monkeypatch)
 
     with pytest.raises(Violation) as caught:
@@ -90,6 +93,7 @@ def test_mutation_is_detected_with_clocks_apart(
 ) -> None:
     """What is allowed for where machines have no common clock does not hide faults."""
     clocks_apart(monkeypatch)
+    alone(monkeypatch)
     mutation(monkeypatch)
 
     with pytest.raises(Violation) as caught:
