@@ -79,6 +79,8 @@ def _on_the_wire(simulation: Simulation, outage: bool) -> str:
     endpoint: Endpoint = simulation.rng.choice(_ENDPOINTS)
     if endpoint != "token" and kind.startswith(("429", "4xx", "another 4xx", "redirect", "refused")):
         endpoint = "token"
+    if simulation.pools.tokens > 1 and kind.startswith("garbage"):
+        endpoint = "token"  # an API that accepts every token proves that a pool works
     if outage:
         simulation.sandbox.set_outage(endpoint, **kinds[kind])
     else:

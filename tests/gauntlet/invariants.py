@@ -339,9 +339,22 @@ class Checker:
             await self._has_token(session, until)
         if self._share_only_the_account() and simulation.settings.sandbox.revoke_previous:
             return  # each new token revokes the token of the other session, without end
-        simulation.revoke_all()
-        for session in list(simulation.sessions):
-            await self._has_access(session)
+        await self._grow()
+        for _ in range(1 if simulation.pools.tokens == 1 else 2):  # again: older tokens may be left of the first time
+            simulation.revoke_all()
+            for session in list(simulation.sessions):
+                await self._has_access(session)
+
+    async def _grow(self) -> None:
+        """Let pools grow, with the requests that prove that tokens live together."""
+        simulation = self._simulation
+        pools = [session for session in simulation.sessions if session.pool is not None]
+        for session in 2 * pools:
+            simulation.in_process(session, session.vbc._holder.grow)
+            await asyncio.sleep(60)
+            for _ in range(3):
+                await simulation.call(session, "older")
+        self.after_step()
 
     def _share_only_the_account(self) -> bool:
         """Return whether several sessions share the account but not a store."""

@@ -79,6 +79,8 @@ class KeptMints:
             return None if is_alive else f"{took}, is not kept"
         if not simulation.settings.agree_on_time or simulation.site.stepped_at >= attempt.sent:
             return None  # to a machine whose clock differs, its time may be one that cannot be true
+        if simulation.now() >= attempt.ended + USABLE:
+            return None  # looked at late, since the machines slept: stores forget what has ended
         if simulation.condition.fault is None and settled_at(simulation) < attempt.sent:
             stored = documents_in(session.store)
             if stored and not any(attempt.value in text for text in stored.values()):

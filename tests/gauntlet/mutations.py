@@ -24,6 +24,7 @@ from truecaller_vbc.token.ledger import Ledger
 from truecaller_vbc.token.state import AccountState, RefreshMode
 from truecaller_vbc.transport import Transport
 
+from .account_mutations import ACCOUNT_MUTATIONS, counts_all_accounts_together
 from .pool_mutations import POOL_MUTATIONS, POOL_SEEDS
 from .process_mutations import PROCESS_MUTATIONS, PROCESS_SEEDS, forgets_late_answers, mints_after_its_lease
 from .settings import Settings
@@ -259,6 +260,7 @@ MUTATIONS: Final[dict[Mutation, str]] = {
     uses_expired_tokens: "no expired token",
     **PROCESS_MUTATIONS,
     **POOL_MUTATIONS,
+    **ACCOUNT_MUTATIONS,
 }
 """The invariant that each mutation violates."""
 
@@ -275,6 +277,7 @@ FIRST_SEEDS: Final[dict[Mutation, int]] = {
     uses_expired_tokens: 6,
     **PROCESS_SEEDS,
     **POOL_SEEDS,
+    counts_all_accounts_together: 3,
 }
 """A seed that detects the mutation early, where the first one does not."""
 

@@ -103,8 +103,8 @@ class PoolChecker:
             for other in simulation.recorder.attempts
             if other.sent > since and knows_of(simulation, attempt.actor, attempt.group, other)
         ]
-        growths = sum(other.growing and other.value is not None for other in recent)
-        others = sum(not other.growing and other.counts for other in recent)
+        growths = sum(other.growing and other.ahead and other.value is not None for other in recent)
+        others = sum(other.counts and not (other.growing and other.ahead) for other in recent)
         revocations = sum(at > since for at in simulation.revocations)
         if growths > _LOST_MINTS + others + revocations:
             self._add("no mint loop", f"{growths} further tokens in an hour, although each ended the one before")
@@ -132,7 +132,12 @@ class PoolChecker:
         assert session.pool is not None
         if value not in simulation.recorder.dead:
             self._add("a pool ends for a reason", f"session {session.number} gave {value} up, which works")
-        lives = simulation.settings.sandbox.token_lifetime >= LIFETIME
+        rules = simulation.settings.sandbox
+        lives = rules.token_lifetime >= LIFETIME
+        current = session.current_value()
+        replaced = [a for a in simulation.recorder.attempts if a.value == current and a.replacing]
+        if lives and not rules.revoke_previous and any(a.actor == session.number for a in replaced):
+            self._add("a pool ends for a reason", f"session {session.number} knew that {value} was revoked with others")
         if lives and session.pool.proven is not None and session.pool.proven == session.pool.current:
             self._add("a pool ends for a reason", f"session {session.number} had the proof that tokens live together")
 

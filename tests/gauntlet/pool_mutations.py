@@ -160,5 +160,17 @@ POOL_MUTATIONS: Final[dict[Mutation, str]] = {
 }
 """The invariant that each mutation violates."""
 
-POOL_SEEDS: Final[dict[Mutation, int]] = {}
+POOL_SEEDS: Final[dict[Mutation, int]] = {
+    grows_without_end: 6,
+    keeps_every_token: 3,
+    grows_without_a_proof: 22,
+    takes_no_further_token_of_others: 11,
+    grows_again_at_once: 5,
+    never_gives_a_pool_up: 4,
+    keeps_the_end_of_a_pool_to_itself: 7,
+    does_not_believe_that_a_pool_ended: 7,
+    gives_a_proven_pool_up: 18,
+    hands_out_rejected_tokens: 10,
+    takes_a_revocation_for_a_refusal: 6,
+}
 """A seed that detects the mutation early, where the first one does not."""

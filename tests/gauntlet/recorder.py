@@ -36,6 +36,7 @@ class Attempt:
         sent: time of sending.
         ahead: whether the sender had a usable token.
         growing: whether a further token was wanted beside the current one.
+        replacing: whether the API had rejected the current one.
         ended: time of the answer; infinity while there is none.
         answer: the parsed answer.
         overdue: when its callers stopped waiting; infinity if they did not. Timers stand still while a machine sleeps.
@@ -48,6 +49,7 @@ class Attempt:
     sent: float
     ahead: bool
     growing: bool = False
+    replacing: bool = False
     ended: float = NEVER
     answer: Answer | None = None
     overdue: float = NEVER

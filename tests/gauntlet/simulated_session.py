@@ -9,7 +9,7 @@ import attrs
 
 from truecaller_vbc import AccessToken, TokenPolicy, VBCSession
 from truecaller_vbc.token.endpoint import Answer
-from truecaller_vbc.token.events import PoolEnded, TokenEvent
+from truecaller_vbc.token.events import PoolEnded, TokenAdopted, TokenEvent, TokenMinted, TokenRejected
 
 from .expected_failures import TIMEOUT
 from .faulty_store import FaultyStore
@@ -72,6 +72,7 @@ class Session:
         self.tokens = simulation.pools.size_for_next()
         self.machine = process.machine
         self.closed = False
+        self.replacing = False
         self.store = process.store
         self.events: list[TokenEvent] = []
         self.vbc = VBCSession(
@@ -100,6 +101,8 @@ class Session:
     def _on_event(self, event: TokenEvent) -> None:
         self.simulation.scanner.scan(repr(event), "the repr of an event")
         self.simulation.count(f"event {type(event).__name__}")
+        if isinstance(event, TokenRejected | TokenMinted | TokenAdopted):
+            self.replacing = isinstance(event, TokenRejected) and (event.replaced or self.replacing)
         if isinstance(event, PoolEnded):
             self.simulation.checker.pools.ended(self, event.fingerprint)
 
@@ -125,6 +128,7 @@ class Session:
         # A token that the API has rejected is no token to refresh ahead of.
         ahead = (token := self.usable()) is not None and token.fingerprint not in recorder.dead
         attempt = Attempt(self.number, self.group, self.simulation.now(), ahead=ahead, growing=is_growing())
+        attempt.replacing = self.replacing
         attempt.shift = self.vbc._holder._minter._exchange._clock.shift
         self.simulation.checker.before_mint(self, attempt)
         self.simulation.recorder.attempts.append(attempt)

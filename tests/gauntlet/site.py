@@ -98,7 +98,8 @@ class Site:
         """Note what the running process does next, and freeze it there if that was drawn."""
         process, now = self.loop.process, self.now()
         if key is not None:
-            account = next(it for it in self.accounts if len(self.accounts) == 1 or it.key == key)
+            first, *others = self.accounts
+            account = next((it for it in others if it.key == key), first)
             is_read = point == "read" and self.settings.shared
             account.reached(point, process, documents_in(self.store).get(key) if is_read else None)
         met = (process, point)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ..redis_server import redis_server
+from .account_mutations import ACCOUNT_MUTATIONS, accounts_everywhere
 from .driver import SIMULATION_STEPS, Plan, run_simulations
 from .invariants import Violation
 from .mutations import (
@@ -73,6 +74,8 @@ def test_mutation_is_detected(mutation: Mutation, tmp_path: Path, monkeypatch: p
         simulations = [(seed, 8) for seed, _ in simulations[:8]]
     if mutation in POOL_MUTATIONS:
         pools_everywhere(monkeypatch)
+    if mutation in ACCOUNT_MUTATIONS:
+        accounts_everywhere(monkeypatch)
     mutation(monkeypatch)
 
     with pytest.raises(Violation) as caught:

@@ -10,12 +10,13 @@ from typing import Any, Final
 import attrs
 
 from truecaller_vbc import TokenError, VBCSession
+from truecaller_vbc.transport import RequestContext
 
 from ..token.virtual_time import LoopClock
 from .scenario_judge import Problem, fits, rounded
 from .scenario_server import PATH, ScriptedServer
 from .scenario_steps import ANYTHING, Ask, AskAPI
-from .scenario_values import Number
+from .scenario_values import Number, ScenarioError
 
 ANY_TOKEN: Final = "token"
 WAITING: Final = "waiting"
@@ -82,6 +83,8 @@ class Callers:
         except asyncio.CancelledError:
             self.ended.append(Ended("cancelled"))
             raise
+        except ScenarioError:
+            raise
         except Exception as error:
             outcome = type(error).__name__
             retry_at = self.time_of(error.retry_at) if isinstance(error, TokenError) else None
@@ -89,12 +92,21 @@ class Callers:
 
     async def _ask(self) -> str:
         if isinstance(self.step, AskAPI):
-            async with self.vbc.post(PATH, **_BODIES[self.step.body]()) as response:
+            options = _BODIES[self.step.body]()
+            async with self._send(self.step.token, options) as response:
                 return str(response.status)
         value = str((await self.vbc.token()).authorization.removeprefix("Bearer "))
         if self.server.has_ended(value):
             self.handed_out_dead.append(value)
         return value
+
+    def _send(self, value: str | None, options: dict[str, Any]) -> RequestContext:
+        if value is None:
+            return self.vbc.post(PATH, **options)
+        alive = {str(token.value): token for token in self.vbc._holder.live_tokens()}
+        if value not in alive:
+            raise ScenarioError(f"step {self.number}: {value!r} is not live: {', '.join(alive)}")
+        return self.vbc.request_with(alive[value], "POST", PATH, **options)
 
     def judge(self) -> list[Problem]:
         """Return what was not as expected, including the rules of every scenario."""

@@ -50,6 +50,7 @@ class Server:
     mint_window: float = 1800.0
     api_key: str = "right"
     dead_token: Literal["401", "500"] = "401"
+    revoke_previous: bool = False
     tokens: dict[str, float] = attrs.field(factory=dict[str, float])
 
 
@@ -101,6 +102,7 @@ class Process:
     api_key: str = "right"
     vault: list[str] = attrs.field(factory=list[str])
     wall_offset: float = 0.0
+    tokens: int | None = None
 
 
 def _names_of_the_policy(_: object, __: object, value: dict[str, Any]) -> None:

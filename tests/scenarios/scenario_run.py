@@ -29,6 +29,7 @@ from .scenario_steps import (
     ChangeServer,
     ChangeStore,
     Close,
+    Grow,
     Kill,
     Look,
     Open,
@@ -165,6 +166,8 @@ class World:
 
     async def _live(self, step: Step) -> None:
         match step:
+            case Grow():
+                self._running(step.process).vbc._holder.grow()
             case Open():
                 await self._open(step.process)
             case Close():
@@ -204,7 +207,7 @@ class World:
             _credentials(process, asked),
             base_url=BASE_URL,
             store=store,
-            policy=self.policy,
+            policy=self.policy if process.tokens is None else attrs.evolve(self.policy, tokens=process.tokens),
             on_event=events.append,
             clock=clock,
         )
@@ -248,6 +251,7 @@ def _process_seen(it: Running, server: ScriptedServer) -> dict[str, Any]:
     return {
         "state": status.state,
         "token": status.fingerprint and names.get(status.fingerprint, "unknown"),
+        "tokens": [names.get(token.fingerprint, "unknown") for token in status.tokens],
         "generation": status.generation,
         "expires_at": it.time_of(status.expires_at),
         "next_refresh_at": it.time_of(status.next_refresh_at),

@@ -121,6 +121,8 @@ class ScriptedServer:
                 self.over_quota += 1
                 return _json(429, {"slug": "too-many-requests", "message": "too many requests"}, headers)
             self.mints.append(now)
+            for made in self.made.values() if self.rules.revoke_previous else ():
+                made.revoked = True
             self.made[next(self._names)] = Made(now - answer.age)
         if answer.status < 300 and self.made:
             value, made = list(self.made.items())[-1]

@@ -76,6 +76,15 @@ class AskAPI(Ask):
 
     does = "call"
     body: Literal["none", "json", "stream"] = "none"
+    token: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Grow(Step):
+    """Typed calls want a further token beside those that live."""
+
+    does = "grow"
+    process: str = "main"
 
 
 @attrs.frozen(kw_only=True)
@@ -180,6 +189,7 @@ STEPS: Final[dict[str, type[Step]]] = {
     for kind in (
         AskToken,
         AskAPI,
+        Grow,
         Advance,
         ChangeServer,
         ChangeAPI,

@@ -54,6 +54,8 @@ class Box:
         failures = [state.failure for state in states if state.failure]
         return {
             "tokens": [str(token.value) for token in tokens],
+            "older": [str(token.value) for state in states for token in state.older],
+            "single_until": next((it.single_until - EPOCH for it in states if it.single_until is not None), None),
             "starts_at": tokens[0].starts_at - EPOCH if tokens else None,
             "attempts": [attempt.outcome for attempt in document.attempts],
             "generation": max((state.generation for state in states), default=0),
