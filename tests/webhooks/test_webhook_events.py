@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from truecaller_vbc import WebhookError
@@ -241,6 +241,29 @@ def test_any_bytes(body: bytes) -> None:
     """Any bytes give an event or the one typed error."""
     try:
         assert isinstance(parse(body), Event)
+    except WebhookError as error:
+        assert error.place
+
+
+BODY = json.dumps(DOCUMENTED)
+
+
+@given(st.integers(0, len(BODY)), st.integers(0, 6), st.text('{}[]:,"\\ 0-.eEnulNafI\u00e9', max_size=4))
+@example(BODY.index(": ") + 1, 0, "nul")
+@example(0, len(BODY), '{"a": }')
+@example(0, len(BODY), "[1]")
+@example(0, len(BODY), " " + BODY)
+def test_damaged_body(at: int, gone: int, new: str) -> None:
+    """A documented body with a few characters changed gives an event or the one typed error, as with Python's json."""
+    body = BODY[:at] + new + BODY[at + gone :]
+    try:
+        raw = json.loads(body)
+    except ValueError:
+        with pytest.raises(WebhookError):
+            parse(body)
+        return
+    try:
+        assert parse(body.encode()).raw == raw
     except WebhookError as error:
         assert error.place
 

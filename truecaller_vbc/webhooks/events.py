@@ -6,6 +6,7 @@ empty string, ``NA``, and a text without any digit where a number or a time belo
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import re
@@ -258,16 +259,18 @@ def _load(body: bytes | str) -> Mapping[str, Any]:
     try:
         if not isinstance(body, str):
             body = body.decode("utf-8" if body.startswith(b'{"') else json.detect_encoding(body))
-        raw, end = _QUICK.scan_once(body, 0) if body.startswith("{") else ({}, -1)
-        inner = raw.get("cmb_payload")
-        # Each pair has a colon: with as many names as colons, none is there twice. All else is read with more care.
-        if end != len(body) or body.count(":") != len(raw) + (len(inner) if isinstance(inner, dict) else 0):
-            raw = _DECODER.decode(body)
+        with contextlib.suppress(StopIteration, AttributeError):  # a wrong value, or no object
+            found, end = _QUICK.scan_once(body, 0)
+            objects = [one for one in (found, found.get("cmb_payload")) if isinstance(one, dict)]
+            # Each pair has a colon: with as many names as colons, none is there twice.
+            if end == len(body) and body.count(":") == sum(map(len, objects)):
+                return cast("dict[str, Any]", found)
+        raw: Any = _DECODER.decode(body)
     except json.JSONDecodeError as error:
         _fail(f"line {error.lineno} column {error.colno}", "is not JSON")
     except UnicodeDecodeError as error:
         _fail(f"byte {error.start}", "is not UTF-8")
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         _fail("body", "is nested too deeply, has an integer of thousands of digits, or is neither bytes nor str")
     if not isinstance(raw, dict):
         _fail("body", "must be an object")
