@@ -250,13 +250,10 @@ class Receiver:
         return _TOO_LARGE if length.isdecimal() and float(length) > self._max_body else None
 
     def _has_key(self, query: str) -> bool:
-        given = f"&{query}".partition("&key=")[2].partition("&")[0]
-        if "%" in given or "+" in given:
-            given = unquote_plus(given)
-        value = given.encode("utf-8", "replace")
+        given = unquote_plus(f"&{query}".partition("&key=")[2].partition("&")[0]).encode("utf-8", "replace")
         found = not self._keys
         for key in self._keys:  # all of them, so that the time does not tell which one is near
-            found |= hmac.compare_digest(value, key)
+            found |= hmac.compare_digest(given, key)
         return found
 
     async def _read(self, body: AsyncIterable[bytes]) -> SecretBytes:
