@@ -156,7 +156,7 @@ async def test_receiver_as_the_whole_application(tmp_path: Path) -> None:
             with pytest.raises(aiohttp.WSServerHandshakeError):
                 await http.ws_connect(address)
         await until(lambda: seen == ["left over", "a"])
-    assert not hooks._working
+    assert not hooks._tasks
 
 
 def snippet_text() -> str:

@@ -105,7 +105,7 @@ def test_log_lines_of_an_account_come_from_its_log() -> None:
     package = Path(truecaller_vbc.__file__).parent
     users = {str(path.relative_to(package)) for path in package.rglob("*.py") if "getLogger" in path.read_text()}
     # A damaged file belongs to all accounts in it, and webhooks name none.
-    without_account = {"stores/file.py", "webhooks/handling.py", "webhooks/receiver.py", "cli/options.py"}
+    without_account = {"stores/file.py", "webhooks/receiver.py", "cli/options.py"}
     assert users == {"account.py"} | without_account
 
 

@@ -249,6 +249,27 @@ def test_route_that_refuses_every_token() -> None:
     run_virtual(main())
 
 
+@pytest.mark.parametrize("seconds", [1, 60])
+@pytest.mark.parametrize("which", [0, 1, -1])
+def test_route_that_refuses_every_token_for_long(which: int, seconds: float) -> None:
+    """It costs one mint beside the refresh, whichever token is sent first, while other routes work."""
+
+    async def main() -> None:
+        async with world(policy=THREE) as it:
+            await it.holder.token()
+            await grow(it, 2)
+            await asyncio.sleep(seconds)
+            for _ in range(600):
+                tokens = it.holder.live_tokens()
+                await send(it, tokens[which if len(tokens) > abs(which) else 0], route=401)
+                assert [await send(it, token) for token in it.holder.live_tokens()] == [200] * len(tokens)
+                await asyncio.sleep(5)
+            assert it.server.mints == 5
+            assert "PoolEnded" not in it.kinds()
+
+    run_virtual(main())
+
+
 def test_token_near_its_end() -> None:
     """An older token that has become stale may be rejected without consequences for the others."""
 

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from truecaller_vbc import WebhookError
@@ -122,6 +122,8 @@ def test_variants_of_the_sandbox(name: str) -> None:
         (b'{"event_id": "a\\u0000"}', "event_id"),
         (b'{"event_id": "a", "event_id": "b"}', "body"),
         (b'{"event_id": "a", "x": {"9876543210": 1, "9876543210": 2}}', "body"),
+        (b'{"event_id": "a", "cmb_payload": {"x": "1", "x" : "2"}}', "body"),
+        (b'{"event_id": "a", "cmb_payload" :{}, "cmb_payload":{}}', "body"),
         (b'{"event_id": "a", "created_at": NaN}', "body"),
         (b'{"event_id": "a", "created_at": 1e999}', "created_at"),
         (b'{"event_id": "a", "created_at": -5}', "created_at"),
@@ -163,6 +165,26 @@ def test_byte_order_marks(body: bytes) -> None:
     encoded = body + text.encode("utf-8" if body.startswith(b"\xef") else "utf-16-le")
 
     assert parse(encoded).event_id == "a"
+
+
+def test_text_around_the_json() -> None:
+    """White space around the JSON is no error, anything else is one with its place."""
+    assert parse(b' \r\n{"event_id": "a"}\n').event_id == "a"
+    with pytest.raises(WebhookError) as caught:
+        parse(b'{"event_id": "a"} x')
+
+    assert caught.value.place == "line 1 column 19"
+
+
+def test_values_that_were_read_before() -> None:
+    """What is remembered of one type is never used for another that is equal to it."""
+    for value, seconds in (("1", 1.0), (1, 1.0), (1.0, 1.0), ("0", None), (0, None), ("1e0", 1.0)):
+        created = _parse({"event_id": "a", "created_at": value}).created_at
+        assert (created and created.timestamp()) == seconds
+    for wrong in (True, "-1", ["1"]):
+        for _ in range(2):
+            with pytest.raises(WebhookError, match="created_at"):
+                _parse({"event_id": "a", "created_at": wrong})
 
 
 @pytest.mark.parametrize(
@@ -219,6 +241,29 @@ def test_any_bytes(body: bytes) -> None:
     """Any bytes give an event or the one typed error."""
     try:
         assert isinstance(parse(body), Event)
+    except WebhookError as error:
+        assert error.place
+
+
+BODY = json.dumps(DOCUMENTED)
+
+
+@given(st.integers(0, len(BODY)), st.integers(0, 6), st.text('{}[]:,"\\ 0-.eEnulNafI\u00e9', max_size=4))
+@example(BODY.index(": ") + 1, 0, "nul")
+@example(0, len(BODY), '{"a": }')
+@example(0, len(BODY), "[1]")
+@example(0, len(BODY), " " + BODY)
+def test_damaged_body(at: int, gone: int, new: str) -> None:
+    """A documented body with a few characters changed gives an event or the one typed error, as with Python's json."""
+    body = BODY[:at] + new + BODY[at + gone :]
+    try:
+        raw = json.loads(body)
+    except ValueError:
+        with pytest.raises(WebhookError):
+            parse(body)
+        return
+    try:
+        assert parse(body.encode()).raw == raw
     except WebhookError as error:
         assert error.place
 

@@ -65,13 +65,13 @@ _CALL_ME_BACK = (
     ' "preferred_from_time": "1754116200", "preferred_to_time": "1754118000",'
     ' "is_interested": true, "alternate_number": "", "cmb_config_name": "CMBName"}'
 )
+# Its fields are not documented.
+_FEEDBACK = '{"survey": "Delivery", "answers": ["Good"]}'
 
 
 def webhook_event(kind: str = "cmb", payload: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return a new event: ``"cmb"``, ``"user_feedback"``, or any other type; `payload` replaces fields of it."""
-    content: dict[str, Any] = (
-        json.loads(_CALL_ME_BACK) if kind == "cmb" else {"survey": "Delivery", "answers": ["Good"]}
-    )
+    content: dict[str, Any] = json.loads(_CALL_ME_BACK if kind == "cmb" else _FEEDBACK)
     return {
         "event_id": str(uuid.uuid4()),
         "client_account_id": "91c173bb-28d8-4030-9722-8663ff9589f3",
@@ -114,28 +114,22 @@ async def send_webhooks(
     room = asyncio.Semaphore(rules.concurrency)
 
     async def deliver(event: dict[str, Any] | bytes) -> WebhookDelivery:
+        body = event if isinstance(event, bytes) else json.dumps(event).encode()
+        event_id = str(event.get("event_id", "")) if isinstance(event, dict) else ""
+        statuses: list[int | None] = []
         async with room:
-            return await _deliver(http, url, event, rules, tick)
+            for attempt, pause in enumerate((0.0, *rules.retries)):
+                due = tick() + pause
+                while tick() < due:  # noqa: ASYNC110 - the clock of the sandbox may run at any speed
+                    await asyncio.sleep(0.01)
+                statuses.append(await _post(http, url, body, rules, cut=attempt < rules.disconnect))
+                if statuses[-1] == HTTPStatus.OK:
+                    statuses += [await _post(http, url, body, rules, cut=False) for _ in range(rules.duplicates)]
+                    return WebhookDelivery(event_id, "delivered", tuple(statuses))
+        return WebhookDelivery(event_id, "failed", tuple(statuses))
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         return await asyncio.gather(*map(deliver, ordered))
-
-
-async def _deliver(
-    http: aiohttp.ClientSession, url: str, event: dict[str, Any] | bytes, rules: WebhookRules, tick: Callable[[], float]
-) -> WebhookDelivery:
-    body = event if isinstance(event, bytes) else json.dumps(event).encode()
-    event_id = str(event.get("event_id", "")) if isinstance(event, dict) else ""
-    statuses: list[int | None] = []
-    for attempt, pause in enumerate((0.0, *rules.retries)):
-        due = tick() + pause
-        while tick() < due:  # noqa: ASYNC110 - the clock of the sandbox may run at any speed
-            await asyncio.sleep(0.01)
-        statuses.append(await _post(http, url, body, rules, cut=attempt < rules.disconnect))
-        if statuses[-1] == HTTPStatus.OK:
-            again = [await _post(http, url, body, rules, cut=False) for _ in range(rules.duplicates)]
-            return WebhookDelivery(event_id, "delivered", (*statuses, *again))
-    return WebhookDelivery(event_id, "failed", tuple(statuses))
 
 
 async def _post(http: aiohttp.ClientSession, url: str, body: bytes, rules: WebhookRules, *, cut: bool) -> int | None:

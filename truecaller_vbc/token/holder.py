@@ -423,7 +423,7 @@ class TokenHolder:
         ):
             return True  # one of them was the current token, and has been rejected and replaced meanwhile
         verdict = self.state.reject_both(rejected, token, self.now())
-        if verdict is None or current is None:
+        if verdict is None or current is None or (verdict is Rejection.TOO_NEW and not current.accepted):
             self.state.rejections.reject_replacement(token, current, self.now())
             return False
         return verdict is not Rejection.TOO_NEW and await self._follow(verdict, current.token)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final
@@ -38,11 +39,14 @@ class MemoryClaims:
     def __init__(self, *, keep: float = KEEP, most: int = MOST) -> None:
         self._keep = keep
         self._most = most
-        self._known: dict[str, tuple[str, float]] = {}  # owner ("" once it is settled) and end, oldest first
+        self._known: dict[str, tuple[str, float]] = {}  # owner, "" once it is settled, and end
+        self._settled: deque[str] = deque()  # oldest first
 
     async def claim(self, event_id: str, owner: str, seconds: float, body: bytes | None = None) -> ClaimState:  # noqa: ARG002
         """Claim an event for `seconds`."""
         now = time.monotonic()
+        while len(self._settled) > self._most or (self._settled and self._known[self._settled[0]][1] <= now):
+            del self._known[self._settled.popleft()]
         holder, until = self._known.get(event_id, ("", now))
         if until > now:
             return ClaimState.RUNNING if holder else ClaimState.DONE
@@ -59,11 +63,8 @@ class MemoryClaims:
             raise lost(event_id)
         if work is not None:
             work(None)
-        del self._known[event_id]
-        now = time.monotonic()
-        self._known[event_id] = ("", now + self._keep)
-        while self._known[oldest := next(iter(self._known))][1] <= now or len(self._known) > self._most:
-            del self._known[oldest]
+        self._known[event_id] = ("", time.monotonic() + self._keep)
+        self._settled.append(event_id)
 
     async def release(self, event_id: str, owner: str, delay: float) -> None:  # noqa: ARG002 - nothing is stored
         """Give an event back."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -19,7 +18,6 @@ from .claims import KEEP, MOST, ClaimState, lost
 
 _T = TypeVar("_T")
 _PRUNE_EVERY: Final = 60.0
-_BUSY_SECONDS: Final = 1.0
 # `until` is when a lease ends, when a stored event is due, or when a settled one is forgotten.
 _SCHEMA: Final = """
 PRAGMA journal_mode = WAL;
@@ -32,8 +30,10 @@ _FIND: Final = "SELECT settled, until, body NOTNULL FROM vbc_webhooks WHERE id =
 _COUNT: Final = "SELECT count(*) FROM vbc_webhooks WHERE settled = 0"
 _INSERT: Final = "INSERT OR REPLACE INTO vbc_webhooks (settled, id, owner, until, body) VALUES (0, ?, ?, ?, ?)"
 _SETTLE: Final = "UPDATE vbc_webhooks SET settled = 1, owner = '', body = NULL, until = ? WHERE id = ? AND owner = ?"
-_FORGET: Final = "DELETE FROM vbc_webhooks WHERE id = ? AND owner = ? AND body ISNULL"
-_POSTPONE: Final = "UPDATE vbc_webhooks SET owner = '', until = ? WHERE id = ? AND owner = ? AND settled = 0"
+# A claim without a body has ended with that.
+_RELEASE: Final = """
+UPDATE vbc_webhooks SET owner = '', until = ? * (body NOTNULL) WHERE id = ? AND owner = ? AND settled = 0
+"""
 _TAKE: Final = """
 UPDATE vbc_webhooks SET owner = ?, until = ? WHERE id =
     (SELECT id FROM vbc_webhooks WHERE settled = 0 AND until <= ? AND body NOTNULL ORDER BY until LIMIT 1)
@@ -62,7 +62,7 @@ class SQLiteClaims:
         self._keep = keep
         self._most = most
         self._connection: sqlite3.Connection | None = None
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread = ThreadPoolExecutor(1, "truecaller_vbc webhooks")  # it starts with the first call
         self._prune_at = 0.0
 
     async def claim(self, event_id: str, owner: str, seconds: float, body: bytes | None = None) -> ClaimState:
@@ -101,12 +101,8 @@ class SQLiteClaims:
 
     async def release(self, event_id: str, owner: str, delay: float) -> None:
         """Give an event back; a stored one is due again after `delay` seconds."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute(_FORGET, (event_id, owner))
-            connection.execute(_POSTPONE, (time.time() + delay, event_id, owner))
-
-        await self._transact(work)
+        values = (time.time() + delay, event_id, owner)
+        await self._transact(lambda connection: connection.execute(_RELEASE, values))
 
     async def take(self, owner: str, seconds: float) -> tuple[str, bytes] | None:
         """Claim the stored event that is due first, for `seconds`, and return its ID and body."""
@@ -117,51 +113,38 @@ class SQLiteClaims:
 
     async def close(self) -> None:
         """Close the file."""
-        if (thread := self._thread) is not None:
-            self._thread = None
-            await asyncio.get_running_loop().run_in_executor(thread, self._disconnect)
-            thread.shutdown(wait=False)
+        if self._connection is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
+            self._connection = None
 
     async def _transact(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "truecaller_vbc webhooks")
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._in_transaction, work)
 
     # Run in the thread
 
     def _in_transaction(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        with _convert_errors(self._path):
+        try:
             if self._connection is None:
                 self._connection = self._connect()
             with self._connection as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 return work(connection)
+        except (sqlite3.OperationalError, OSError) as error:
+            raise StoreError(f"{self._path} could not be used ({error})") from None
+        except sqlite3.DatabaseError as error:
+            if type(error) is not sqlite3.DatabaseError:
+                raise  # from the caller's own statements
+            raise StoreRefusedError(f"{self._path} is not an SQLite file: give seen= a file of its own") from None
 
     def _connect(self) -> sqlite3.Connection:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         open_private(self._path).close()  # SQLite gives its other files the mode of this one
         if os.name == "posix" and self._path.stat().st_mode & 0o077:
             raise StoreRefusedError(f"{self._path} can be read by others, and has phone numbers in it: chmod 600 it")
-        with contextlib.ExitStack() as stack:
-            connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
-            stack.callback(connection.close)
+        connection = sqlite3.connect(self._path, timeout=1.0, isolation_level=None)
+        try:
             connection.executescript(_SCHEMA)
-            stack.pop_all()
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-
-@contextlib.contextmanager
-def _convert_errors(path: Path) -> Generator[None]:
-    try:
-        yield
-    except (sqlite3.OperationalError, OSError) as error:
-        raise StoreError(f"{path} could not be used ({error})") from None
-    except sqlite3.DatabaseError as error:
-        if type(error) is not sqlite3.DatabaseError:
-            raise  # from the caller's own statements
-        raise StoreRefusedError(f"{path} is not an SQLite file: give seen= a file of its own") from None
