@@ -66,7 +66,7 @@ class Checker:
         if attempt.growing:
             self.pools.before_growth(session, attempt)
         else:
-            self._check_need(attempt)
+            self._check_need(session, attempt)
         self._check_pace(attempt)
         self._check_lease(attempt)
 
@@ -107,9 +107,10 @@ class Checker:
         """
         return attempt.has_time_of(other) and not self._simulation.site.stepped_a_day
 
-    def _check_need(self, attempt: Attempt) -> None:
+    def _check_need(self, session: Session, attempt: Attempt) -> None:
         """Check that the sender does not know of a token that is young and not rejected."""
         recorder = self._simulation.recorder
+        newest = session.newest if self._simulation.pools.tokens > 1 else None
         for other in reversed(recorder.attempts):
             if other.value is None or not knows_of(self._simulation, attempt.actor, attempt.group, other):
                 continue
@@ -125,6 +126,8 @@ class Checker:
             slack += self._simulation.settings.clock_error
             if self._simulation.freezer.another_thawed(other.actor, other.sent, other.ended):
                 return  # what that process wrote meanwhile stays, if it is of the same generation
+            if newest in recorder.dead and newest != fingerprint(other.value):
+                return  # an older token of a pool takes no place of the newest
             young = made is not None and attempt.sent - min(made, other.sent) < REFRESH_AFTER - slack
             if young and fingerprint(other.value) not in recorder.dead and not self._clocks_excuse(attempt, other):
                 self._add(
@@ -176,8 +179,10 @@ class Checker:
         recorder = self._simulation.recorder
         if not any(attempt.sent <= at <= attempt.ended for at in recorder.refusals):
             return
-        # The sandbox sleeps with the machine, so it may count a request that much later.
-        since = attempt.sent - WINDOW - LEASE - self._simulation.site.suspended_for
+        since = attempt.sent - WINDOW - LEASE
+        for at, seconds in reversed(self._simulation.site.suspensions):
+            # The sandbox sleeps with the machine, so it may count a request that much later.
+            since -= seconds if at + seconds > since else 0.0
         recent = [other for other in recorder.attempts if other.sent > since and other is not attempt]
         explained = self._simulation.settings.sandbox.count_failed or any(
             other.outcome == "unknown" or not self._counts_for(attempt, other) for other in recent

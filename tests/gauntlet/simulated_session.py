@@ -73,6 +73,7 @@ class Session:
         self.machine = process.machine
         self.closed = False
         self.replacing = False
+        self.newest: str | None = None
         self.store = process.store
         self.events: list[TokenEvent] = []
         self.vbc = VBCSession(
@@ -102,7 +103,9 @@ class Session:
         self.simulation.scanner.scan(repr(event), "the repr of an event")
         self.simulation.count(f"event {type(event).__name__}")
         if isinstance(event, TokenRejected | TokenMinted | TokenAdopted):
-            self.replacing = isinstance(event, TokenRejected) and (event.replaced or self.replacing)
+            is_rejected = isinstance(event, TokenRejected)
+            self.newest = self.newest if is_rejected else event.fingerprint
+            self.replacing = is_rejected and (event.replaced or self.replacing)
         if isinstance(event, PoolEnded):
             self.simulation.checker.pools.ended(self, event.fingerprint)
 
