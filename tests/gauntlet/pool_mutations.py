@@ -170,7 +170,7 @@ POOL_SEEDS: Final[dict[Mutation, int]] = {
     keeps_the_end_of_a_pool_to_itself: 7,
     does_not_believe_that_a_pool_ended: 7,
     gives_a_proven_pool_up: 18,
-    hands_out_rejected_tokens: 10,
+    hands_out_rejected_tokens: 5,
     takes_a_revocation_for_a_refusal: 6,
 }
 """A seed that detects the mutation early, where the first one does not."""

@@ -102,10 +102,10 @@ class Session:
     def _on_event(self, event: TokenEvent) -> None:
         self.simulation.scanner.scan(repr(event), "the repr of an event")
         self.simulation.count(f"event {type(event).__name__}")
-        if isinstance(event, TokenRejected | TokenMinted | TokenAdopted):
-            is_rejected = isinstance(event, TokenRejected)
-            self.newest = self.newest if is_rejected else event.fingerprint
-            self.replacing = is_rejected and (event.replaced or self.replacing)
+        if isinstance(event, TokenRejected):
+            self.replacing |= event.replaced
+        if isinstance(event, TokenMinted | TokenAdopted):
+            self.newest, self.replacing = event.fingerprint, False
         if isinstance(event, PoolEnded):
             self.simulation.checker.pools.ended(self, event.fingerprint)
 
