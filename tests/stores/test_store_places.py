@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import copy
 import errno
+import json
 import logging
 import os
 import pickle
@@ -14,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -326,6 +328,17 @@ async def test_ended_documents_are_forgotten(tmp_path: Path) -> None:
 
     assert await store.read("old") is None
     assert await store.read("new") == DOCUMENT
+
+
+async def test_documents_outlive_a_wall_clock_that_is_set_forward(tmp_path: Path) -> None:
+    """Accounts whose documents go on with the time from before the step do not drop each other's."""
+    store = FileStore(tmp_path / "token.json")
+    a_day_ago = time.time() - 86_400.0
+    for key in ("one", "other"):
+        document = json.dumps({"revision": 1, "written_at": a_day_ago, "attempts": [{"at": a_day_ago - 60.0}]})
+        assert await store.write(key, document)
+
+    assert await store.read("one") is not None
 
 
 @pytest.mark.parametrize("umask", [0, 0o77])

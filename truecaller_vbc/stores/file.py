@@ -193,7 +193,8 @@ class FileStore:
             documents = self._load_or_begin_anew()
             if revision_of(documents.get(key)) >= revision_of(document):
                 return False
-            alive = {name: other for name, other in documents.items() if not _has_ended(other)}
+            now = _time_of(document)
+            alive = {name: other for name, other in documents.items() if not _has_ended(other, now)}
             text = hidden(json.dumps({"documents": {**alive, key: document}}))
             if len(text) > _MAX_LENGTH:
                 raise StoreUnusableError(
@@ -273,13 +274,24 @@ def _make_private(directory: Path) -> None:
             directory.mkdir(mode=0o700)
 
 
-def _has_ended(document: str) -> bool:
+def _time_of(document: str) -> float:
+    """Return when a document is written: the wall clock, or its own time if that is earlier.
+
+    The wall clock may have been set forward, which the time stamps of documents do not follow.
+    """
+    try:
+        return min(time.time(), json.loads(document)["written_at"])
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return time.time()
+
+
+def _has_ended(document: str, now: float) -> bool:
     """Tell whether all time stamps of a document are so old that it can be forgotten, as Redis does."""
     try:
         stamps = list(_stamps(json.loads(document)))
     except (ValueError, RecursionError):
         return False
-    return bool(stamps) and max(stamps) < time.time() - _FORGET_AFTER
+    return bool(stamps) and max(stamps) < now - _FORGET_AFTER
 
 
 def _stamps(value: Any) -> Generator[float]:
