@@ -280,8 +280,8 @@ def _time_of(document: str) -> float:
     The wall clock may have been set forward, which the time stamps of documents do not follow.
     """
     try:
-        return min(time.time(), json.loads(document)["written_at"])
-    except (ValueError, RecursionError, LookupError, TypeError):
+        return min(time.time(), float(json.loads(document)["written_at"]))
+    except (ValueError, RecursionError, OverflowError, LookupError, TypeError):
         return time.time()
 
 
