@@ -261,7 +261,7 @@ def _load(body: bytes | str) -> Mapping[str, Any]:
             body = body.decode("utf-8" if body.startswith(b'{"') else json.detect_encoding(body))
         with contextlib.suppress(StopIteration, AttributeError):  # a wrong value, or no object
             found, end = _QUICK.scan_once(body, 0)
-            objects = [one for one in (found, found.get("cmb_payload")) if isinstance(one, dict)]
+            objects: list[Any] = [one for one in (found, found.get("cmb_payload")) if isinstance(one, dict)]
             # Each pair has a colon: with as many names as colons, none is there twice.
             if end == len(body) and body.count(":") == sum(map(len, objects)):
                 return cast("dict[str, Any]", found)

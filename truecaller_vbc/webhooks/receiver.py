@@ -9,7 +9,7 @@ import logging
 import math
 import random
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, TypeVar, cast
 from urllib.parse import unquote_plus
 
 import attrs
@@ -273,7 +273,7 @@ class Receiver:
             _log.warning("%s", error)
             if error.event is None:
                 return _UNREADABLE
-            event, answer = error.event, _UNREADABLE
+            event, answer = cast(Event, error.event), _UNREADABLE
         if (handler := self._handlers.get(type(event), self._handlers.get(Event))) is not None:
             return event, handler
         _log.warning("webhook: %s has no handler: add one with Receiver.on", type(event).__name__)
