@@ -106,10 +106,11 @@ class TokenPool:
             self.grow_at = max(self.grow_at, now + self._policy.mint_timeout.total_seconds())
 
     def judge(self, rejected: str, now: float) -> bool:
-        """Judge a rejected token, in whose place the newest was accepted. Return whether the pool is given up."""
-        one = next((one for one in self.older if _value(one) == rejected), None)
-        if one is None:
-            return False
+        """Judge a rejected token that it `holds`, in whose place the newest was accepted.
+
+        Return whether the pool is given up.
+        """
+        one = next(one for one in self.older if _value(one) == rejected)
         self.grow_at = -NEVER
         if not self._is_sign(one, now):
             self._remove(rejected)
