@@ -347,3 +347,25 @@ def test_growth_is_asked_for_again() -> None:
             assert len(it.holder.live_tokens()) == 2
 
     run_virtual(main())
+
+
+def test_growth_of_two_processes_at_once() -> None:
+    """One of them mints; the other takes its token a moment later, and asks once in a while if it was lost."""
+
+    async def main() -> None:
+        async with pair() as (one, two):
+            await one.holder.token()
+            await two.holder.token()
+            for it in (one, two):
+                it.holder.listeners.append(it.holder.grow)
+                it.holder.grow()
+            await asyncio.sleep(2)
+            assert one.server.mints == 2
+            assert values(two.holder) == values(one.holder)
+            await send(one, one.holder.live_tokens()[1])
+            await send(two, two.holder.live_tokens()[1])
+            one.server.mood = "lost"
+            await asyncio.sleep(600)
+            assert one.server.mints <= 6
+
+    run_virtual(main())

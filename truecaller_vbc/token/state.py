@@ -152,6 +152,8 @@ class AccountState:
         if mode is RefreshMode.GROW and not self.has_room(now):
             return Wait(now, TokenEndpointError("as many tokens live as may"))
         if advisory and (quiet_until := self._quiet_until()) > now:
+            if mode is RefreshMode.GROW and self.ledger.attempts[-1].at > now:
+                quiet_until = now  # a process is minting: its token may be there soon, and callers wait for it
             return Wait(quiet_until, TokenEndpointError("the outcome of the last token requests is unknown"))
         if (failure := self.active_failure(now)) is not None:
             return Wait(failure.until, failure.error)
