@@ -30,7 +30,6 @@ _STEP: Final = 4096
 _MAX_LOOK: Final = 2.0
 _FIRST_ERROR_STATUS: Final = 400
 _FIRST_SERVER_ERROR: Final = 500
-_MAX_REPLAYS: Final = 2
 _KEEPS_METHOD_AND_BODY: Final = frozenset({307, 308})
 
 
@@ -197,12 +196,12 @@ class Transport:
         send_again: Callable[[AccessToken], Awaitable[tuple[aiohttp.ClientResponse, AccessToken]]],
     ) -> aiohttp.ClientResponse:
         """Send a request again with another token than the rejected one, at most twice, and return the response."""
-        for _ in range(_MAX_REPLAYS):
+        response.release()
+        response, token = await send_again(rejected)
+        if await self._should_replay_again(response, rejected, token):
             response.release()
-            response, token = await send_again(rejected)
-            if not await self._should_replay_again(response, rejected, token):
-                break
-            rejected = token
+            response, last = await send_again(token)
+            await self._should_replay_again(response, token, last)
         return response
 
     async def _should_replay_again(

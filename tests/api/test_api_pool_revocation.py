@@ -26,8 +26,8 @@ def test_server_that_ends_older_tokens(dead_token: Any) -> None:
 
     async def main() -> None:
         async with pool_session(3, revoke_previous=True, dead_token=dead_token) as (sandbox, vbc, events):
-            assert await _pushed(vbc, 150) == {"acknowledged": 150}
-            assert len(sandbox.accepted) == 75_000
+            assert await _pushed(vbc, 90) == {"acknowledged": 90}
+            assert len(sandbox.accepted) == 45_000
             assert set(sandbox.accepted.values()) == {1}
             assert sandbox.mints == 2
             assert [type(event) for event in events] == [TokenMinted, TokenMinted, PoolEnded]
@@ -36,8 +36,7 @@ def test_server_that_ends_older_tokens(dead_token: Any) -> None:
     run_virtual(main())
 
 
-@DEAD_TOKEN
-@pytest.mark.parametrize("batches", [62, 100, 170, 250, 300, 350])
+@pytest.mark.parametrize(("batches", "dead_token"), [(62, "401"), (100, "500"), (100, "401"), (170, "500")])
 def test_all_tokens_revoked(batches: int, dead_token: Any) -> None:
     """One mint replaces them, and the pool grows again, wherever in the push that happens."""
 
@@ -45,13 +44,13 @@ def test_all_tokens_revoked(batches: int, dead_token: Any) -> None:
         async with pool_session(3, dead_token=dead_token) as (sandbox, vbc, events):
             outcomes: Counter[str] = Counter()
             mints = 0
-            async for result in vbc.calls.push_all(records(500 * 400)):
+            async for result in vbc.calls.push_all(records(500 * 200)):
                 outcomes[result.outcome] += 1
                 if outcomes.total() == batches:
                     mints = sandbox.mints
                     sandbox.revoke_all()
-            assert outcomes == {"acknowledged": 400}
-            assert len(sandbox.accepted) == 200_000
+            assert outcomes == {"acknowledged": 200}
+            assert len(sandbox.accepted) == 100_000
             assert set(sandbox.accepted.values()) == {1}
             assert sandbox.mints <= mints + 3
             assert {type(event) for event in events} == {TokenMinted, TokenRejected}

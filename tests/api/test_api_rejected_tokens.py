@@ -185,3 +185,14 @@ async def test_words_of_a_refused_token_under_another_status(name: Any, status: 
         assert caught.value.slug == "authorization-error"
         assert sandbox.mints == 1
         assert requests(sandbox) == 1
+
+
+async def test_replay_that_fails() -> None:
+    """A replay that gets a 503 says nothing of its token, and is the caller's answer."""
+    async with session(0) as (sandbox, vbc):
+        sandbox.fail_next("labels", status=401)
+        sandbox.fail_next("labels", status=503)
+        async with vbc.get(f"/clients/{vbc.client_account_id}/labels") as response:
+            assert response.status == 503
+        assert await vbc.labels.list()
+        assert sandbox.mints == 2

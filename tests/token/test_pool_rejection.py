@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
@@ -409,5 +410,28 @@ def test_process_of_one_token_leaves_out_what_may_have_been_revoked() -> None:
             await two.holder.token()
             assert values(two.holder) == ["token-000003"]
             await plain.holder.close()
+
+    run_virtual(main())
+
+
+def test_stored_end_that_cannot_be_true() -> None:
+    """A store that gives the pool up for a month is not believed, and is put right."""
+
+    async def main() -> None:
+        async with pair() as (one, two):
+            await one.holder.token()
+            await asyncio.sleep(1)
+            minter = one.holder._minter
+            store, key = minter._store._store, minter._key  # type: ignore[union-attr]
+            document = json.loads(await store.read(key) or "")
+            [state] = document["keys"].values()
+            state["single_until"] = document["written_at"] + 30 * 86_400
+            document["revision"] += 1
+            assert await store.write(key, json.dumps(document))
+            await two.holder.token()
+            await grow(two)
+            assert one.server.mints == 2
+            [state] = json.loads(await store.read(key) or "")["keys"].values()
+            assert state["single_until"] is None
 
     run_virtual(main())

@@ -115,7 +115,7 @@ class Exchange:
             else:
                 self.doubtful = True
         older = [self._known_tokens(KeyState(token=token), now, shift) for token in stored.older]
-        self._state.add_older(older, now)
+        pool.add(older, self._state.key_tokens.token, self._state.rejections.values, now)
 
     def _may_last_until(self, until: float, now: float, *, longest: float | None = None) -> bool:
         """Return whether a wait until this time is believed.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterable
 from enum import Enum
 from itertools import takewhile
 from typing import Final, TypeAlias, TypeVar
@@ -237,14 +236,11 @@ class AccountState:
 
     def _reserve(self, mode: RefreshMode) -> int:
         """Return how many mints must be left. Growth also leaves the refreshes that fall due within a window."""
+        if mode is RefreshMode.MANDATORY:
+            return 0
         policy = self._policy
-        match mode:
-            case RefreshMode.MANDATORY:
-                return 0
-            case RefreshMode.ADVISORY:
-                return policy.reserve_mints
-            case RefreshMode.GROW:
-                return policy.reserve_mints + int(policy.mint_window.total_seconds() / self._fresh_for())
+        refreshes = int(policy.mint_window.total_seconds() / self._fresh_for()) if mode is RefreshMode.GROW else 0
+        return policy.reserve_mints + refreshes
 
     def _max_age(self, mode: RefreshMode) -> float:
         """Return how old an adopted token may be. It must be fresh if callers still have a usable one."""
@@ -494,11 +490,6 @@ class AccountState:
         elif theirs.generation >= ours.generation or later:
             self._put_key_tokens(attrs.evolve(theirs, generation=generation), now)
         self.generation = max(self.generation, theirs.generation)
-
-    def add_older(self, tokens: Iterable[KeyTokens], now: float) -> None:
-        """Add the older tokens of the pool that other processes know."""
-        if self.pool is not None:
-            self.pool.add(tokens, self.key_tokens.token, self.rejections.values, now)
 
     def merge_failure(self, failure: Failure) -> None:
         """Share the failure of another process, if it concerns our key and lasts longer than our own."""
