@@ -100,6 +100,11 @@ class TokenPolicy:
         return self.lifetime - self.expiry_margin
 
     @property
+    def fresh_for(self) -> timedelta:
+        """The age below which no token is stale, whatever its jitter (`lifetime` less ahead and jitter)."""
+        return self.lifetime - self.refresh_ahead - self.refresh_jitter
+
+    @property
     def lease(self) -> timedelta:
         """How long a store's lease lasts (twice `mint_timeout`, so that it ends after any mint)."""
         return 2 * self.mint_timeout

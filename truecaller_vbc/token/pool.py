@@ -145,8 +145,7 @@ class TokenPool:
 
     def _is_sign(self, one: KeyTokens, now: float) -> bool:
         """Return whether it was not doubted before, and is not so near its end that it may have ended."""
-        policy = self._policy
-        fresh_for = (policy.lifetime - policy.refresh_ahead - policy.refresh_jitter).total_seconds()
+        fresh_for = self._policy.fresh_for.total_seconds()
         return one.starts_at > self.doubted_until and now < one.starts_at + fresh_for
 
     def _remove(self, value: str) -> None:

@@ -239,17 +239,13 @@ class AccountState:
         if mode is RefreshMode.MANDATORY:
             return 0
         policy = self._policy
-        refreshes = int(policy.mint_window.total_seconds() / self._fresh_for()) if mode is RefreshMode.GROW else 0
+        refreshes = policy.mint_window // policy.fresh_for if mode is RefreshMode.GROW else 0
         return policy.reserve_mints + refreshes
 
     def _max_age(self, mode: RefreshMode) -> float:
         """Return how old an adopted token may be. It must be fresh if callers still have a usable one."""
-        return self._fresh_for() if mode is RefreshMode.ADVISORY else self._policy.usable_for.total_seconds()
-
-    def _fresh_for(self) -> float:
-        """Return the age below which no token is stale, whatever its jitter."""
         policy = self._policy
-        return (policy.lifetime - policy.refresh_ahead - policy.refresh_jitter).total_seconds()
+        return (policy.fresh_for if mode is RefreshMode.ADVISORY else policy.usable_for).total_seconds()
 
     # Attempts
 
