@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,7 +58,10 @@ def main() -> int:
     if options.push is not None:
         return push(PushOptions(file=options.push, connection=Connection()), api_policy=APIPolicy(batch_rate=None))
     random.seed(options.seed)
-    with tempfile.TemporaryDirectory() as directory, _sandbox_process(Path(directory)) as (environment, stop_sandbox):
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        sandbox_process(__file__, Path(directory)) as (environment, sandbox),
+    ):
         small = write_records(Path(directory) / "small.csv", _SMALL, first=options.records)
         _, small_peak = _push(small, environment)
         large = write_records(Path(directory) / "large.csv", options.records, first=0)
@@ -66,7 +69,7 @@ def main() -> int:
         peaks = [_push(large, environment, kill_at=place)[1] for place in _kill_places(options.kills)]
         exit_code, peak = _push(large, environment)
         seconds = time.perf_counter() - started
-        report = compare(large, options.records, stop_sandbox())
+        report = compare(large, options.records, counted(sandbox.stop()))
     report |= {
         "exit_code": exit_code,
         "kills": options.kills,
@@ -77,6 +80,11 @@ def main() -> int:
     }
     sys.stdout.write(json.dumps(report, indent=1) + "\n")
     return 0 if report["ok"] and exit_code == (1 if report["unknown"] else 0) else 1
+
+
+def counted(accepted: dict[str, int]) -> Counter[int]:
+    """Return how often the sandbox received each number, from its JSON."""
+    return Counter({int(number): times for number, times in accepted.items()})
 
 
 def compare(path: Path, records: int, received: Counter[int]) -> dict[str, Any]:
@@ -167,28 +175,52 @@ def write_records(path: Path, records: int, *, first: int) -> Path:
     return path
 
 
+class SandboxProcess:
+    """A sandbox that a script runs with ``--serve FILE``, and whose counts it writes there at the end."""
+
+    def __init__(self, process: subprocess.Popen[bytes], path: Path) -> None:
+        self._process = process
+        self._path = path
+
+    def revoke_all(self) -> None:
+        """Revoke all tokens, if the script serves SIGUSR1."""
+        self._process.send_signal(signal.SIGUSR1)
+
+    def stop(self) -> Any:
+        """Stop the sandbox; return what it has counted."""
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait()
+        return json.loads(self._path.read_text())
+
+
 @contextlib.contextmanager
-def _sandbox_process(directory: Path) -> Iterator[tuple[dict[str, str], Callable[[], Counter[int]]]]:
-    """Run a sandbox; yield the environment for a push, and a function that stops it and returns what it received."""
+def sandbox_process(script: str, directory: Path, *arguments: str) -> Iterator[tuple[dict[str, str], SandboxProcess]]:
+    """Run a script's sandbox; yield the environment for a push, and the sandbox."""
     path = directory / "received.json"
-    process = subprocess.Popen(  # noqa: S603 - this file
-        [sys.executable, __file__, "--serve", str(path)], stdout=subprocess.PIPE
+    process = subprocess.Popen(  # noqa: S603 - a benchmark
+        [sys.executable, script, "--serve", str(path), *arguments], stdout=subprocess.PIPE
     )
     assert process.stdout is not None  # noqa: S101
     try:
-        environment = {**os.environ, **json.loads(process.stdout.readline())}
-
-        def stop() -> Counter[int]:
-            process.send_signal(signal.SIGTERM)
-            process.wait()
-            return Counter({int(number): times for number, times in json.loads(path.read_text()).items()})
-
-        yield environment, stop
+        yield {**os.environ, **json.loads(process.stdout.readline())}, SandboxProcess(process, path)
     finally:
         if process.poll() is None:
             process.kill()
         process.wait()
         process.stdout.close()
+
+
+def print_environment(sandbox: Sandbox) -> None:
+    """Print the environment variables of a session with the sandbox, for `sandbox_process`."""
+    credentials = sandbox.credentials
+    variables = {
+        "TRUECALLER_VBC_BASE_URL": sandbox.base_url,
+        "TRUECALLER_VBC_CLIENT_ACCOUNT_ID": credentials.client_account_id,
+        "TRUECALLER_VBC_KEY_ID": credentials.key_id,
+        "TRUECALLER_VBC_API_KEY": str(credentials.api_key),
+    }
+    sys.stdout.write(json.dumps(variables) + "\n")
+    sys.stdout.flush()
 
 
 async def _serve(path: Path) -> int:
@@ -197,15 +229,7 @@ async def _serve(path: Path) -> int:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     rules = SandboxRules(api=ApiRules(batch_per_minute=None, keep_batches=1))
     async with Sandbox(rules) as sandbox:
-        credentials = sandbox.credentials
-        variables = {
-            "TRUECALLER_VBC_BASE_URL": sandbox.base_url,
-            "TRUECALLER_VBC_CLIENT_ACCOUNT_ID": credentials.client_account_id,
-            "TRUECALLER_VBC_KEY_ID": credentials.key_id,
-            "TRUECALLER_VBC_API_KEY": str(credentials.api_key),
-        }
-        sys.stdout.write(json.dumps(variables) + "\n")
-        sys.stdout.flush()
+        print_environment(sandbox)
         await stopped.wait()
         path.write_text(json.dumps(sandbox.accepted))  # noqa: ASYNC240 - no more requests are served
     return 0

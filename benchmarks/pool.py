@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
-import os
 import random
 import signal
 import subprocess
@@ -25,11 +23,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.million import batches_begun, compare, write_records
+from benchmarks.million import batches_begun, compare, counted, print_environment, sandbox_process, write_records
 from truecaller_vbc.cli.calls.push import PushOptions, push
 from truecaller_vbc.cli.connection import Connection
 from truecaller_vbc.sandbox import Sandbox
@@ -67,7 +64,11 @@ def _measure(tokens: int, options: argparse.Namespace) -> dict[str, Any]:
     """Push all records with a pool of this size, and return the figures."""
     scale = options.scale * _LARGEST / tokens
     batches = -(-options.records // _BATCH_SIZE)
-    with tempfile.TemporaryDirectory() as directory, _sandbox_process(Path(directory), scale) as (environment, server):
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        sandbox_process(__file__, Path(directory), "--scale", str(scale)) as (environment, server),
+    ):
+        environment["TRUECALLER_VBC_STORE"] = (Path(directory) / "token.json").as_uri()
         path = write_records(Path(directory) / "calls.csv", options.records, first=0)
         places = sorted(random.uniform(0.05, 0.95) for _ in range(_KILLS)) if options.disturbed else []
         revocation = 0.5 if options.disturbed else None
@@ -78,14 +79,14 @@ def _measure(tokens: int, options: argparse.Namespace) -> dict[str, Any]:
             while process.poll() is None and (place is None or batches_begun(Path(f"{path}.push")) < place * batches):
                 time.sleep(_POLL_INTERVAL)
                 if revocation is not None and batches_begun(Path(f"{path}.push")) > revocation * batches:
-                    server.process.send_signal(signal.SIGUSR1)
+                    server.revoke_all()
                     revocation = None
             if place is not None:
                 process.kill()
             exit_code = process.wait()
         seconds = (time.perf_counter() - started) * scale
         received = server.stop()
-        report = compare(path, options.records, Counter({int(n): times for n, times in received["accepted"].items()}))
+        report = compare(path, options.records, counted(received["accepted"]))
     minutes = _arithmetic(batches, tokens, disturbed=options.disturbed)
     return {
         "tokens": tokens,
@@ -120,38 +121,6 @@ def _arithmetic(batches: int, tokens: int, *, disturbed: bool) -> float:
     return _WINDOW + left / tokens
 
 
-class _Server:
-    def __init__(self, process: subprocess.Popen[bytes], path: Path) -> None:
-        self.process = process
-        self._path = path
-
-    def stop(self) -> dict[str, Any]:
-        """Stop the sandbox; return what it has counted."""
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait()
-        counts: dict[str, Any] = json.loads(self._path.read_text())
-        return counts
-
-
-@contextlib.contextmanager
-def _sandbox_process(directory: Path, scale: float) -> Iterator[tuple[dict[str, str], _Server]]:
-    """Run a sandbox; yield the environment for a push, and the running server."""
-    path = directory / "received.json"
-    process = subprocess.Popen(  # noqa: S603 - this file
-        [sys.executable, __file__, "--serve", str(path), "--scale", str(scale)], stdout=subprocess.PIPE
-    )
-    assert process.stdout is not None  # noqa: S101
-    try:
-        environment = {**os.environ, **json.loads(process.stdout.readline())}
-        environment["TRUECALLER_VBC_STORE"] = (directory / "token.json").as_uri()
-        yield environment, _Server(process, path)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        process.stdout.close()
-
-
 async def _serve(path: Path, scale: float) -> int:
     """Run the sandbox until SIGTERM, then write what it received. SIGUSR1 revokes all tokens."""
     stopped = asyncio.Event()
@@ -159,15 +128,7 @@ async def _serve(path: Path, scale: float) -> int:
     loop.add_signal_handler(signal.SIGTERM, stopped.set)
     async with Sandbox(clock=lambda: time.monotonic() * scale) as sandbox:
         loop.add_signal_handler(signal.SIGUSR1, sandbox.revoke_all)
-        credentials = sandbox.credentials
-        variables = {
-            "TRUECALLER_VBC_BASE_URL": sandbox.base_url,
-            "TRUECALLER_VBC_CLIENT_ACCOUNT_ID": credentials.client_account_id,
-            "TRUECALLER_VBC_KEY_ID": credentials.key_id,
-            "TRUECALLER_VBC_API_KEY": str(credentials.api_key),
-        }
-        sys.stdout.write(json.dumps(variables) + "\n")
-        sys.stdout.flush()
+        print_environment(sandbox)
         await stopped.wait()
         answers = Counter(str(entry.status) for entry in sandbox.log)
         sent = [entry.at for entry in sandbox.log if entry.path.endswith("dynamic_call_records")]
